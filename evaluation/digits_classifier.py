@@ -1,0 +1,37 @@
+"""The small convolutional classifier whose features and class probabilities score the digits."""
+
+from torch import Tensor, nn
+
+NUM_FEATURES = 64
+
+
+class DigitsClassifier(nn.Module):
+    """Features (N, 64) and logits (N, 10) of grey 32x32 digits in [-1, 1], shape (N, 1, 32, 32)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (1, 32, 64, 128)
+        self.stages = nn.Sequential(
+            *(layer for pair in zip(widths, widths[1:], strict=False) for layer in _stage(*pair)),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(widths[-1], NUM_FEATURES),
+            nn.GELU(),
+        )
+        self.head = nn.Linear(NUM_FEATURES, 10)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.stages(images)
+        return features, self.head(features)
+
+
+def _stage(in_channels: int, out_channels: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(in_channels, out_channels, 3, padding=1),
+        nn.BatchNorm2d(out_channels),
+        nn.GELU(),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        nn.BatchNorm2d(out_channels),
+        nn.GELU(),
+        nn.MaxPool2d(2),
+    ]

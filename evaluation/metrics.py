@@ -1,0 +1,44 @@
+"""Fréchet distance and Inception Score, in float64."""
+
+import numpy as np
+from scipy import linalg
+
+from evaluation.statistics import Statistics
+from tstitch.errors import UserError
+
+
+def frechet_distance(first: Statistics, second: Statistics) -> float:
+    """`|mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))` (Heusel et al. 2017, equation 6).
+
+    The trace of the root is the sum of the singular values of `S1^(1/2) S2^(1/2)`. Symmetric roots
+    exist for singular covariances too, so fewer images than features need no special case.
+    """
+    if first.mu.shape != second.mu.shape:
+        raise UserError(f"the two sets have features of different widths: {len(first.mu)} and {len(second.mu)}")
+    difference = first.mu - second.mu
+    product = _symmetric_root(first.sigma) @ _symmetric_root(second.sigma)
+    trace_of_root = linalg.svdvals(product).sum()
+    return float(difference @ difference + np.trace(first.sigma) + np.trace(second.sigma) - 2 * trace_of_root)
+
+
+def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
+    values, vectors = linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+
+
+def inception_score(logits: np.ndarray, split_size: int = 5000) -> float:
+    """`exp(E KL(p(y|x) || p(y)))`, the mean over splits of `split_size` images in order, as the ADM evaluator.
+
+    Args:
+        logits: (N, classes), before the softmax.
+    """
+    logits = logits.astype(np.float64)
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    scores = [_split_score(log_p[start : start + split_size]) for start in range(0, len(log_p), split_size)]
+    return float(np.mean(scores))
+
+
+def _split_score(log_p: np.ndarray) -> float:
+    p = np.exp(log_p)
+    divergence = np.sum(p * (log_p - np.log(p.mean(axis=0, keepdims=True))), axis=1)
+    return float(np.exp(divergence.mean()))

@@ -1,0 +1,69 @@
+"""How weights come in: safetensors or `torch.load(weights_only=True)`, checked before they are used."""
+
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tstitch.errors import UserError
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from `.safetensors`, or from a `.pt` that is a plain state dict or has one under `ema`.
+
+    Nothing in the file is executed.
+
+    Raises:
+        UserError: the file is missing, truncated, not of its kind, or holds something else than tensors.
+    """
+    if not path.is_file():
+        raise UserError(f"weights {path} do not exist; the README says where they are published")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"weights {path} cannot be read (truncated, or of another kind): {_first(error)}") from error
+    if isinstance(state, dict) and isinstance(state.get("ema"), dict):
+        state = state["ema"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"weights {path} hold no state dict; want one of tensors by name, plain or under 'ema'")
+    return state
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load `path` into `module`: the very same keys and shapes, every value finite.
+
+    Raises:
+        UserError: names the first key that is missing, unexpected, of another shape, or holds NaN or Inf.
+    """
+    state, wanted = read_state_dict(path), module.state_dict()
+    for key in wanted:
+        if key not in state:
+            raise UserError(f"weights {path} lack the key {key!r}")
+    for key, value in state.items():
+        if key not in wanted:
+            raise UserError(f"weights {path} have the unexpected key {key!r}")
+        if value.shape != wanted[key].shape:
+            raise UserError(f"weights {path}: {key!r} has shape {tuple(value.shape)}, want {tuple(wanted[key].shape)}")
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UserError(f"weights {path}: {key!r} holds NaN or Inf")
+    module.load_state_dict(state, assign=True)
+
+
+def read_config(path: Path) -> dict:
+    """Read a JSON object; `UserError` where it is missing or malformed."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; want a folder in the layout of diffusers") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__

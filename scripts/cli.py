@@ -1,0 +1,78 @@
+"""The shared frame of every entry point: Hydra composes, a user's mistake ends in one line and exit code 2."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tstitch.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG_DIR = ROOT / "configs"
+USER_MISTAKE, INTERRUPTED = 2, 130
+
+
+def run_command(config_name: str, main: Callable[[DictConfig], None]) -> None:
+    """Compose `configs/<config_name>.yaml` with the command line, call `main`, end the process.
+
+    Exit codes: 0; 2 with one line on stderr for what the user can fix (`UserError`, a configuration
+    that does not compose, an operating system error such as a full disk); 130 for Ctrl-C.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
+    # torchrun sets OMP_NUM_THREADS=1; idle OpenMP threads must not spin where ranks share cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.stdout.reconfigure(line_buffering=True)
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(_guarded(main))()
+    except (HydraException, OmegaConfBaseException) as error:
+        _stop(_explain(config_name, error))
+
+
+def _guarded(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """End the process inside Hydra's job, because Hydra adds a line of its own to exceptions that leave it."""
+
+    def guarded(config: DictConfig) -> None:
+        try:
+            main(config)
+        except (UserError, OSError) as error:
+            _stop(str(error))
+        except KeyboardInterrupt:
+            print("\ninterrupted; the same command continues", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+
+    return guarded
+
+
+def resolved(config: DictConfig) -> dict:
+    """The configuration as plain containers with every interpolation filled in."""
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def _stop(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(USER_MISTAKE)
+
+
+def _explain(config_name: str, error: Exception) -> str:
+    """One line for a configuration that does not compose, with the keys that would be accepted."""
+    message = str(error)
+    unknown = re.search(r"Could not (?:override|append to config) '([\w.@/]+)'", message) or re.search(
+        r"Key '([\w.]+)' is not in struct", message
+    )
+    if unknown is None:
+        return message.split("Set the environment variable")[0].split("full_key:")[0]
+    *parents, _ = unknown.group(1).split(".")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        node = OmegaConf.select(compose(config_name), ".".join(parents)) if parents else compose(config_name)
+    known = ", ".join(sorted(map(str, node))) if isinstance(node, DictConfig) else "none"
+    where = f" in {'.'.join(parents)}" if parents else ""
+    return f"unknown key {unknown.group(1)!r}; known{where}: {known}"

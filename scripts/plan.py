@@ -1,0 +1,168 @@
+"""From a configuration to a plan: everything that is decided before a network is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models.autoencoder import autoencoder_weights
+from models.pair import DenoiserSpec, check_denoisers, dit_spec
+from scripts.cli import ROOT
+from tstitch.allocation import (
+    Allocation,
+    allocation_from_counts,
+    allocation_from_fractions,
+    allocation_from_list,
+    describe_allocation,
+)
+from tstitch.digest import file_sha256
+from tstitch.errors import UserError
+from tstitch.guidance import check_scale, parse_channels
+from tstitch.schedule import NoiseSchedule, make_schedule, make_timesteps
+from tstitch.solvers import Solver, make_solver
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resolved sampling run, checked as far as that is cheap."""
+
+    pair: str
+    specs: list[DenoiserSpec]
+    autoencoder: Path
+    schedule: NoiseSchedule
+    sampler: dict
+    solver: Solver
+    timesteps: list[int]
+    allocation: Allocation
+    scales: list[float]
+    channels: int | None
+    num_images: int
+    batch_size: int
+    seed: int
+    precision: str
+    evaluation: dict
+
+    @property
+    def used(self) -> list[int]:
+        return sorted(set(self.allocation))
+
+    @property
+    def names(self) -> list[str]:
+        return [spec.name for spec in self.specs]
+
+    @property
+    def fractions(self) -> list[float]:
+        """The share of the steps that each denoiser really takes."""
+        return [self.allocation.count(index) / len(self.allocation) for index in range(len(self.specs))]
+
+    def describe(self) -> str:
+        """The resolved allocation and guidance, in a line."""
+        guidance = ", ".join(f"{self.names[index]} {self.scales[index]:g}" for index in self.used)
+        return f"{describe_allocation(self.allocation, self.timesteps, self.names)}; guidance scale: {guidance}"
+
+    def identity(self, device_type: str) -> dict:
+        """Everything that decides the bytes of the images. Reads the weights, for their checksums."""
+        return {
+            "pair": self.pair,
+            "denoisers": {self.names[i]: file_sha256(self.specs[i].weights) for i in self.used},
+            "autoencoder": file_sha256(autoencoder_weights(self.autoencoder)),
+            "sampler": self.sampler,
+            "allocation": list(self.allocation),
+            "guidance": {
+                "scale": {self.names[i]: self.scales[i] for i in self.used},
+                "channels": self.channels or "all",
+            },
+            "seed": self.seed,
+            "num_images": self.num_images,
+            "batch_size": self.batch_size,
+            "precision": self.precision,
+            "device": device_type,
+        }
+
+    def directory_name(self) -> str:
+        """Readable part of the default directory's name."""
+        stitched = "_".join(f"{fraction:g}" for fraction in self.fractions)
+        scale = "_".join(f"{scale:g}" for scale in dict.fromkeys(self.scales))
+        sampler = f"{self.sampler['name']}{self.sampler['num_steps']}"
+        return f"{self.pair}-{stitched}-{sampler}-cfg{scale}-n{self.num_images}-seed{self.seed}"
+
+
+def make_plan(config: dict) -> Plan:
+    """Resolve and check a sampling configuration; nothing expensive happens.
+
+    Raises:
+        UserError: names the value that cannot be used and what would be accepted.
+    """
+    pair, sampler = config["pair"], config["sampler"]
+    for key in ("num_images", "batch_size", "seed"):
+        _check_whole_number(key, config[key], lowest=0 if key == "seed" else 1)
+    _check_whole_number("sampler.num_steps", sampler["num_steps"], lowest=1)
+    if config["precision"] not in DTYPES:
+        raise UserError(f"unknown precision {config['precision']!r}; known: {', '.join(DTYPES)}")
+    specs = [
+        dit_spec(spec["name"], resolve_path(spec["weights"]), spec["config"]) for spec in pair["denoisers"].values()
+    ]
+    check_denoisers(specs)
+    schedule = make_schedule(**pair["schedule"])
+    timesteps = make_timesteps(sampler["grid"], sampler["num_steps"], schedule.num_train_timesteps)
+    plan = Plan(
+        pair=pair["name"],
+        specs=specs,
+        autoencoder=resolve_path(pair["autoencoder"]["folder"]),
+        schedule=schedule,
+        sampler=sampler,
+        solver=make_solver(sampler["name"], sampler["eta"]),
+        timesteps=timesteps,
+        allocation=_allocation(config, timesteps, len(specs)),
+        scales=_scales(config["guidance"]["scale"], specs),
+        channels=parse_channels(config["guidance"]["channels"], specs[0].config.in_channels),
+        num_images=config["num_images"],
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        precision=config["precision"],
+        evaluation=pair["evaluation"],
+    )
+    for path in [plan.specs[index].weights for index in plan.used] + [autoencoder_weights(plan.autoencoder)]:
+        if not path.is_file():
+            raise UserError(f"weights {path} do not exist; the README says where they are published")
+    return plan
+
+
+def resolve_path(path: str) -> Path:
+    """Paths in the configuration are relative to the checkout."""
+    return ROOT / path
+
+
+def _allocation(config: dict, timesteps: list[int], num_denoisers: int) -> Allocation:
+    stitch = config["stitch"]
+    explicit = [key for key in ("counts", "denoiser_per_step") if stitch[key] is not None]
+    if len(explicit) == 2:
+        raise UserError("stitch.counts and stitch.denoiser_per_step are both set; give one")
+    if explicit == ["denoiser_per_step"]:
+        return allocation_from_list(stitch["denoiser_per_step"], len(timesteps), num_denoisers)
+    key = explicit[0] if explicit else "fractions"
+    values = stitch[key]
+    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
+        raise UserError(f"stitch.{key} must be a list of numbers, got {values!r}")
+    if len(values) != num_denoisers:
+        names = ", ".join(config["pair"]["denoisers"])
+        raise UserError(f"stitch.{key} needs {num_denoisers} values ({names}), got {len(values)}: {values}")
+    if key == "counts":
+        return allocation_from_counts(values, len(timesteps))
+    return allocation_from_fractions(values, timesteps, config["allocation"]["rule"])
+
+
+def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float]:
+    scales = scale if isinstance(scale, list) else [scale] * len(specs)
+    if len(scales) != len(specs):
+        raise UserError(f"guidance.scale needs one value or {len(specs)}, got {scales}")
+    for value in scales:
+        check_scale(value)
+    return [float(value) for value in scales]
+
+
+def _check_whole_number(key: str, value: object, lowest: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+        raise UserError(f"{key} must be a whole number of {lowest} or more, got {value!r}")

@@ -1,0 +1,46 @@
+"""Train one network of the digits zoo: `python -m scripts.train recipe=digits_dit_s`."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from scripts.cli import ROOT, resolved, run_command
+
+
+def main(config: DictConfig) -> None:
+    from training import recipes
+    from training.optimizers import OptimizerSettings
+    from training.trainer import TrainerSettings
+    from tstitch.errors import UserError
+
+    settings = resolved(config)
+    recipe = settings["recipe"]
+    if recipe["kind"] not in recipes.RECIPES:
+        raise UserError(f"unknown kind of recipe {recipe['kind']!r}; known: {', '.join(recipes.RECIPES)}")
+    out = Path(settings["out"] or ROOT / "runs" / "train" / recipe["name"])
+    out.mkdir(parents=True, exist_ok=True)
+    _refuse_another_recipe(out / "recipe.json", recipe)
+    torch.manual_seed(recipe["trainer"]["seed"])
+    recipes.RECIPES[recipe["kind"]](
+        recipe,
+        TrainerSettings(**recipe["trainer"]),
+        OptimizerSettings(**recipe["optimizer"]),
+        out,
+        Path(settings["zoo"]),
+        " ".join(["python -m scripts.train", *sys.argv[1:]]),
+    )
+
+
+def _refuse_another_recipe(path: Path, recipe: dict) -> None:
+    from tstitch.errors import UserError
+
+    if path.exists() and json.loads(path.read_text()) != recipe:
+        raise UserError(f"{path.parent} holds the training of another recipe; give another out=DIR or remove it")
+    path.write_text(json.dumps(recipe, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_command("train", main)

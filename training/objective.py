@@ -1,0 +1,61 @@
+"""The hybrid objective of improved DDPM (Nichol & Dhariwal 2021, section 3.1), as DiT trains with, plus min-SNR weights."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tstitch.schedule import NoiseSchedule
+
+
+class DiffusionObjective:
+    """`min(SNR, gamma)/SNR * |eps - eps_hat|^2 + L_vlb`, where the gradient of L_vlb reaches only the variance.
+
+    Args:
+        schedule: the noise schedule, every timestep of which is trained.
+        snr_gamma: cap of the min-SNR weight (Hang et al. 2023); None weighs all timesteps alike.
+    """
+
+    def __init__(self, schedule: NoiseSchedule, snr_gamma: float | None):
+        alphas_cumprod = torch.from_numpy(schedule.alphas_cumprod)
+        previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
+        betas = 1 - alphas_cumprod / previous
+        posterior = betas * (1 - previous) / (1 - alphas_cumprod)
+        posterior[0] = posterior[1]
+        snr = alphas_cumprod / (1 - alphas_cumprod)
+        weight = torch.ones_like(snr) if snr_gamma is None else snr.clamp(max=snr_gamma) / snr
+        self.num_timesteps = len(alphas_cumprod)
+        self.signal, self.sigma = alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float()
+        self.log_beta, self.log_posterior = betas.log().float(), posterior.log().float()
+        self.mean_per_eps = (betas / ((1 - alphas_cumprod).sqrt() * (1 - betas).sqrt())).float()
+        self.weight = weight.float()
+
+    def __call__(
+        self, denoiser: Callable[[Tensor, Tensor], Tensor], latents: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Scalar loss of `latents` (N, C, H, W) at uniformly drawn timesteps."""
+        t = torch.randint(self.num_timesteps, (len(latents),), generator=generator)
+        noise = torch.randn(latents.shape, generator=generator)
+        noisy = _at(self.signal, t) * latents + _at(self.sigma, t) * noise
+        eps, raw_variance = denoiser(noisy, t).float().chunk(2, dim=1)
+        squared_error = (noise - eps).square()
+        simple = (self.weight[t] * squared_error.mean(dim=(1, 2, 3))).mean()
+        return simple + self._variational_bound(squared_error.detach(), raw_variance, t).mean()
+
+    def _variational_bound(self, squared_error: Tensor, raw_variance: Tensor, t: Tensor) -> Tensor:
+        """KL of the true posterior from the learned-range Gaussian, in nats per dimension.
+
+        The two means differ only through eps, by `mean_per_eps * (eps - eps_hat)`. At t = 0 the term
+        is the same expression, which stands in for the decoder likelihood that pixels would have.
+        """
+        share = (raw_variance + 1) / 2
+        log_variance = share * _at(self.log_beta, t) + (1 - share) * _at(self.log_posterior, t)
+        log_true = _at(self.log_posterior, t)
+        squared_mean_error = _at(self.mean_per_eps, t).square() * squared_error
+        return 0.5 * (
+            log_variance - log_true - 1 + (log_true - log_variance).exp() + squared_mean_error / log_variance.exp()
+        )
+
+
+def _at(values: Tensor, t: Tensor) -> Tensor:
+    return values[t].view(-1, 1, 1, 1)

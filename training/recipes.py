@@ -1,0 +1,110 @@
+"""From a recipe to a shipped network: build, train, measure, write the weights and their card."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from evaluation.digits_classifier import DigitsClassifier
+from evaluation.metrics import frechet_distance
+from evaluation.statistics import Statistics, StatisticsAccumulator, load_statistics, save_statistics
+from models.autoencoder import load_autoencoder
+from models.dit import DiT, DiTConfig, initialize_dit
+from models.weights import load_weights
+from training.cards import save_weights, write_card
+from training.digits import IMAGE_SIZE, load_digits
+from training.objective import DiffusionObjective
+from training.optimizers import OptimizerSettings
+from training.tasks import AutoencoderTask, ClassifierTask, DenoiserTask
+from training.trainer import TrainerSettings, train
+from tstitch.digest import file_sha256
+from tstitch.schedule import make_schedule
+
+CLASSIFIER, REFERENCE, AUTOENCODER = "classifier.safetensors", "reference.npz", "autoencoder"
+BATCH_SIZE = 250
+NUM_HELD_OUT = 500
+
+
+def train_classifier(
+    recipe: dict, settings: TrainerSettings, optimizer: OptimizerSettings, out: Path, zoo: Path, command: str
+) -> None:
+    """Train on 4,500 digits, measure accuracy on the other 500, write the reference statistics of all 5,000."""
+    images, labels = _digits()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(settings.seed))
+    kept, held_out = order[NUM_HELD_OUT:], order[:NUM_HELD_OUT]
+    task = ClassifierTask(DigitsClassifier(), images[kept], labels[kept])
+    module, record = train(task, settings, optimizer, out)
+    weights = zoo / CLASSIFIER
+    save_weights(weights, module, torch.float32)
+    with torch.inference_mode():
+        accuracy = (module(images[held_out])[1].argmax(dim=1) == labels[held_out]).double().mean().item()
+    print(f"accuracy on {NUM_HELD_OUT} held-out digits: {accuracy:.3f}")
+    save_statistics(zoo / REFERENCE, _feature_statistics(module, images), "digits")
+    write_card(
+        weights, command, settings.seed, record, module,
+        held_out_accuracy=accuracy, reference_sha256=file_sha256(zoo / REFERENCE),
+    )  # fmt: skip
+
+
+def train_autoencoder(
+    recipe: dict, settings: TrainerSettings, optimizer: OptimizerSettings, out: Path, zoo: Path, command: str
+) -> None:
+    """Train, set the scaling factor to one over the latents' deviation, measure PSNR and reconstruction FID."""
+    images, _ = _digits()
+    module = AutoencoderKL(sample_size=IMAGE_SIZE, **recipe["autoencoder"])
+    module, record = train(AutoencoderTask(module, images, recipe["kl_weight"]), settings, optimizer, out)
+    mean, std = _encode(module, images)
+    latents = mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(settings.seed))
+    module.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
+    module.save_pretrained(zoo / AUTOENCODER)
+    with torch.inference_mode():
+        decoded = torch.cat([module.decode(part).sample for part in mean.split(BATCH_SIZE)]).clamp(-1, 1)
+    psnr = 10 * torch.log10(4 / (decoded - images).square().mean()).item()
+    classifier = DigitsClassifier().eval()
+    load_weights(classifier, zoo / CLASSIFIER)
+    rounded = ((decoded + 1) * 127.5).round() / 127.5 - 1
+    fid = frechet_distance(_feature_statistics(classifier, rounded), load_statistics(zoo / REFERENCE))
+    print(f"PSNR {psnr:.2f} dB, reconstruction FID {fid:.3f}")
+    weights = zoo / AUTOENCODER / "diffusion_pytorch_model.safetensors"
+    write_card(weights, command, settings.seed, record, module, psnr_db=psnr, reconstruction_fid5k=fid)
+
+
+def train_denoiser(
+    recipe: dict, settings: TrainerSettings, optimizer: OptimizerSettings, out: Path, zoo: Path, command: str
+) -> None:
+    """Train a DiT on the latents of the shipped autoencoder."""
+    images, labels = _digits()
+    autoencoder = load_autoencoder(zoo / AUTOENCODER)
+    scale = autoencoder.config.scaling_factor
+    mean, std = (part * scale for part in _encode(autoencoder, images))
+    module = DiT(DiTConfig(**recipe["denoiser"]["config"]))
+    initialize_dit(module)
+    objective = DiffusionObjective(make_schedule(**recipe["schedule"]), recipe["snr_gamma"])
+    module, record = train(DenoiserTask(module, objective, mean, std, labels), settings, optimizer, out)
+    weights = zoo / Path(recipe["denoiser"]["weights"]).name
+    save_weights(weights, module, torch.bfloat16)
+    write_card(weights, command, settings.seed, record, module, config=recipe["denoiser"]["config"])
+
+
+RECIPES = {"classifier": train_classifier, "autoencoder": train_autoencoder, "denoiser": train_denoiser}
+
+
+def _digits() -> tuple[Tensor, Tensor]:
+    images, labels = load_digits()
+    return torch.from_numpy(images)[:, None].float() / 127.5 - 1, torch.from_numpy(labels)
+
+
+@torch.inference_mode()
+def _encode(autoencoder: AutoencoderKL, images: Tensor) -> tuple[Tensor, Tensor]:
+    posteriors = [autoencoder.encode(part).latent_dist for part in images.split(BATCH_SIZE)]
+    return torch.cat([p.mean for p in posteriors]).clone(), torch.cat([p.std for p in posteriors]).clone()
+
+
+@torch.inference_mode()
+def _feature_statistics(classifier: nn.Module, images: Tensor) -> Statistics:
+    accumulator = StatisticsAccumulator()
+    for part in images.split(BATCH_SIZE):
+        accumulator.update(np.asarray(classifier(part)[0]))
+    return accumulator.finish()

@@ -1,0 +1,128 @@
+"""One training loop: exponential moving average, bf16 autocast, resume, progress, a JSON log."""
+
+import copy
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from training.optimizers import OptimizerSettings, learning_rate_factor, make_optimizers
+from training.tasks import Task
+from tstitch.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How long and how to train. `checkpoint_every` and `log_every` count iterations."""
+
+    iterations: int
+    batch_size: int
+    seed: int
+    bf16: bool
+    ema_decay: float
+    log_every: int
+    checkpoint_every: int
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a finished training says about itself. `loss` is the mean over the last tenth of the iterations."""
+
+    iterations: int
+    images_seen: int
+    seconds: float
+    loss: float
+
+
+def train(
+    task: Task, settings: TrainerSettings, optimizer_settings: OptimizerSettings, out: Path
+) -> tuple[nn.Module, TrainingRecord]:
+    """Train `task.module` and return its moving average in evaluation mode, with the record.
+
+    `out` gets `train.jsonl` and `checkpoint.pt`; a second call with the same arguments continues
+    from the checkpoint. Each iteration draws from a generator keyed by (seed, iteration), so an
+    interrupted training sees the same batches as an uninterrupted one.
+    """
+    average = copy.deepcopy(task.module).requires_grad_(False)
+    optimizers = make_optimizers(task.module, optimizer_settings)
+    base_rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    checkpoint = out / "checkpoint.pt"
+    first, seconds_before, losses = _restore(checkpoint, task.module, average, optimizers)
+    started = time.perf_counter()
+    generator = torch.Generator()
+    task.module.train()
+    for iteration in range(first, settings.iterations):
+        factor = learning_rate_factor(iteration, settings.iterations, optimizer_settings.warmup_iterations)
+        for optimizer, rate in zip(optimizers, base_rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * factor
+        generator.manual_seed(settings.seed * 1_000_003 + iteration)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+            loss = task.loss(settings.batch_size, generator)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(task.module.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        _update_average(average, task.module, min(settings.ema_decay, (1 + iteration) / (10 + iteration)))
+        losses.append(loss.item())
+        if not torch.isfinite(loss):
+            raise UserError(f"the loss is {loss.item()} at iteration {iteration}; lower the learning rate")
+        done, seconds = iteration + 1, seconds_before + time.perf_counter() - started
+        if done % settings.log_every == 0 or done == settings.iterations:
+            _report(out / "train.jsonl", settings, done, losses, seconds)
+        if done % settings.checkpoint_every == 0 or done == settings.iterations:
+            _save(checkpoint, task.module, average, optimizers, done, seconds, losses)
+    tail = losses[-max(1, settings.iterations // 10) :]
+    seconds = seconds_before + time.perf_counter() - started
+    record = TrainingRecord(
+        settings.iterations, settings.iterations * settings.batch_size, seconds, sum(tail) / len(tail)
+    )
+    return average.eval(), record
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - decay)
+    for kept, new in zip(average.buffers(), module.buffers(), strict=True):
+        kept.copy_(new)
+
+
+def _report(log: Path, settings: TrainerSettings, done: int, losses: list[float], seconds: float) -> None:
+    recent = losses[-settings.log_every :]
+    loss, eta_s = sum(recent) / len(recent), seconds / done * (settings.iterations - done)
+    print(f"{done}/{settings.iterations}  loss {loss:.4f}  {seconds:.0f} s  ETA {eta_s:.0f} s", flush=True)
+    line = {"iteration": done, "loss": loss, "images_seen": done * settings.batch_size, "seconds": round(seconds, 1)}
+    with log.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _save(path: Path, module: nn.Module, average: nn.Module, optimizers: list, *progress: object) -> None:
+    temporary = path.with_suffix(".tmp")
+    torch.save(
+        {
+            "module": module.state_dict(),
+            "average": average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "progress": list(progress),
+        },
+        temporary,
+    )
+    os.replace(temporary, path)
+
+
+def _restore(path: Path, module: nn.Module, average: nn.Module, optimizers: list) -> tuple[int, float, list[float]]:
+    if not path.exists():
+        return 0, 0.0, []
+    state = torch.load(path, weights_only=True)
+    module.load_state_dict(state["module"])
+    average.load_state_dict(state["average"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    done, seconds, losses = state["progress"]
+    print(f"continuing from iteration {done}", flush=True)
+    return done, seconds, losses

@@ -1,0 +1,93 @@
+"""Allocations: which denoiser takes which solver step (paper, section 3.2).
+
+An allocation is a tuple with one denoiser index per solver step, the first step (the noisiest)
+first. Denoisers are ordered from small to large, as the fractions are.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate, groupby
+
+import numpy as np
+
+from tstitch.errors import UserError
+
+Allocation = tuple[int, ...]
+RULES = ("steps", "timestep")
+
+
+def allocation_from_fractions(fractions: Sequence[float], timesteps: Sequence[int], rule: str = "steps") -> Allocation:
+    """Compile fractions of the trajectory into an allocation.
+
+    Args:
+        fractions: the share of the trajectory of each denoiser, in [0, 1], summing to 1.
+        timesteps: the descending timesteps of the trajectory, on a schedule of 1000.
+        rule: `steps` ends denoiser k after `round((r_1 + ... + r_k) * T)` steps, round half to even
+            (the paper). `timestep` compares timesteps with the fractions as the released code does,
+            rounding errors included: at r = 0.7 it gives 699 of 1000 steps, not 700.
+
+    Raises:
+        UserError: fractions that are negative, NaN or do not sum to 1, or an unknown rule.
+    """
+    check_fractions(fractions)
+    if rule not in RULES:
+        raise UserError(f"unknown allocation rule {rule!r}; known: {', '.join(RULES)}")
+    if rule == "steps":
+        return _by_steps(fractions, len(timesteps))
+    return _two_by_timestep(fractions, timesteps) if len(fractions) == 2 else _many_by_timestep(fractions, timesteps)
+
+
+def allocation_from_counts(counts: Sequence[int], num_steps: int) -> Allocation:
+    """Compile explicit numbers of steps, one per denoiser, into an allocation."""
+    if any(count < 0 for count in counts) or sum(counts) != num_steps:
+        raise UserError(f"counts must be 0 or more and sum to the {num_steps} solver steps, got {list(counts)}")
+    return tuple(index for index, count in enumerate(counts) for _ in range(count))
+
+
+def allocation_from_list(denoiser_per_step: Sequence[int], num_steps: int, num_denoisers: int) -> Allocation:
+    """Check an explicit list of denoiser indices and return it as an allocation."""
+    if len(denoiser_per_step) != num_steps:
+        raise UserError(f"an explicit allocation needs {num_steps} entries, one per step, got {len(denoiser_per_step)}")
+    for index in denoiser_per_step:
+        if not 0 <= index < num_denoisers:
+            raise UserError(f"an allocation holds denoiser indices in 0..{num_denoisers - 1}, got {index}")
+    return tuple(denoiser_per_step)
+
+
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Raise `UserError` unless every fraction lies in [0, 1] and they sum to 1 (to 1e-6)."""
+    if not all(math.isfinite(fraction) and 0 <= fraction <= 1 for fraction in fractions):
+        raise UserError(f"fractions must lie in [0, 1], got {list(fractions)}")
+    if abs(sum(fractions) - 1) > 1e-6:
+        raise UserError(f"fractions must sum to 1, got {list(fractions)}, which sum to {sum(fractions):g}")
+
+
+def describe_allocation(allocation: Allocation, timesteps: Sequence[int], names: Sequence[str]) -> str:
+    """One line such as `small takes 20 steps (t = 999..612), large takes 30 steps (t = 591..0)`."""
+    parts, start = [], 0
+    for index, group in groupby(allocation):
+        stop = start + len(list(group))
+        span = f"{timesteps[start]}..{timesteps[stop - 1]}" if stop - start > 1 else f"{timesteps[start]}"
+        parts.append(f"{names[index]} takes {stop - start} step{'s' * (stop - start > 1)} (t = {span})")
+        start = stop
+    return ", ".join(parts)
+
+
+def _by_steps(fractions: Sequence[float], num_steps: int) -> Allocation:
+    # Rounded to nine digits first, so that 0.1 + 0.2 and 0.3 end at the same step.
+    ends = [round(round(total * num_steps, 9)) for total in accumulate(fractions)]
+    counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    return allocation_from_counts(counts, num_steps)
+
+
+def _two_by_timestep(fractions: Sequence[float], timesteps: Sequence[int]) -> Allocation:
+    """Released two-model rule, in float64: the small model while `t / 1000 >= 1 - r`."""
+    threshold = 1 - fractions[0]
+    return tuple(0 if t / 1000 >= threshold else 1 for t in timesteps)
+
+
+def _many_by_timestep(fractions: Sequence[float], timesteps: Sequence[int]) -> Allocation:
+    """Released rule for more models, in float32: the first k with `1 - t / 1000 <= r_1 + ... + r_k`."""
+    ends = np.cumsum(np.asarray(fractions, dtype=np.float32), dtype=np.float32)
+    progress = np.float32(1) - np.asarray(timesteps, dtype=np.float32) / np.float32(1000)
+    return tuple(int(np.argmax(value <= ends)) if value <= ends[-1] else len(ends) - 1 for value in progress)

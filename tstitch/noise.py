@@ -1,0 +1,47 @@
+"""Randomness per image: a counter-based generator keyed by (seed, image index)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tstitch.errors import UserError
+
+LABEL, LATENTS, STEP = range(3)
+
+
+class ImageNoise:
+    """Label, start latents and step noise of a batch of images.
+
+    Each value is drawn from Philox with the key (seed, image index) and a counter that names what
+    is drawn, so it depends on nothing else: not on the batch, the rank, the allocation or the
+    order of the draws. Two images never share a stream.
+    """
+
+    def __init__(self, seed: int, indices: Sequence[int]):
+        if not 0 <= seed < 2**63:
+            raise UserError(f"seed must lie in 0..2^63-1, got {seed}")
+        self.seed, self.indices = seed, indices
+
+    def labels(self, num_classes: int) -> Tensor:
+        """Uniform class labels (N,), int64."""
+        return torch.tensor([int(g.integers(num_classes)) for g in self._generators(LABEL)])
+
+    def latents(self, shape: Sequence[int]) -> Tensor:
+        """Start latents (N, *shape), standard normal float32."""
+        return self._normal(LATENTS, 0, shape)
+
+    def step(self, index: int, shape: Sequence[int]) -> Tensor:
+        """The noise of solver step `index`, (N, *shape), standard normal float32."""
+        return self._normal(STEP, index, shape)
+
+    def _normal(self, purpose: int, step: int, shape: Sequence[int]) -> Tensor:
+        draws = [g.standard_normal(tuple(shape), dtype=np.float32) for g in self._generators(purpose, step)]
+        return torch.from_numpy(np.stack(draws))
+
+    def _generators(self, purpose: int, step: int = 0) -> list[np.random.Generator]:
+        return [
+            np.random.Generator(np.random.Philox(key=[self.seed, index], counter=[0, 0, step, purpose]))
+            for index in self.indices
+        ]

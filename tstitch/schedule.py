@@ -1,0 +1,100 @@
+"""The noise schedule (betas and cumulative alphas, float64) and the timestep grids.
+
+Symbols: beta_t -> `betas[t]`, alpha-bar_t -> `alphas_cumprod[t]` (Ho et al. 2020, section 2).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tstitch.errors import UserError
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """A variance-preserving noise schedule over discrete timesteps.
+
+    `alphas_cumprod` is a float64 array of shape (num_train_timesteps,); index t is the share of
+    signal variance left at timestep t.
+    """
+
+    alphas_cumprod: np.ndarray
+
+    @property
+    def num_train_timesteps(self) -> int:
+        return len(self.alphas_cumprod)
+
+
+def linear_schedule(beta_start: float = 1e-4, beta_end: float = 2e-2, num_train_timesteps: int = 1000) -> NoiseSchedule:
+    """Betas evenly spaced from `beta_start` to `beta_end`: the schedule of DDPM, ADM and DiT."""
+    return _from_betas(np.linspace(beta_start, beta_end, num_train_timesteps, dtype=np.float64))
+
+
+def scaled_linear_schedule(beta_start: float, beta_end: float, num_train_timesteps: int = 1000) -> NoiseSchedule:
+    """Betas evenly spaced in their square root: the schedule that latent diffusion calls "linear"."""
+    roots = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps, dtype=np.float64)
+    return _from_betas(roots**2)
+
+
+SCHEDULES = {"linear": linear_schedule, "scaled_linear": scaled_linear_schedule}
+
+
+def make_schedule(kind: str, **kwargs: float) -> NoiseSchedule:
+    """Build a schedule by name; `kwargs` are those of the schedule's function."""
+    if kind not in SCHEDULES:
+        raise UserError(f"unknown noise schedule {kind!r}; known: {', '.join(SCHEDULES)}")
+    return SCHEDULES[kind](**kwargs)
+
+
+def _from_betas(betas: np.ndarray) -> NoiseSchedule:
+    if not (np.all(betas > 0) and np.all(betas < 1)):
+        raise UserError(f"betas must lie in (0, 1), got {betas.min():g} to {betas.max():g}")
+    return NoiseSchedule(np.cumprod(1.0 - betas))
+
+
+def dit_linspace(num_steps: int, num_train_timesteps: int = 1000) -> list[int]:
+    """Evenly spaced timesteps that include both ends, as DiT asks for with `str(num_steps)`.
+
+    Positions are accumulated by repeated addition and rounded half to even, because the reference
+    does so: with another order of additions a few timesteps differ by one.
+    """
+    if num_steps == 1:
+        return [0]
+    stride = (num_train_timesteps - 1) / (num_steps - 1)
+    position, timesteps = 0.0, []
+    for _ in range(num_steps):
+        timesteps.append(round(position))
+        position += stride
+    return timesteps[::-1]
+
+
+def ddim_stride(num_steps: int, num_train_timesteps: int = 1000) -> list[int]:
+    """Multiples of a whole stride, from 0 (DDIM; `"ddimN"` in ADM and DiT). Needs an exact stride."""
+    for stride in range(1, num_train_timesteps):
+        if len(range(0, num_train_timesteps, stride)) == num_steps:
+            return list(range(0, num_train_timesteps, stride))[::-1]
+    raise UserError(f"grid ddim_stride has no whole stride that gives {num_steps} of {num_train_timesteps} timesteps")
+
+
+GRIDS = {"dit_linspace": dit_linspace, "ddim_stride": ddim_stride}
+
+
+def make_timesteps(grid: str, num_steps: int, num_train_timesteps: int = 1000) -> list[int]:
+    """The descending timesteps of a named grid.
+
+    Raises:
+        UserError: an unknown grid, or a number of steps outside 1..num_train_timesteps.
+    """
+    if grid not in GRIDS:
+        raise UserError(f"unknown grid {grid!r}; known: {', '.join(GRIDS)}")
+    if not 1 <= num_steps <= num_train_timesteps:
+        raise UserError(f"num_steps must lie in 1..{num_train_timesteps}, got {num_steps}")
+    return GRIDS[grid](num_steps, num_train_timesteps)
+
+
+def check_timesteps(timesteps: Sequence[int], num_train_timesteps: int) -> None:
+    """Raise `UserError` unless `timesteps` is a non-empty, strictly descending list within the schedule."""
+    descending = all(later < earlier for earlier, later in zip(timesteps, timesteps[1:], strict=False))
+    if not timesteps or not descending or timesteps[0] >= num_train_timesteps or timesteps[-1] < 0:
+        raise UserError(f"timesteps must descend strictly within {num_train_timesteps - 1}..0, got {list(timesteps)}")
