@@ -1,5 +1,7 @@
 """The small convolutional classifier whose features and class probabilities score the digits."""
 
+import itertools
+
 from torch import Tensor, nn
 
 NUM_FEATURES = 64
@@ -12,7 +14,7 @@ class DigitsClassifier(nn.Module):
         super().__init__()
         widths = (1, 32, 64, 128)
         self.stages = nn.Sequential(
-            *(layer for pair in zip(widths, widths[1:], strict=False) for layer in _stage(*pair)),
+            *(layer for pair in itertools.pairwise(widths) for layer in _stage(*pair)),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.Linear(widths[-1], NUM_FEATURES),

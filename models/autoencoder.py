@@ -1,11 +1,16 @@
 """Autoencoders between images and latents: folders in the layout of diffusers' `AutoencoderKL`."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from diffusers import AutoencoderKL
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from models.weights import load_weights, read_config
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
@@ -17,6 +22,8 @@ def autoencoder_weights(folder: Path) -> Path:
 
 def load_autoencoder(folder: Path) -> AutoencoderKL:
     """Load `config.json` and the weights of `folder`, float32, in evaluation mode, with nothing fetched."""
+    from diffusers import AutoencoderKL  # takes seconds, which bad input should not wait for
+
     autoencoder = AutoencoderKL.from_config(read_config(folder / "config.json"))
     load_weights(autoencoder, autoencoder_weights(folder))
     return autoencoder.eval().requires_grad_(False)

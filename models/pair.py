@@ -1,17 +1,22 @@
 """A pair: two or more denoisers, small to large, with the autoencoder that they share."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderKL
 
 from models.autoencoder import load_autoencoder
 from models.denoisers import DiTDenoiser
 from models.dit import DiT, DiTConfig, dit_config
 from models.weights import load_weights
 from tstitch.errors import UserError
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 @dataclass(frozen=True)

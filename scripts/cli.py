@@ -31,12 +31,14 @@ def run_command(config_name: str, main: Callable[[DictConfig], None]) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.stdout.reconfigure(line_buffering=True)
     try:
-        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(_guarded(main))()
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(
+            _guarded(config_name, main)
+        )()
     except (HydraException, OmegaConfBaseException) as error:
         _stop(_explain(config_name, error))
 
 
-def _guarded(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+def _guarded(config_name: str, main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     """End the process inside Hydra's job, because Hydra adds a line of its own to exceptions that leave it."""
 
     def guarded(config: DictConfig) -> None:
@@ -44,6 +46,8 @@ def _guarded(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
             main(config)
         except (UserError, OSError) as error:
             _stop(str(error))
+        except OmegaConfBaseException as error:
+            _stop(_explain(config_name, error))
         except KeyboardInterrupt:
             print("\ninterrupted; the same command continues", file=sys.stderr)
             sys.exit(INTERRUPTED)
@@ -64,6 +68,13 @@ def _stop(message: str) -> None:
 def _explain(config_name: str, error: Exception) -> str:
     """One line for a configuration that does not compose, with the keys that would be accepted."""
     message = str(error)
+    choice = re.search(
+        r"Could not find '(?P<group>[\w/]+)/(?P<name>\w+)'.*Available options in '[\w/]+':(?P<known>.*?)Config search",
+        message,
+        re.S,
+    )
+    if choice is not None:
+        return f"unknown {choice['group']} {choice['name']!r}; known: {', '.join(choice['known'].split())}"
     unknown = re.search(r"Could not (?:override|append to config) '([\w.@/]+)'", message) or re.search(
         r"Key '([\w.]+)' is not in struct", message
     )

@@ -97,8 +97,8 @@ def make_plan(config: dict) -> Plan:
     """
     pair, sampler = config["pair"], config["sampler"]
     for key in ("num_images", "batch_size", "seed"):
-        _check_whole_number(key, config[key], lowest=0 if key == "seed" else 1)
-    _check_whole_number("sampler.num_steps", sampler["num_steps"], lowest=1)
+        check_whole_number(key, config[key], lowest=0 if key == "seed" else 1)
+    check_whole_number("sampler.num_steps", sampler["num_steps"], lowest=1)
     if config["precision"] not in DTYPES:
         raise UserError(f"unknown precision {config['precision']!r}; known: {', '.join(DTYPES)}")
     specs = [
@@ -163,6 +163,7 @@ def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float
     return [float(value) for value in scales]
 
 
-def _check_whole_number(key: str, value: object, lowest: int) -> None:
+def check_whole_number(key: str, value: object, lowest: int) -> None:
+    """Raise `UserError` unless `value` is a whole number of `lowest` or more."""
     if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
         raise UserError(f"{key} must be a whole number of {lowest} or more, got {value!r}")

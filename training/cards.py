@@ -19,7 +19,9 @@ def save_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> None:
     save_file({key: value.contiguous() for key, value in state.items()}, path)
 
 
-def write_card(weights: Path, command: str, seed: int, record: TrainingRecord, module: nn.Module, **facts: object) -> None:
+def write_card(
+    weights: Path, command: str, seed: int, record: TrainingRecord, module: nn.Module, **facts: object
+) -> None:
     """Write `<weights>.json`: command, seed, images seen, time, loss, checksum and what was measured."""
     card = {
         "file": weights.name,

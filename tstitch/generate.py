@@ -21,11 +21,11 @@ def generate(run: Run, ranks: Ranks, make_shard: Callable[[Block], Shard], show:
     """
     mine = run.blocks[ranks.rank :: ranks.world_size]
     missing = [block for block in mine if read_shard(run.shards, block, run.id) is None]
-    progress = _Progress(sum(map(len, mine)), sum(map(len, mine)) - sum(map(len, missing)), show)
+    progress = _Progress(run, show) if ranks.is_main else None
     for block in missing:
         write_shard(run.shards, block, make_shard(block), run.id)
-        if ranks.is_main:
-            progress.add(len(block))
+        if progress is not None:
+            progress.update()
     ranks.wait_for_all()
     if ranks.is_main and (missing or npz_comment(run.samples) != run.id):
         merge_shards(run.shards, run.blocks, run.id, run.samples)
@@ -33,20 +33,24 @@ def generate(run: Run, ranks: Ranks, make_shard: Callable[[Block], Shard], show:
 
 
 class _Progress:
-    """Lines such as `320/1000 images, 18.2 images/s, 37 s left`, at most one every few seconds."""
+    """Lines such as `320/1000 images, 18.2 images/s, 37 s left` for all ranks, at most one every few seconds."""
 
-    def __init__(self, total: int, done: int, show: Callable[[str], None]):
-        self.total, self.done, self.before, self.show = total, done, done, show
+    def __init__(self, run: Run, show: Callable[[str], None]):
+        self.run, self.show, self.total = run, show, run.blocks[-1].stop
+        self.before = self._count()
         self.started = self.shown = time.perf_counter()
-        if done:
-            show(f"{done}/{total} images are there already")
+        if self.before:
+            show(f"{self.before}/{self.total} images are there already")
 
-    def add(self, num: int) -> None:
-        self.done += num
+    def update(self) -> None:
         now = time.perf_counter()
-        if now - self.shown < REPORT_EVERY_S and self.done < self.total:
+        if now - self.shown < REPORT_EVERY_S:
             return
         self.shown = now
-        rate = (self.done - self.before) / (now - self.started)
-        left_s = (self.total - self.done) / rate
-        self.show(f"{self.done}/{self.total} images, {rate:.1f} images/s, {left_s:.0f} s left")
+        done = self._count()
+        rate = (done - self.before) / (now - self.started)
+        self.show(f"{done}/{self.total} images, {rate:.1f} images/s, {(self.total - done) / rate:.0f} s left")
+
+    def _count(self) -> int:
+        present = {path.name for path in self.run.shards.iterdir()}
+        return sum(len(block) for block in self.run.blocks if block.name in present)

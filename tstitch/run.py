@@ -48,7 +48,9 @@ def check_run(run: Run) -> None:
     if record.is_file():
         different = differing_keys(read_json(record).get("identity", {}), run.identity)
         if different:
-            raise UserError(f"{run.directory} holds another run; it differs in {', '.join(different)}; give another out=")
+            raise UserError(
+                f"{run.directory} holds another run; it differs in {', '.join(different)}; give another out="
+            )
     elif run.directory.is_dir() and any(run.directory.iterdir()):
         raise UserError(f"{run.directory} is not empty and holds no run.json; give another out=")
     existing = next(path for path in (run.directory, *run.directory.absolute().parents) if path.exists())

@@ -3,6 +3,7 @@
 Symbols: beta_t -> `betas[t]`, alpha-bar_t -> `alphas_cumprod[t]` (Ho et al. 2020, section 2).
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -95,6 +96,6 @@ def make_timesteps(grid: str, num_steps: int, num_train_timesteps: int = 1000) -
 
 def check_timesteps(timesteps: Sequence[int], num_train_timesteps: int) -> None:
     """Raise `UserError` unless `timesteps` is a non-empty, strictly descending list within the schedule."""
-    descending = all(later < earlier for earlier, later in zip(timesteps, timesteps[1:], strict=False))
+    descending = all(later < earlier for earlier, later in itertools.pairwise(timesteps))
     if not timesteps or not descending or timesteps[0] >= num_train_timesteps or timesteps[-1] < 0:
         raise UserError(f"timesteps must descend strictly within {num_train_timesteps - 1}..0, got {list(timesteps)}")

@@ -1,0 +1,90 @@
+"""A Markdown page on finished sweeps: pictures, what was found in words, the numbers."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.sweep import Point, Sweep
+
+FLAT_WITHIN = 0.10
+
+
+def summarise(sweeps: Sequence[tuple[Path, Sweep]], page: Path) -> str:
+    """The Markdown text of a page at `page`, with links relative to it."""
+    first = sweeps[0][1].protocol
+    lines = [
+        f"# Trajectory stitching: {', '.join(sweep.protocol['pair'] for _, sweep in sweeps)}",
+        "",
+        f"{first['sampler']['name'].upper()}, {first['num_steps']} steps, {first['num_images']} images for each point "
+        f"with the same noise and labels (seed {first['seed']}), {first['precision']}, on {first['device_name']}. "
+        f"FID against {first['reference_num_images']} real images over the features of `{first['extractor']}`.",
+        "",
+    ]
+    for directory, sweep in sweeps:
+        lines += _section(directory, sweep, page)
+    return "\n".join(lines)
+
+
+def find_flat_point(points: Sequence[Point]) -> Point | None:
+    """The largest fraction up to which every FID stays within `FLAT_WITHIN` of the one at 0."""
+    if points[0].small_fraction != 0:
+        return None
+    flat = points[0]
+    for point in points:
+        if point.fid > (1 + FLAT_WITHIN) * points[0].fid:
+            break
+        flat = point
+    return flat
+
+
+def describe_finding(points: Sequence[Point], scale: float | list[float]) -> str:
+    """How far FID stays flat, the speed-up there, and where the small model alone ends."""
+    flat, large, small = find_flat_point(points), points[0], points[-1]
+    if flat is None or len(points) < 2:
+        return f"Guidance scale {scale}: no point at fraction 0, so there is nothing to compare with."
+    if flat is large:
+        found = f"no fraction tried keeps FID within {FLAT_WITHIN:.0%} of the large model's {large.fid:.2f}"
+    else:
+        speed_up = large.seconds_per_image / flat.seconds_per_image
+        found = (
+            f"FID stays within {FLAT_WITHIN:.0%} of the large model's {large.fid:.2f} up to fraction "
+            f"{flat.small_fraction:g} (FID {flat.fid:.2f}), where an image takes {1000 * flat.seconds_per_image:.1f} ms "
+            f"instead of {1000 * large.seconds_per_image:.1f} ms: {speed_up:.2f}x faster"
+        )
+    if small.small_fraction == 1:
+        found += (
+            f". The small model alone has FID {small.fid:.2f} ({small.fid / large.fid:.1f}x) "
+            f"and is {large.seconds_per_image / small.seconds_per_image:.1f}x faster"
+        )
+    return f"Guidance scale {scale}: {found}."
+
+
+def _section(directory: Path, sweep: Sweep, page: Path) -> list[str]:
+    lines = [f"## {sweep.protocol['pair']}", ""]
+    for scale in sweep.guidance_scales:
+        points = sweep.at_scale(scale)
+        if len(points) > 1:
+            lines += [describe_finding(points, scale), ""]
+    if len(sweep.points) > 1:
+        lines += [_picture("FID and Inception Score against the fraction and the time", directory / "curve.png", page)]
+    lines += [_picture("The same noise at every fraction, a row for each class", directory / "strip.png", page)]
+    return [*lines, *_table(sweep), ""]
+
+
+def _table(sweep: Sweep) -> list[str]:
+    rows = [
+        f"| fractions, small to large | guidance scale | {sweep.fid_name} | Inception Score | ms per image | min to max |",
+        "|---|---|---|---|---|---|",
+    ]
+    for point in sweep.points:
+        fractions = " / ".join(f"{fraction:g}" for fraction in point.fractions)
+        spread = [1000 * point.latency[f"seconds_per_image_{end}"] for end in ("min", "max")]
+        rows.append(
+            f"| {fractions} | {point.guidance_scale} | {point.fid:.3f} | {point.inception_score:.3f} "
+            f"| {1000 * point.seconds_per_image:.2f} | {spread[0]:.2f} to {spread[1]:.2f} |"
+        )
+    return rows
+
+
+def _picture(caption: str, picture: Path, page: Path) -> str:
+    return f"![{caption}]({Path(os.path.relpath(picture, page.parent)).as_posix()})\n"

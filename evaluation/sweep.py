@@ -1,0 +1,85 @@
+"""A sweep's points: the files that plots and tables read."""
+
+import csv
+import io
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tstitch.errors import UserError
+from tstitch.run import read_json, write_json
+from tstitch.shards import write_atomically
+
+
+@dataclass(frozen=True)
+class Point:
+    """One stitched setting: what was run, what it scored, how long an image takes."""
+
+    fractions: list[float]
+    guidance_scale: float | list[float]
+    allocation: list[int]
+    metrics: dict[str, float]
+    latency: dict[str, float]
+
+    @property
+    def small_fraction(self) -> float:
+        return self.fractions[0]
+
+    @property
+    def fid(self) -> float:
+        return next(value for name, value in self.metrics.items() if name.startswith("fid"))
+
+    @property
+    def inception_score(self) -> float:
+        return self.metrics["inception_score"]
+
+    @property
+    def seconds_per_image(self) -> float:
+        return self.latency["seconds_per_image"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All points of a sweep and the protocol that they share."""
+
+    points: list[Point]
+    protocol: dict
+
+    @property
+    def fid_name(self) -> str:
+        return next(name for name in self.points[0].metrics if name.startswith("fid"))
+
+    @property
+    def guidance_scales(self) -> list[float | list[float]]:
+        scales = []
+        for point in self.points:
+            if point.guidance_scale not in scales:
+                scales.append(point.guidance_scale)
+        return scales
+
+    def at_scale(self, scale: float | list[float]) -> list[Point]:
+        """The points of one guidance scale, by fraction of the smallest model."""
+        return sorted((p for p in self.points if p.guidance_scale == scale), key=lambda p: p.small_fraction)
+
+
+def write_sweep(sweep: Sweep, directory: Path) -> None:
+    """Write `sweep.json` and `sweep.csv`."""
+    points = [asdict(point) for point in sweep.points]
+    write_json(directory / "sweep.json", {"points": points, "protocol": sweep.protocol})
+    table = io.StringIO()
+    metrics = list(sweep.points[0].metrics)
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["fractions", "guidance_scale", *metrics, "seconds_per_image"])
+    for point in sweep.points:
+        fractions = " ".join(f"{fraction:g}" for fraction in point.fractions)
+        scores = [f"{point.metrics[name]:.4f}" for name in metrics]
+        writer.writerow([fractions, point.guidance_scale, *scores, f"{point.seconds_per_image:.6f}"])
+    write_atomically(directory / "sweep.csv", table.getvalue().encode())
+
+
+def read_sweep(directory: Path) -> Sweep:
+    """Read `sweep.json`; `UserError` where there is none."""
+    path = directory / "sweep.json"
+    if not path.is_file():
+        raise UserError(f"{directory} holds no sweep (no sweep.json); run scripts.sweep first")
+    content = read_json(path)
+    return Sweep([Point(**point) for point in content["points"]], content["protocol"])

@@ -1,0 +1,33 @@
+"""Sample images with a stitched pair; also under torchrun.
+
+python -m scripts.sample pair=digits_dit_s_xl stitch.fractions=[0.4,0.6] num_images=1000 out=DIR
+"""
+
+from omegaconf import DictConfig
+
+from scripts.cli import resolved, run_command
+
+
+def main(config: DictConfig) -> None:
+    from models.pair import load_pair
+    from scripts.plan import DTYPES, make_plan
+    from scripts.sampling import plan_run, sample_run
+    from tstitch.ranks import choose_device, joined_ranks
+    from tstitch.run import check_run
+
+    settings = resolved(config)
+    plan = make_plan(settings)
+    with joined_ranks() as ranks:
+        device = choose_device(settings["device"], ranks.local_rank)
+        run = plan_run(plan, settings["out"], device)
+        check_run(run)
+        if ranks.is_main:
+            print(plan.describe())
+        pair = load_pair(plan.specs, plan.used, plan.autoencoder, DTYPES[plan.precision], device)
+        sample_run(plan, run, pair, ranks, device)
+        if ranks.is_main:
+            print(run.samples)
+
+
+if __name__ == "__main__":
+    run_command("sample", main)
