@@ -43,7 +43,7 @@ PATCH_SIZES = (2, 4, 8)
 
 
 def dit_config(preset: str | None = None, **kwargs: int) -> DiTConfig:
-    """A configuration from its numbers, or from a preset such as `DiT-XL/2` (DiT, table 1) and the numbers it leaves open."""
+    """A configuration from its numbers, or from a preset such as `DiT-XL/2` (DiT, table 1) with the rest."""
     if preset is None:
         return DiTConfig(**kwargs)
     known = {f"DiT-{size}/{patch}": (size, patch) for size in SIZES for patch in PATCH_SIZES}
@@ -160,7 +160,7 @@ def sincos_position_embedding(hidden_size: int, side: int) -> Tensor:
 
 
 def initialize_dit(model: DiT) -> None:
-    """The initialisation for training from scratch: Xavier linears, zero adaLN gates and zero output (DiT, section 3.2)."""
+    """Initialise for training from scratch: Xavier linears, zero adaLN gates and zero output (DiT, section 3.2)."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)

@@ -1,4 +1,4 @@
-"""The hybrid objective of improved DDPM (Nichol & Dhariwal 2021, section 3.1), as DiT trains with, plus min-SNR weights."""
+"""DiT's objective, the hybrid one of improved DDPM (Nichol & Dhariwal 2021, section 3.1), plus min-SNR weights."""
 
 from collections.abc import Callable
 

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +111,7 @@ def _save(path: Path, module: nn.Module, average: nn.Module, optimizers: list, *
         },
         temporary,
     )
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _restore(path: Path, module: nn.Module, average: nn.Module, optimizers: list) -> tuple[int, float, list[float]]:

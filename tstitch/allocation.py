@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from itertools import accumulate, groupby
 
-import numpy as np
+import torch
 
 from tstitch.errors import UserError
 
@@ -87,7 +87,8 @@ def _two_by_timestep(fractions: Sequence[float], timesteps: Sequence[int]) -> Al
 
 
 def _many_by_timestep(fractions: Sequence[float], timesteps: Sequence[int]) -> Allocation:
-    """Released rule for more models, in float32: the first k with `1 - t / 1000 <= r_1 + ... + r_k`."""
-    ends = np.cumsum(np.asarray(fractions, dtype=np.float32), dtype=np.float32)
-    progress = np.float32(1) - np.asarray(timesteps, dtype=np.float32) / np.float32(1000)
-    return tuple(int(np.argmax(value <= ends)) if value <= ends[-1] else len(ends) - 1 for value in progress)
+    """Released rule for more models, compared in float32: the first k with `1 - t / 1000 <= r_1 + ... + r_k`."""
+    ends = torch.tensor(fractions, dtype=torch.float32).cumsum(0)
+    ends[-1] = 1
+    progress = torch.tensor([1 - t / 1000 for t in timesteps], dtype=torch.float32)
+    return tuple((progress[:, None] <= ends).int().argmax(dim=1).tolist())

@@ -1,0 +1,73 @@
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tstitch.errors import UserError
+from tstitch.shards import Block, Shard, blocks, merge_shards, npz_comment, read_shard, read_shards, write_shard
+
+RUN_ID = "0123456789ab"
+
+
+def make_shard(block: Block) -> Shard:
+    rng = np.random.default_rng(block.start)
+    return Shard(rng.integers(256, size=(len(block), 8, 8, 3), dtype=np.uint8), rng.integers(10, size=len(block)))
+
+
+def write_all(directory: Path, num_images: int, batch_size: int) -> list[Block]:
+    wanted = blocks(num_images, batch_size)
+    for block in wanted:
+        write_shard(directory, block, make_shard(block), RUN_ID)
+    return wanted
+
+
+def test_blocks_cover_every_image_once() -> None:
+    assert blocks(10, 4) == [Block(0, 4), Block(4, 8), Block(8, 10)]
+    assert blocks(8, 8) == [Block(0, 8)]
+
+
+def test_merge_has_the_adm_layout_and_the_same_bytes_every_time(tmp_path: Path) -> None:
+    wanted = write_all(tmp_path, 10, 4)
+    for name in ("a.npz", "b.npz"):
+        merge_shards(tmp_path, wanted, RUN_ID, tmp_path / name)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with np.load(tmp_path / "a.npz") as merged:
+        assert merged.files == ["arr_0", "arr_1"]
+        assert merged["arr_0"].dtype == np.uint8
+        assert np.array_equal(merged["arr_0"], np.concatenate([make_shard(block).images for block in wanted]))
+        assert np.array_equal(merged["arr_1"], np.concatenate([make_shard(block).labels for block in wanted]))
+    assert npz_comment(tmp_path / "a.npz") == RUN_ID
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "flipped", "foreign", "empty", "shorter"])
+def test_damaged_shard_is_not_read(tmp_path: Path, damage: str) -> None:
+    wanted = write_all(tmp_path, 8, 4)
+    path = tmp_path / wanted[1].name
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "foreign":
+        write_shard(tmp_path, wanted[1], make_shard(wanted[1]), "another run!")
+    elif damage == "shorter":
+        short = make_shard(Block(0, 3))
+        write_shard(tmp_path, Block(0, 3), short, RUN_ID)
+        (tmp_path / Block(0, 3).name).replace(path)
+    else:
+        content[200] ^= 1
+        path.write_bytes({"truncated": content[:-40], "empty": b"", "flipped": content}[damage])
+    assert read_shard(tmp_path, wanted[1], RUN_ID) is None
+    with pytest.raises(UserError, match=f"{wanted[1].name} is missing or damaged"):
+        list(read_shards(tmp_path, wanted, RUN_ID))
+    with pytest.raises(UserError):
+        merge_shards(tmp_path, wanted, RUN_ID, tmp_path / "samples.npz")
+    assert not (tmp_path / "samples.npz").exists()
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_shards_are_plain_npz_files_without_times(tmp_path: Path) -> None:
+    write_all(tmp_path, 4, 4)
+    with zipfile.ZipFile(tmp_path / Block(0, 4).name) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert archive.testzip() is None
