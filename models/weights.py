@@ -1,11 +1,9 @@
 """How weights come in: safetensors or `torch.load(weights_only=True)`, checked before they are used."""
 
 import json
-import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -26,7 +24,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # on garbage the readers raise nearly anything, KeyError included
         raise UserError(f"weights {path} cannot be read (truncated, or of another kind): {_first(error)}") from error
     if isinstance(state, dict) and isinstance(state.get("ema"), dict):
         state = state["ema"]

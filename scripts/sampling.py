@@ -22,7 +22,7 @@ from tstitch.sampling import sample
 from tstitch.shards import Block, Shard
 from tstitch.solvers import trajectory_steps
 
-VERSIONED = ("torch", "diffusers", "timm", "numpy")
+VERSIONED = ("diffusers", "timm", "numpy")
 
 
 def plan_run(plan: Plan, out: str | None, device: torch.device) -> Run:
@@ -42,7 +42,11 @@ def sample_run(plan: Plan, run: Run, pair: Pair, ranks: Ranks, device: torch.dev
             "fractions": plan.fractions,
             "evaluation": plan.evaluation,
             "device_name": device_name(device),
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONED}},
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                **{name: version(name) for name in VERSIONED},
+            },
         }
         open_run(run, facts)
     ranks.wait_for_all()

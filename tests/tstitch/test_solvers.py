@@ -1,6 +1,7 @@
 """Solvers on a Gaussian, whose exact denoiser and exact flow are known."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def exact_flow(num_images: int = 4) -> torch.Tensor:
 def test_ddim_converges_to_the_exact_flow_at_first_order() -> None:
     errors = [((run(n, make_solver("ddim")) - exact_flow()).norm() / exact_flow().norm()).item() for n in (25, 50, 100)]
     assert errors[2] < 0.03
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         assert 1.6 < coarse / fine < 2.4
 
 

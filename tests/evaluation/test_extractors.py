@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch_fidelity
+from torch.utils.data import TensorDataset
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch_fidelity.utils import get_featuresdict_from_dataset
+
+from evaluation.digits_classifier import NUM_FEATURES
+from evaluation.extractors import DIGITS, INCEPTION, load_extractor
+from evaluation.metrics import frechet_distance, inception_score
+from evaluation.statistics import StatisticsAccumulator, load_statistics
+from tests.conftest import ROOT
+from tstitch.errors import UserError
+
+CPU = torch.device("cpu")
+CLASSIFIER = ROOT / "models/zoo/digits/classifier.safetensors"
+
+
+def real_digits(num: int) -> tuple[np.ndarray, np.ndarray]:
+    from training.digits import load_digits
+
+    images, labels = load_digits()
+    chosen = np.random.default_rng(0).permutation(len(images))[:num]
+    return np.repeat(images[chosen][..., None], 3, axis=-1), labels[chosen]
+
+
+def test_real_digits_are_near_their_reference_and_noise_is_far() -> None:
+    extractor = load_extractor(DIGITS, CLASSIFIER, CPU)
+    reference = load_statistics(ROOT / "models/zoo/digits/reference.npz")
+    assert reference.num == 5000
+    assert reference.mu.shape == (NUM_FEATURES,)
+    images, labels = real_digits(1000)
+    noise = np.random.default_rng(0).integers(256, size=images.shape, dtype=np.uint8)
+    distances, scores = [], []
+    for batch in (images, noise):
+        features, logits = extractor(batch)
+        accumulator = StatisticsAccumulator()
+        accumulator.update(features)
+        distances.append(frechet_distance(accumulator.finish(), reference))
+        scores.append(inception_score(logits))
+    assert distances[0] < 1.5
+    assert distances[1] > 50 * distances[0]
+    assert scores[0] > 9.5
+    assert scores[1] < 5
+    assert (extractor(images)[1].argmax(axis=1) == labels).mean() > 0.98
+
+
+def test_the_classifier_is_a_torch_fidelity_extractor_like_any_other() -> None:
+    extractor = load_extractor(DIGITS, CLASSIFIER, CPU)
+    images, _ = real_digits(20)
+
+    class Bytes(TensorDataset):
+        def __getitem__(self, index):
+            return super().__getitem__(index)[0]
+
+    dataset = Bytes(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
+    theirs = get_featuresdict_from_dataset(dataset, extractor.network, 7, cuda=False, save_cpu_ram=True, verbose=False)
+    ours = extractor(images)
+    assert np.allclose(theirs["features"].numpy(), ours[0], atol=1e-4)
+    assert np.allclose(theirs["logits"].numpy(), ours[1], atol=1e-4)
+    metrics = torch_fidelity.calculate_metrics(
+        input1=dataset, feature_extractor=DIGITS, feature_extractor_weights_path=str(CLASSIFIER),
+        isc=True, isc_splits=1, samples_shuffle=False, cuda=False, save_cpu_ram=True, verbose=False, cache=False,
+    )  # fmt: skip
+    assert inception_score(ours[1]) == pytest.approx(metrics["inception_score_mean"], rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def random_inception(tmp_path_factory) -> Path:
+    """Inception weights in the published layout, with random values: the class loads them from a file."""
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    torch.manual_seed(0)
+    original, FeatureExtractorInceptionV3.load_state_dict = (
+        FeatureExtractorInceptionV3.load_state_dict,
+        lambda self, state: None,
+    )
+    try:
+        torch.save({}, path)
+        network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=str(path))
+    finally:
+        FeatureExtractorInceptionV3.load_state_dict = original
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def test_inception_goes_through_the_same_call(random_inception: Path) -> None:
+    extractor = load_extractor(INCEPTION, random_inception, CPU)
+    features, logits = extractor(np.random.default_rng(0).integers(256, size=(2, 64, 64, 3), dtype=np.uint8))
+    assert features.shape == (2, 2048)
+    assert logits.shape == (2, 1008)
+
+
+@pytest.mark.parametrize("name", [DIGITS, INCEPTION])
+def test_bad_weights_are_one_clear_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="do not exist"):
+        load_extractor(name, tmp_path / "none", CPU)
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(UserError, match="are not those of the extractor"):
+        load_extractor(name, tmp_path / "text", CPU)
+    torch.save({"wrong": torch.zeros(1)}, tmp_path / "wrong")
+    with pytest.raises(UserError, match="are not those of the extractor"):
+        load_extractor(name, tmp_path / "wrong", CPU)
+    with pytest.raises(UserError, match="unknown extractor 'vgg'; known: digits, inception-v3-compat"):
+        load_extractor("vgg", CLASSIFIER, CPU)

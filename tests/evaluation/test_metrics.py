@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+
+from evaluation.metrics import frechet_distance, inception_score
+from evaluation.statistics import Statistics, StatisticsAccumulator, load_statistics, save_statistics
+from tstitch.errors import UserError
+
+
+def features(seed: int, num: int = 200, width: int = 16) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(width, width))
+    return (rng.normal(size=(num, width)) @ mixing + 100 + seed).astype(np.float32)
+
+
+def statistics(values: np.ndarray, batch_size: int = 64) -> Statistics:
+    accumulator = StatisticsAccumulator()
+    for start in range(0, len(values), batch_size):
+        accumulator.update(values[start : start + batch_size])
+    return accumulator.finish()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
+def test_streamed_statistics_equal_those_of_numpy(batch_size: int) -> None:
+    values = features(0)
+    ours = statistics(values, batch_size)
+    assert ours.num == 200
+    assert np.allclose(ours.mu, values.astype(np.float64).mean(axis=0), rtol=1e-12)
+    assert np.allclose(ours.sigma, np.cov(values.astype(np.float64), rowvar=False), rtol=1e-9)
+
+
+@pytest.mark.parametrize("num", [200, 10])
+def test_frechet_distance_equals_torch_fidelity_and_the_formula(num: int) -> None:
+    """With 10 images of 16 features, the covariances are singular."""
+    first, second = features(1, num), features(2, num)
+    ours = frechet_distance(statistics(first), statistics(second))
+    theirs = fid_statistics_to_metric(
+        *(fid_features_to_statistics(torch.from_numpy(v).double()) for v in (first, second)), verbose=False
+    )
+    assert ours == pytest.approx(theirs["frechet_inception_distance"], rel=1e-6)
+    if num > 16:
+        a, b = statistics(first), statistics(second)
+        root = linalg.sqrtm(a.sigma @ b.sigma).real
+        assert ours == pytest.approx(np.sum((a.mu - b.mu) ** 2) + np.trace(a.sigma + b.sigma - 2 * root), rel=1e-6)
+
+
+def test_frechet_distance_of_a_shift_is_its_square() -> None:
+    values = features(3)
+    moved = values + np.float32(2)
+    assert frechet_distance(statistics(values), statistics(moved)) == pytest.approx(4 * 16, rel=1e-4)
+    assert frechet_distance(statistics(values), statistics(values)) == pytest.approx(0, abs=1e-6)
+
+
+def test_inception_score_equals_torch_fidelity_and_has_known_ends() -> None:
+    logits = np.random.default_rng(0).normal(size=(300, 10)).astype(np.float32) * 3
+    theirs = isc_features_to_metric(torch.from_numpy(logits), splits=3, shuffle=False)["inception_score_mean"]
+    assert inception_score(logits, split_size=100) == pytest.approx(theirs, rel=1e-9)
+    sure = np.tile(np.eye(10) * 1000, (5, 1))
+    assert inception_score(sure) == pytest.approx(10)
+    assert inception_score(np.zeros((5, 10))) == pytest.approx(1)
+
+
+def test_reference_file_comes_back(tmp_path) -> None:
+    made = statistics(features(0))
+    save_statistics(tmp_path / "reference.npz", made, "digits")
+    read = load_statistics(tmp_path / "reference.npz")
+    assert read.num == 200
+    assert np.array_equal(read.mu, made.mu)
+    assert np.array_equal(read.sigma, made.sigma)
+
+
+def test_adm_reference_batch_is_read(tmp_path) -> None:
+    made = statistics(features(0))
+    np.savez(
+        tmp_path / "adm.npz", arr_0=np.zeros((1, 2, 2, 3), np.uint8), mu=made.mu, sigma=made.sigma, mu_s=0, sigma_s=0
+    )
+    assert load_statistics(tmp_path / "adm.npz").num is None
+
+
+def test_bad_references_are_one_clear_error(tmp_path) -> None:
+    made, path = statistics(features(0)), tmp_path / "reference.npz"
+    with pytest.raises(UserError, match="does not exist"):
+        load_statistics(path)
+    for content, message in [
+        ({"sigma": made.sigma}, "no array 'mu'"),
+        ({"mu": made.mu[:3], "sigma": made.sigma}, "do not fit"),
+        ({"mu": made.mu * np.nan, "sigma": made.sigma}, "NaN or Inf"),
+    ]:
+        np.savez(path, **content)
+        with pytest.raises(UserError, match=message):
+            load_statistics(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="not a readable"):
+        load_statistics(path)
+    with pytest.raises(UserError, match="different widths: 16 and 8"):
+        frechet_distance(made, statistics(features(0, width=8)))
+    with pytest.raises(UserError, match="at least 2 images, got 1"):
+        statistics(features(0, num=1))

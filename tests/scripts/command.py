@@ -1,0 +1,48 @@
+"""Run an entry point as a user does: in this process where that is enough, or in one of its own."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+
+import pytest
+
+from scripts.cli import run_command
+from tests.conftest import ROOT
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+def run_here(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> Outcome:
+    """Run `python -m scripts.<name> <arguments>` inside this process."""
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    monkeypatch.setattr(sys.stdout, "reconfigure", lambda **_: None, raising=False)
+    code = 0
+    try:
+        run_command(name, import_module(f"scripts.{name}").main)
+    except SystemExit as stop:
+        code = stop.code or 0
+    captured = capfd.readouterr()
+    return Outcome(code, captured.out, captured.err)
+
+
+def start(*command: str, **kwargs) -> subprocess.Popen:
+    """Start a command in the checkout, its output in pipes, its process group its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, **kwargs,
+    )  # fmt: skip
+
+
+def run(*command: str) -> Outcome:
+    """Run a command in the checkout to its end."""
+    process = start(*command)
+    out, err = process.communicate(timeout=300)
+    return Outcome(process.returncode, out, err)

@@ -1,0 +1,123 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from models.dit import DiT, DiTConfig, initialize_dit
+from training.digits import load_digits
+from training.objective import DiffusionObjective
+from training.optimizers import OptimizerSettings, learning_rate_factor, make_optimizers
+from training.tasks import DenoiserTask
+from training.trainer import TrainerSettings, train
+from tstitch.errors import UserError
+from tstitch.schedule import linear_schedule
+
+TINY = DiTConfig(input_size=4, patch_size=2, hidden_size=32, depth=1, num_heads=2, num_classes=2)
+SETTINGS = TrainerSettings(
+    iterations=40, batch_size=16, seed=0, bf16=True, ema_decay=0.9, log_every=10, checkpoint_every=20
+)
+OPTIMIZER = OptimizerSettings(adamw_lr=1e-2, muon_lr=2e-2, warmup_iterations=5)
+
+
+def make_task() -> DenoiserTask:
+    torch.manual_seed(0)
+    network = DiT(TINY)
+    initialize_dit(network)
+    labels = torch.arange(2).repeat(8)
+    mean = (2.0 * labels - 1).view(-1, 1, 1, 1).expand(-1, 4, 4, 4).contiguous()
+    return DenoiserTask(network, DiffusionObjective(linear_schedule(), 5.0), mean, 0.1 * torch.ones_like(mean), labels)
+
+
+def test_the_digits_are_the_real_ones() -> None:
+    images, labels = load_digits()
+    assert images.shape == (5000, 32, 32)
+    assert torch.bincount(torch.from_numpy(labels)).tolist() == [500] * 10
+    assert not images[:, :2].any()
+    assert images.max() == 255
+
+
+def test_objective_is_the_bound_of_the_true_posterior() -> None:
+    """With the exact noise and the posterior's own variance the bound is zero, and grows with either error."""
+    schedule = linear_schedule()
+    objective = DiffusionObjective(schedule, None)
+    latents, signal, sigma = torch.randn(64, 4, 4, 4), objective.signal, objective.sigma
+
+    def loss(eps_error: float, raw_variance: float) -> float:
+        def oracle(x, t):
+            eps = (x - signal[t].view(-1, 1, 1, 1) * latents) / sigma[t].view(-1, 1, 1, 1)
+            return torch.cat([eps + eps_error, torch.full_like(eps, raw_variance)], dim=1)
+
+        return objective(oracle, latents, torch.Generator().manual_seed(0)).item()
+
+    assert loss(0.0, -1.0) == pytest.approx(0, abs=1e-6)
+    assert loss(0.0, 1.0) > 1e-5
+    assert loss(0.5, -1.0) > 0.25
+
+
+def test_min_snr_weighs_low_noise_down() -> None:
+    weight = DiffusionObjective(linear_schedule(), 5.0).weight
+    assert weight[0] < 0.001
+    assert weight[-1] == 1
+    assert (weight.diff() >= 0).all()
+
+
+def test_muon_gets_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
+    network = DiT(TINY)
+    adamw, muon = make_optimizers(network, OPTIMIZER)
+    matrices = {id(p) for name, p in network.named_parameters() if name.startswith("blocks.") and p.ndim == 2}
+    assert {id(p) for p in muon.param_groups[0]["params"]} == matrices
+    assert {id(p) for p in adamw.param_groups[0]["params"]} == {id(p) for p in network.parameters()} - matrices
+    assert len(make_optimizers(network, OptimizerSettings(adamw_lr=1e-3))) == 1
+
+
+def test_learning_rate_warms_up_and_ends_at_zero() -> None:
+    factors = [learning_rate_factor(i, 100, 10) for i in range(101)]
+    assert factors[9] == 1.0
+    assert factors[:10] == sorted(factors[:10])
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[100] == pytest.approx(0)
+
+
+def test_training_learns_and_logs(tmp_path: Path) -> None:
+    module, record = train(make_task(), SETTINGS, OPTIMIZER, tmp_path)
+    log = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in log] == [10, 20, 30, 40]
+    assert log[-1]["loss"] < 0.7 * log[0]["loss"]
+    assert record.images_seen == 640
+    assert not module.training
+
+
+def test_interrupted_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch) -> None:
+    whole, _ = train(make_task(), SETTINGS, OPTIMIZER, tmp_path)
+    task, calls = make_task(), 0
+    real_loss = task.loss
+
+    def interrupted(*args):
+        nonlocal calls
+        calls += 1
+        if calls > 33:
+            raise KeyboardInterrupt
+        return real_loss(*args)
+
+    task.loss = interrupted
+    (tmp_path / "two").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train(task, SETTINGS, OPTIMIZER, tmp_path / "two")
+    resumed, record = train(make_task(), SETTINGS, OPTIMIZER, tmp_path / "two")
+    assert record.iterations == 40
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
+    class Broken:
+        module = nn.Linear(1, 1)
+
+        def loss(self, batch_size, generator):
+            return self.module(torch.full((1, 1), torch.nan)).sum()
+
+    with pytest.raises(UserError, match="loss is nan at iteration 0"):
+        train(Broken(), SETTINGS, OptimizerSettings(adamw_lr=1e-3), tmp_path)
+    assert not (tmp_path / "checkpoint.pt").exists()
