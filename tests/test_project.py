@@ -1,0 +1,77 @@
+"""The project's own promises: dependencies, the shipped zoo, the direction of the imports."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from safetensors import safe_open
+
+from tests.conftest import ROOT
+from tstitch.digest import file_sha256
+
+ZOO = ROOT / "models/zoo/digits"
+CARDS = ["classifier", "autoencoder/diffusion_pytorch_model", "dit_s", "dit_b", "dit_xl"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_constraints_pin_every_dependency_within_its_range() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {Requirement(line).name.lower().replace("_", "-"): Requirement(line).specifier for line in lines}
+    assert all(str(specifier).startswith("==") for specifier in pins.values())
+    wanted = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
+    for requirement in map(Requirement, wanted):
+        pinned = str(pins[requirement.name.lower()]).removeprefix("==")
+        assert requirement.specifier.contains(pinned, prereleases=True), requirement
+    assert not any("@" in line or "://" in line or line.startswith("-") for line in lines)
+
+
+def test_conda_environment_installs_the_same() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, packages = environment["dependencies"]
+    assert python == f"python{PROJECT['requires-python']}"
+    assert pip == "pip"
+    extras = ",".join(PROJECT["optional-dependencies"])
+    assert packages["pip"] == ["-c constraints.txt", f"-e .[{extras}]"]
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_shipped_weights_have_their_card(name: str) -> None:
+    weights = ZOO / f"{name}.safetensors"
+    card = json.loads(weights.with_suffix(".json").read_text())
+    assert card["sha256"] == file_sha256(weights)
+    assert card["command"].startswith("python -m scripts.train recipe=digits_")
+    for key in ("seed", "images_seen", "seconds", "loss", "parameters"):
+        assert key in card
+    assert card["images_seen"] > 0
+    if name.startswith("dit"):
+        with safe_open(weights, "pt") as file:
+            assert {file.get_tensor(key).dtype.itemsize for key in file.keys()} == {2}  # noqa: SIM118
+
+
+def test_the_zoo_is_small() -> None:
+    sizes = [path.stat().st_size for path in ZOO.rglob("*") if path.is_file()]
+    assert sum(sizes) < 25e6
+    assert max(sizes) < 20e6
+
+
+def test_imports_point_down() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_wheel_ships_the_library_alone() -> None:
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert configured["packages"] == ["tstitch"]
+    assert not [path for path in (ROOT / "tstitch").iterdir() if path.is_dir() and path.name != "__pycache__"]
+
+
+def test_every_make_target_documents_itself() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("setup", "demo", "test", "lint", "zoo"):
+        assert f"make {target}" in shown
