@@ -1,10 +1,28 @@
 """Adapters from networks to the denoiser contract."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
 import torch
 from torch import Tensor
 
-from models.dit import DiT
-from tstitch.denoiser import Prediction
+from tstitch.denoiser import Denoiser, Prediction
+from tstitch.noise import ImageNoise
+
+if TYPE_CHECKING:
+    from models.dit import DiT
+    from models.unet import ClassConditionalUNet
+
+
+class ClassConditionalDenoiser(Denoiser, Protocol):
+    """A denoiser of class-conditional images, and what it takes for a label and for none."""
+
+    def conditional(self, labels: Tensor) -> Tensor:
+        """The condition (N, ...) for class labels (N,)."""
+
+    def unconditional(self, labels: Tensor, noise: ImageNoise, index: int) -> Tensor:
+        """The condition for "no class" of the same images, for the denoiser at `index` of its pair."""
 
 
 class DiTDenoiser:
@@ -21,6 +39,30 @@ class DiTDenoiser:
             return Prediction(output)
         return Prediction(*output.split(channels, dim=1))
 
-    def unconditional(self, condition: Tensor) -> Tensor:
+    def conditional(self, labels: Tensor) -> Tensor:
+        return labels
+
+    def unconditional(self, labels: Tensor, noise: ImageNoise, index: int) -> Tensor:
         """The null class, which is trained by dropping labels."""
-        return torch.full_like(condition, self.network.config.num_classes)
+        return torch.full_like(labels, self.network.config.num_classes)
+
+
+class UNetDenoiser:
+    """A class-conditional U-Net as a denoiser; its condition is the context (N, 1, D) of its own embedder."""
+
+    def __init__(self, network: ClassConditionalUNet):
+        self.network = network
+        self.dtype = network.embedding.weight.dtype
+
+    def __call__(self, latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
+        return Prediction(self.network(latents.to(self.dtype), timestep, condition.to(self.dtype)).float())
+
+    def conditional(self, labels: Tensor) -> Tensor:
+        return self.network.embedding(labels)[:, None]
+
+    def unconditional(self, labels: Tensor, noise: ImageNoise, index: int) -> Tensor:
+        """The null class where there is one; else uniform [0, 1) noise per image and denoiser, as the release does."""
+        config = self.network.config
+        if config.null_class is not None:
+            return self.conditional(torch.full_like(labels, config.null_class))
+        return noise.unconditional(index, config.context_dim).to(labels.device)

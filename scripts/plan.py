@@ -1,5 +1,6 @@
 """From a configuration to a plan: everything that is decided before a network is loaded."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tstitch.digest import file_sha256
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
 from tstitch.schedule import NoiseSchedule, make_schedule, make_timesteps
-from tstitch.solvers import Solver, make_solver
+from tstitch.solvers import Solver, solver_factory
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -33,7 +34,7 @@ class Plan:
     autoencoder: Path
     schedule: NoiseSchedule
     sampler: dict
-    solver: Solver
+    solver: Callable[[], Solver]
     timesteps: list[int]
     allocation: Allocation
     scales: list[float]
@@ -113,7 +114,7 @@ def make_plan(config: dict) -> Plan:
         autoencoder=resolve_path(pair["autoencoder"]["folder"]),
         schedule=schedule,
         sampler=sampler,
-        solver=make_solver(sampler["name"], sampler["eta"]),
+        solver=solver_factory(sampler["name"], sampler["eta"]),
         timesteps=timesteps,
         allocation=_allocation(config, timesteps, len(specs)),
         scales=_scales(config["guidance"]["scale"], specs),

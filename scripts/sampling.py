@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -66,8 +67,15 @@ def sample_images(plan: Plan, pair: Pair, indices: Sequence[int], device: torch.
     labels = noise.labels(config.num_classes)
     latents = sample(
         [
-            denoiser and GuidedDenoiser(denoiser, scale, plan.channels, denoiser.unconditional)
-            for denoiser, scale in zip(pair.denoisers, plan.scales, strict=True)
+            denoiser
+            and GuidedDenoiser(
+                denoiser,
+                scale,
+                plan.channels,
+                unconditional=partial(denoiser.unconditional, noise=noise, index=i),
+                conditional=denoiser.conditional,
+            )
+            for i, (denoiser, scale) in enumerate(zip(pair.denoisers, plan.scales, strict=True))
         ],
         plan.allocation,
         plan.solver,

@@ -1,5 +1,6 @@
-"""Shared fixtures: the reference directory, and one thread so that tests are the same everywhere."""
+"""Where the reference data lies, and its cases as test parameters."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,18 +10,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def reference_dir() -> Path:
-    """Where the reference data lies: `TSTITCH_REFERENCE`, or `shared/reference` beside the checkout."""
+    """`TSTITCH_REFERENCE`, or `shared/reference` beside the checkout."""
     return Path(os.environ.get("TSTITCH_REFERENCE", ROOT.parent / "shared" / "reference"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrise `dit_case` over the cases that the reference directory has, whatever their number."""
-    if "dit_case" in metafunc.fixturenames:
-        import json
-
-        description = reference_dir() / "dit.json"
+    """Parametrise `dit_case` and `ldm_case` over the cases that the directory has, whatever their number."""
+    for family in ("dit", "ldm"):
+        if f"{family}_case" not in metafunc.fixturenames:
+            continue
+        description = reference_dir() / f"{family}.json"
         if description.is_file():
-            metafunc.parametrize("dit_case", json.loads(description.read_text())["cases"])
+            metafunc.parametrize(f"{family}_case", json.loads(description.read_text())["cases"])
         else:
-            reason = f"no reference data at {reference_dir()} (set TSTITCH_REFERENCE)"
-            metafunc.parametrize("dit_case", [pytest.param(None, marks=pytest.mark.skip(reason=reason))])
+            skip = pytest.mark.skip(reason=f"no reference data at {reference_dir()} (set TSTITCH_REFERENCE)")
+            metafunc.parametrize(f"{family}_case", [pytest.param(None, marks=skip)])

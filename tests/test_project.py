@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_constraints_pin_every_dependency_within_its_range() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = {Requirement(line).name.lower().replace("_", "-"): Requirement(line).specifier for line in lines}
     assert all(str(specifier).startswith("==") for specifier in pins.values())
-    wanted = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
+    wanted = [*PROJECT["dependencies"], *chain.from_iterable(PROJECT["optional-dependencies"].values())]
     for requirement in map(Requirement, wanted):
         pinned = str(pins[requirement.name.lower()]).removeprefix("==")
         assert requirement.specifier.contains(pinned, prereleases=True), requirement

@@ -13,7 +13,7 @@ import torch
 from tstitch.errors import UserError
 
 Allocation = tuple[int, ...]
-RULES = ("steps", "timestep")
+RULES = ("steps", "timestep", "timestep_strict")
 
 
 def allocation_from_fractions(fractions: Sequence[float], timesteps: Sequence[int], rule: str = "steps") -> Allocation:
@@ -23,8 +23,9 @@ def allocation_from_fractions(fractions: Sequence[float], timesteps: Sequence[in
         fractions: the share of the trajectory of each denoiser, in [0, 1], summing to 1.
         timesteps: the descending timesteps of the trajectory, on a schedule of 1000.
         rule: `steps` ends denoiser k after `round((r_1 + ... + r_k) * T)` steps, round half to even
-            (the paper). `timestep` compares timesteps with the fractions as the released code does,
-            rounding errors included: at r = 0.7 it gives 699 of 1000 steps, not 700.
+            (the paper). `timestep` compares timesteps with the fractions as the released DiT code
+            does, rounding errors included: at r = 0.7 it gives 699 of 1000 steps, not 700.
+            `timestep_strict` is the same for the released LDM code, two models only.
 
     Raises:
         UserError: fractions that are negative, NaN or do not sum to 1, or an unknown rule.
@@ -34,6 +35,8 @@ def allocation_from_fractions(fractions: Sequence[float], timesteps: Sequence[in
         raise UserError(f"unknown allocation rule {rule!r}; known: {', '.join(RULES)}")
     if rule == "steps":
         return _by_steps(fractions, len(timesteps))
+    if rule == "timestep_strict":
+        return _two_by_timestep_strict(fractions, timesteps)
     return _two_by_timestep(fractions, timesteps) if len(fractions) == 2 else _many_by_timestep(fractions, timesteps)
 
 
@@ -84,6 +87,15 @@ def _two_by_timestep(fractions: Sequence[float], timesteps: Sequence[int]) -> Al
     """Released two-model rule, in float64: the small model while `t / 1000 >= 1 - r`."""
     threshold = 1 - fractions[0]
     return tuple(0 if t / 1000 >= threshold else 1 for t in timesteps)
+
+
+def _two_by_timestep_strict(fractions: Sequence[float], timesteps: Sequence[int]) -> Allocation:
+    """Released LDM rule, in float64: the small model while `t / 1000 > 1 - r`, and always at r = 1."""
+    if len(fractions) != 2:
+        raise UserError(f"allocation rule timestep_strict is for two models, got {len(fractions)}")
+    if fractions[0] == 1:
+        return (0,) * len(timesteps)
+    return tuple(0 if t / 1000 > 1 - fractions[0] else 1 for t in timesteps)
 
 
 def _many_by_timestep(fractions: Sequence[float], timesteps: Sequence[int]) -> Allocation:

@@ -23,24 +23,26 @@ class GuidedDenoiser:
         scale: 1 or more.
         channels: how many leading channels are guided, None for all. The others, and the
             variance, are those of the conditional prediction. DiT guides 3 of its 4.
-        unconditional: from a condition (N, ...) to the one that stands for "no condition".
+        unconditional: from a condition (N, ...) to what the denoiser takes as "no condition".
+        conditional: from a condition to what the denoiser takes; by default the condition itself.
     """
 
     denoiser: Denoiser
     scale: float
     channels: int | None
     unconditional: Callable[[Tensor], Tensor]
+    conditional: Callable[[Tensor], Tensor] = lambda condition: condition
 
     def __post_init__(self) -> None:
         check_scale(self.scale)
 
     def __call__(self, latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
         if self.scale == 1:
-            return self.denoiser(latents, timestep, condition)
+            return self.denoiser(latents, timestep, self.conditional(condition))
         both = self.denoiser(
             torch.cat([latents, latents]),
             torch.cat([timestep, timestep]),
-            torch.cat([condition, self.unconditional(condition)]),
+            torch.cat([self.conditional(condition), self.unconditional(condition)]),
         )
         conditional, unconditional = both.eps.chunk(2)
         start, rest = unconditional[:, : self.channels], conditional[:, conditional.shape[1] :]

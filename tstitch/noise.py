@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tstitch.errors import UserError
 
-LABEL, LATENTS, STEP = range(3)
+LABEL, LATENTS, STEP, UNCONDITIONAL = range(4)
 
 
 class ImageNoise:
@@ -35,6 +35,11 @@ class ImageNoise:
     def step(self, index: int, shape: Sequence[int]) -> Tensor:
         """The noise of solver step `index`, (N, *shape), standard normal float32."""
         return self._normal(STEP, index, shape)
+
+    def unconditional(self, denoiser: int, width: int) -> Tensor:
+        """A uniform [0, 1) embedding (N, 1, width), float32, of its own for each denoiser."""
+        generators = self._generators(UNCONDITIONAL, denoiser)
+        return torch.from_numpy(np.stack([g.random((1, width), dtype=np.float32) for g in generators]))
 
     def _normal(self, purpose: int, step: int, shape: Sequence[int]) -> Tensor:
         draws = [g.standard_normal(tuple(shape), dtype=np.float32) for g in self._generators(purpose, step)]

@@ -78,7 +78,15 @@ def ddim_stride(num_steps: int, num_train_timesteps: int = 1000) -> list[int]:
     raise UserError(f"grid ddim_stride has no whole stride that gives {num_steps} of {num_train_timesteps} timesteps")
 
 
-GRIDS = {"dit_linspace": dit_linspace, "ddim_stride": ddim_stride}
+def ldm_uniform(num_steps: int, num_train_timesteps: int = 1000) -> list[int]:
+    """Multiples of the stride rounded down, plus one: the grid of latent diffusion.
+
+    Where `num_steps` does not divide the schedule there are more steps than asked for: 30 gives 31.
+    """
+    return [t + 1 for t in range(0, num_train_timesteps, num_train_timesteps // num_steps)][::-1]
+
+
+GRIDS = {"dit_linspace": dit_linspace, "ddim_stride": ddim_stride, "ldm_uniform": ldm_uniform}
 
 
 def make_timesteps(grid: str, num_steps: int, num_train_timesteps: int = 1000) -> list[int]:

@@ -24,26 +24,30 @@ StepNoise = Callable[[int], Tensor]
 class Step:
     """One step of a trajectory: from `timestep` to the next lower one of the list.
 
-    `alpha_bar` and `alpha_bar_next` are the cumulative alphas at both ends; after the last step
-    `alpha_bar_next` is 1, which is clean data.
+    `alpha_bar` and `alpha_bar_next` are the cumulative alphas at both ends. `timestep_next` is None
+    at the last step, whose `alpha_bar_next` is that of (nearly) clean data.
     """
 
     index: int
     timestep: int
+    timestep_next: int | None
     alpha_bar: float
     alpha_bar_next: float
-    is_last: bool
 
 
 Solver = Callable[[Predict, Tensor, Step, StepNoise], Tensor]
 
 
-def trajectory_steps(schedule: NoiseSchedule, timesteps: Sequence[int]) -> list[Step]:
-    """The steps along strictly descending `timesteps`."""
+def trajectory_steps(schedule: NoiseSchedule, timesteps: Sequence[int], final_alpha_bar: float = 1.0) -> list[Step]:
+    """The steps along strictly descending `timesteps`.
+
+    `final_alpha_bar` is where the last step ends: 1 is clean data (DDPM, DiT), `alphas_cumprod[0]`
+    is latent diffusion's choice.
+    """
     check_timesteps(timesteps, schedule.num_train_timesteps)
-    alpha_bars = [float(schedule.alphas_cumprod[t]) for t in timesteps] + [1.0]
-    last = len(timesteps) - 1
-    return [Step(i, t, alpha_bars[i], alpha_bars[i + 1], i == last) for i, t in enumerate(timesteps)]
+    alpha_bars = [float(schedule.alphas_cumprod[t]) for t in timesteps] + [final_alpha_bar]
+    following = [*timesteps[1:], None]
+    return [Step(i, t, following[i], alpha_bars[i], alpha_bars[i + 1]) for i, t in enumerate(timesteps)]
 
 
 def ddim_step(predict: Predict, latents: Tensor, step: Step, noise: StepNoise, *, eta: float) -> Tensor:
@@ -52,14 +56,39 @@ def ddim_step(predict: Predict, latents: Tensor, step: Step, noise: StepNoise, *
     alpha-bar_t -> `step.alpha_bar`, alpha-bar_{t-1} -> `step.alpha_bar_next`. `eta` 0 is
     deterministic, 1 has the variance of DDPM.
     """
-    eps = predict(latents, step.timestep).eps
     now, nxt = step.alpha_bar, step.alpha_bar_next
     sigma = eta * math.sqrt((1 - nxt) / (1 - now)) * math.sqrt(1 - now / nxt)
+    result = _move(latents, predict(latents, step.timestep).eps, step, sigma)
+    return result if sigma == 0 else result + sigma * noise(step.index)
+
+
+def _move(latents: Tensor, eps: Tensor, step: Step, sigma: float = 0.0) -> Tensor:
+    """Along `eps` from one noise level to the next, leaving room for noise of deviation `sigma`."""
+    now, nxt = step.alpha_bar, step.alpha_bar_next
     clean = latents * math.sqrt(1 / now) - eps * math.sqrt(1 / now - 1)
-    result = clean * math.sqrt(nxt) + eps * math.sqrt(1 - nxt - sigma**2)
-    if sigma == 0 or step.is_last:
-        return result
-    return result + sigma * noise(step.index)
+    return clean * math.sqrt(nxt) + eps * math.sqrt(1 - nxt - sigma**2)
+
+
+class PLMS:
+    """Pseudo linear multistep (Liu et al. 2022, equations 9 to 12), as latent diffusion runs it.
+
+    The first step calls the denoiser twice (pseudo improved Euler); later steps combine up to
+    three earlier predictions. The object holds them, so each trajectory needs its own.
+    """
+
+    WEIGHTS = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
+
+    def __init__(self) -> None:
+        self.history: list[Tensor] = []
+
+    def __call__(self, predict: Predict, latents: Tensor, step: Step, noise: StepNoise) -> Tensor:
+        eps = predict(latents, step.timestep).eps
+        self.history = [eps, *self.history[:3]]
+        if len(self.history) > 1:
+            combined = sum(w * e for w, e in zip(self.WEIGHTS[len(self.history) - 1], self.history, strict=True))
+            return _move(latents, combined, step)
+        timestep_next = step.timestep if step.timestep_next is None else step.timestep_next
+        return _move(latents, (eps + predict(_move(latents, eps, step), timestep_next).eps) / 2, step)
 
 
 def ddpm_step(predict: Predict, latents: Tensor, step: Step, noise: StepNoise) -> Tensor:
@@ -73,7 +102,7 @@ def ddpm_step(predict: Predict, latents: Tensor, step: Step, noise: StepNoise) -
     beta = 1 - now / nxt
     clean = latents * math.sqrt(1 / now) - eps * math.sqrt(1 / now - 1)
     mean = clean * (beta * math.sqrt(nxt) / (1 - now)) + latents * ((1 - nxt) * math.sqrt(1 - beta) / (1 - now))
-    if step.is_last:
+    if step.timestep_next is None:
         return mean
     if variance is None:
         raise UserError("sampler ddpm needs denoisers that predict a variance; use sampler=ddim with sampler.eta=1")
@@ -82,14 +111,15 @@ def ddpm_step(predict: Predict, latents: Tensor, step: Step, noise: StepNoise) -
     return mean + (0.5 * log_variance).exp() * noise(step.index)
 
 
-def make_solver(name: str, eta: float = 0.0) -> Solver:
-    """A solver by name: `ddim` (with `eta` in [0, 1]) or `ddpm`."""
-    if name == "ddpm":
-        if eta != 0:
-            raise UserError(f"sampler ddpm has no eta, got {eta}; sampler=ddim has one")
-        return ddpm_step
-    if name != "ddim":
-        raise UserError(f"unknown sampler {name!r}; known: ddim, ddpm")
+SAMPLERS = ("ddim", "ddpm", "plms")
+
+
+def solver_factory(name: str, eta: float = 0.0) -> Callable[[], Solver]:
+    """What makes the solver of one trajectory: `ddim` (with `eta` in [0, 1]), `ddpm` or `plms`."""
+    if name not in SAMPLERS:
+        raise UserError(f"unknown sampler {name!r}; known: {', '.join(SAMPLERS)}")
+    if name != "ddim" and eta != 0:
+        raise UserError(f"sampler {name} has no eta, got {eta}; sampler=ddim has one")
     if not 0 <= eta <= 1:
         raise UserError(f"sampler eta must lie in [0, 1], got {eta}")
-    return partial(ddim_step, eta=eta)
+    return {"ddim": lambda: partial(ddim_step, eta=eta), "ddpm": lambda: ddpm_step, "plms": PLMS}[name]

@@ -4,6 +4,7 @@ import torch
 from models.denoisers import DiTDenoiser
 from models.dit import DiT, DiTConfig, dit_config, initialize_dit, sincos_position_embedding
 from tstitch.errors import UserError
+from tstitch.noise import ImageNoise
 
 TINY = DiTConfig(input_size=8, patch_size=2, hidden_size=32, depth=2, num_heads=2, num_classes=10)
 
@@ -54,6 +55,6 @@ def test_adapter_splits_eps_from_variance_and_knows_the_null_class() -> None:
     prediction = denoiser(torch.randn(2, 4, 8, 8), torch.tensor([5, 5]), torch.tensor([0, 1]))
     assert prediction.eps.shape == prediction.variance.shape == (2, 4, 8, 8)
     assert prediction.eps.dtype == torch.float32
-    assert denoiser.unconditional(torch.tensor([0, 1])).tolist() == [10, 10]
+    assert denoiser.unconditional(torch.tensor([0, 1]), ImageNoise(0, [0, 1]), 0).tolist() == [10, 10]
     plain = DiTDenoiser(DiT(DiTConfig(8, 2, 32, 1, 2, 10, learn_sigma=False)))
     assert plain(torch.randn(1, 4, 8, 8), torch.tensor([5]), torch.tensor([0])).variance is None

@@ -14,7 +14,7 @@ from tstitch.allocation import allocation_from_fractions
 from tstitch.guidance import GuidedDenoiser
 from tstitch.sampling import sample
 from tstitch.schedule import linear_schedule, make_timesteps
-from tstitch.solvers import make_solver, trajectory_steps
+from tstitch.solvers import solver_factory, trajectory_steps
 
 
 @cache
@@ -52,12 +52,14 @@ def test_trajectory_equals_the_original(dit_case: str) -> None:
 
     networks = [load_reference_dit(index) for index in case["denoisers"]]
     channels = case["cfg_channels"]
-    denoisers = [GuidedDenoiser(n, case["cfg_scale"], channels, n.unconditional) for n in networks]
+    denoisers = [
+        GuidedDenoiser(n, case["cfg_scale"], channels, lambda y, n=n: n.unconditional(y, None, 0)) for n in networks
+    ]
     trace = []
     result = sample(
         denoisers,
         allocation,
-        make_solver(case["solver"], case["eta"]),
+        solver_factory(case["solver"], case["eta"]),
         trajectory_steps(schedule, timesteps),
         values["z"],
         values["y"],

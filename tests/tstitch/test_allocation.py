@@ -83,7 +83,10 @@ def test_description_names_steps_and_timesteps() -> None:
         (lambda: allocation_from_fractions([-0.1, 1.1], [1, 0]), r"lie in \[0, 1\], got \[-0.1, 1.1\]"),
         (lambda: allocation_from_fractions([math.nan, 1.0], [1, 0]), r"lie in \[0, 1\], got \[nan"),
         (lambda: allocation_from_fractions([0.5, 0.6], [1, 0]), "sum to 1.1"),
-        (lambda: allocation_from_fractions([0.5, 0.5], [1, 0], "floor"), "'floor'; known: steps, timestep"),
+        (
+            lambda: allocation_from_fractions([0.5, 0.5], [1, 0], "floor"),
+            "'floor'; known: steps, timestep, timestep_strict",
+        ),
         (lambda: allocation_from_counts([1, 1], 3), r"sum to the 3 solver steps, got \[1, 1\]"),
         (lambda: allocation_from_counts([4, -1], 3), "0 or more"),
         (lambda: allocation_from_list([0, 2], 2, 2), r"0\.\.1, got 2"),

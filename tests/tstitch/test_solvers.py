@@ -11,7 +11,7 @@ from tstitch.errors import UserError
 from tstitch.noise import ImageNoise
 from tstitch.sampling import StepResult, sample
 from tstitch.schedule import linear_schedule, make_timesteps
-from tstitch.solvers import make_solver, trajectory_steps
+from tstitch.solvers import solver_factory, trajectory_steps
 
 SCHEDULE = linear_schedule()
 DATA_STD = 0.5
@@ -54,7 +54,9 @@ def exact_flow(num_images: int = 4) -> torch.Tensor:
 
 
 def test_ddim_converges_to_the_exact_flow_at_first_order() -> None:
-    errors = [((run(n, make_solver("ddim")) - exact_flow()).norm() / exact_flow().norm()).item() for n in (25, 50, 100)]
+    errors = [
+        ((run(n, solver_factory("ddim")) - exact_flow()).norm() / exact_flow().norm()).item() for n in (25, 50, 100)
+    ]
     assert errors[2] < 0.03
     for coarse, fine in pairwise(errors):
         assert 1.6 < coarse / fine < 2.4
@@ -62,26 +64,26 @@ def test_ddim_converges_to_the_exact_flow_at_first_order() -> None:
 
 @pytest.mark.parametrize(("name", "eta"), [("ddpm", 0.0), ("ddim", 1.0), ("ddim", 0.5)])
 def test_stochastic_solvers_give_the_data_distribution(name: str, eta: float) -> None:
-    result = run(500, make_solver(name, eta), num_images=64)
+    result = run(500, solver_factory(name, eta), num_images=64)
     assert result.std().item() == pytest.approx(DATA_STD, rel=0.03)
     assert abs(result.mean().item()) < 0.02
 
 
 def test_ddpm_with_posterior_variance_is_ddim_with_eta_one() -> None:
-    ddpm, ddim = run(20, make_solver("ddpm")), run(20, make_solver("ddim", 1.0))
+    ddpm, ddim = run(20, solver_factory("ddpm")), run(20, solver_factory("ddim", 1.0))
     assert torch.allclose(ddpm, ddim, atol=1e-9)
 
 
 def test_learned_range_moves_the_variance_from_posterior_to_beta() -> None:
-    low, high = (run(20, make_solver("ddpm"), [GaussianDenoiser(v)], num_images=64).std() for v in (-1.0, 1.0))
+    low, high = (run(20, solver_factory("ddpm"), [GaussianDenoiser(v)], num_images=64).std() for v in (-1.0, 1.0))
     assert high > low * 1.05
 
 
 def test_stitching_equal_denoisers_changes_nothing_and_calls_each_where_it_should() -> None:
     pair = [GaussianDenoiser(), GaussianDenoiser()]
     trace: list[StepResult] = []
-    stitched = run(10, make_solver("ddim", 0.5), pair, (0,) * 4 + (1,) * 6, callback=trace.append)
-    assert torch.equal(stitched, run(10, make_solver("ddim", 0.5)))
+    stitched = run(10, solver_factory("ddim", 0.5), pair, (0,) * 4 + (1,) * 6, callback=trace.append)
+    assert torch.equal(stitched, run(10, solver_factory("ddim", 0.5)))
     timesteps = make_timesteps("dit_linspace", 10)
     assert pair[0].timesteps == timesteps[:4]
     assert pair[1].timesteps == timesteps[4:]
@@ -91,16 +93,18 @@ def test_stitching_equal_denoisers_changes_nothing_and_calls_each_where_it_shoul
 
 
 def test_denoiser_that_is_not_used_may_be_absent() -> None:
-    assert torch.equal(run(5, make_solver("ddim"), [None, GaussianDenoiser()], (1,) * 5), run(5, make_solver("ddim")))
+    assert torch.equal(
+        run(5, solver_factory("ddim"), [None, GaussianDenoiser()], (1,) * 5), run(5, solver_factory("ddim"))
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: make_solver("heun9"), "unknown sampler 'heun9'; known: ddim, ddpm"),
-        (lambda: make_solver("ddim", 1.5), r"eta must lie in \[0, 1\], got 1.5"),
-        (lambda: make_solver("ddpm", 0.5), "ddpm has no eta"),
-        (lambda: run(3, make_solver("ddpm"), [GaussianDenoiser(None)]), "predict a variance"),
+        (lambda: solver_factory("heun9"), "unknown sampler 'heun9'; known: ddim, ddpm, plms"),
+        (lambda: solver_factory("ddim", 1.5), r"eta must lie in \[0, 1\], got 1.5"),
+        (lambda: solver_factory("ddpm", 0.5), "ddpm has no eta"),
+        (lambda: run(3, solver_factory("ddpm"), [GaussianDenoiser(None)]), "predict a variance"),
     ],
 )
 def test_bad_values_are_named(call, message: str) -> None:

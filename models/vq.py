@@ -1,0 +1,73 @@
+"""The VQ-f8 first stage of latent diffusion through diffusers' `VQModel`, with its checkpoints' keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from diffusers import VQModel
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class VQConfig:
+    """What fixes the shape of a VQ first stage; the names are those of its published configurations."""
+
+    embed_dim: int
+    n_embed: int
+    z_channels: int
+    resolution: int
+    ch: int
+    ch_mult: tuple[int, ...]
+    num_res_blocks: int
+    attn_resolutions: tuple[int, ...]
+    in_channels: int = 3
+    out_ch: int = 3
+
+
+def make_vq_model(config: VQConfig) -> VQModel:
+    """An untrained VQModel of the given shape."""
+    attends = [config.resolution // 2**level in config.attn_resolutions for level in range(len(config.ch_mult))]
+    return VQModel(
+        in_channels=config.in_channels,
+        out_channels=config.out_ch,
+        block_out_channels=[config.ch * factor for factor in config.ch_mult],
+        down_block_types=["AttnDownEncoderBlock2D" if a else "DownEncoderBlock2D" for a in attends],
+        up_block_types=["AttnUpDecoderBlock2D" if a else "UpDecoderBlock2D" for a in reversed(attends)],
+        layers_per_block=config.num_res_blocks,
+        latent_channels=config.z_channels,
+        num_vq_embeddings=config.n_embed,
+        vq_embed_dim=config.embed_dim,
+        sample_size=config.resolution,
+        scaling_factor=1.0,
+    )
+
+
+ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
+
+
+def convert_vq_keys(state: Mapping[str, Tensor], num_levels: int) -> dict[str, Tensor]:
+    """Rename the keys of a VQ first stage (without `first_stage_model.`) to those of `VQModel`.
+
+    Its attention is written with 1x1 convolutions; diffusers' with linear layers of the same weights.
+    """
+    converted = {}
+    for key, value in state.items():
+        new = _convert_key(key, num_levels)
+        converted[new] = value[..., 0, 0] if ".attentions." in new and value.ndim == 4 else value
+    return converted
+
+
+def _convert_key(key: str, num_levels: int) -> str:
+    key = key.replace("norm_out", "conv_norm_out").replace("nin_shortcut", "conv_shortcut")
+    key = re.sub(r"\.mid\.block_(\d)", lambda m: f".mid_block.resnets.{int(m[1]) - 1}", key)
+    key = re.sub(r"\.mid\.attn_1", ".mid_block.attentions.0", key)
+    key = re.sub(r"\.down\.(\d+)", r".down_blocks.\1", key)
+    # The original counts the decoder's levels from the image, diffusers from the latents.
+    key = re.sub(r"\.up\.(\d+)", lambda m: f".up_blocks.{num_levels - 1 - int(m[1])}", key)
+    key = re.sub(r"\.block\.(\d+)", r".resnets.\1", key)
+    key = re.sub(r"\.attn\.(\d+)", r".attentions.\1", key)
+    key = key.replace("downsample.conv", "downsamplers.0.conv").replace("upsample.conv", "upsamplers.0.conv")
+    attention = re.fullmatch(r"(.+\.attentions\.\d+)\.(\w+)\.(\w+)", key)
+    return f"{attention[1]}.{ATTENTION[attention[2]]}.{attention[3]}" if attention else key
