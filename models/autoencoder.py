@@ -1,35 +1,75 @@
-"""Autoencoders between images and latents: folders in the layout of diffusers' `AutoencoderKL`."""
+"""Autoencoders between images and latents: `AutoencoderKL` and `VQModel`, as diffusers folders or official files."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from models.weights import load_weights, read_config
+from models.weights import check_state, read_config, read_state_dict
+from tstitch.errors import UserError
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from diffusers import AutoencoderKL, VQModel
 
+KINDS = ("kl", "vq")
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
 
-def autoencoder_weights(folder: Path) -> Path:
-    """The weight file of a diffusers folder (the safetensors one where neither exists)."""
+@dataclass(frozen=True)
+class AutoencoderSpec:
+    """An autoencoder that can be loaded.
+
+    `path` is a diffusers folder, or for `vq` also a checkpoint of the original layout, whose shape
+    `config` then gives.
+    """
+
+    name: str
+    kind: str
+    path: Path
+    config: dict | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(f"unknown kind of autoencoder {self.kind!r}; known: {', '.join(KINDS)}")
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights; in a folder the safetensors one where both names are missing."""
+        return self.path if self.path.suffix else folder_weights(self.path)
+
+
+def folder_weights(folder: Path) -> Path:
+    """The weight file of a diffusers folder."""
     return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), folder / WEIGHT_FILES[0])
 
 
-def load_autoencoder(folder: Path) -> AutoencoderKL:
-    """Load `config.json` and the weights of `folder`, float32, in evaluation mode, with nothing fetched."""
-    from diffusers import AutoencoderKL  # takes seconds, which bad input should not wait for
+def load_autoencoder(spec: AutoencoderSpec) -> AutoencoderKL | VQModel:
+    """Load an autoencoder in float32 and evaluation mode; nothing is fetched."""
+    # These imports take seconds, which bad input should not wait for.
+    from diffusers import AutoencoderKL, VQModel
 
-    autoencoder = AutoencoderKL.from_config(read_config(folder / "config.json"))
-    load_weights(autoencoder, autoencoder_weights(folder))
+    from models.layouts import vq_state
+    from models.vq import VQConfig, make_vq_model
+
+    if spec.path.suffix:
+        config = VQConfig(**(spec.config or {}))
+        autoencoder, state = make_vq_model(config), vq_state(read_state_dict(spec.path), len(config.ch_mult))
+    else:
+        kind = AutoencoderKL if spec.kind == "kl" else VQModel
+        autoencoder = kind.from_config(read_config(spec.path / "config.json"))
+        state = read_state_dict(spec.weights)
+    check_state(autoencoder, state, spec.weights)
+    autoencoder.load_state_dict(state)
     return autoencoder.eval().requires_grad_(False)
 
 
-def decode(autoencoder: AutoencoderKL, latents: Tensor) -> Tensor:
-    """Decode scaled latents (N, C, h, w) to images (N, channels, H, W), nominally in [-1, 1], in float32."""
+def decode(autoencoder: AutoencoderKL | VQModel, latents: Tensor) -> Tensor:
+    """Decode latents (N, C, h, w) to images (N, channels, H, W), nominally in [-1, 1], float32.
+
+    A `VQModel` quantises them first, as the release does.
+    """
     scaled = (latents / autoencoder.config.scaling_factor).to(autoencoder.dtype)
     return autoencoder.decode(scaled).sample.float()

@@ -8,32 +8,61 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from models.autoencoder import load_autoencoder
-from models.denoisers import DiTDenoiser
-from models.dit import DiT, DiTConfig, dit_config
-from models.weights import load_weights
+from models.autoencoder import AutoencoderSpec, folder_weights, load_autoencoder
+from models.weights import check_state, read_state_dict
 from tstitch.errors import UserError
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from diffusers import AutoencoderKL, VQModel
+
+    from models.denoisers import ClassConditionalDenoiser
+    from models.dit import DiTConfig
+    from models.unet import UNetConfig
+
+FAMILIES = ("dit", "ldm")
 
 
 @dataclass(frozen=True)
 class DenoiserSpec:
-    """A denoiser that can be loaded: its name, its shape and the file of its weights."""
+    """A denoiser that can be loaded: its name, family, shape, and where its weights lie.
+
+    `path` is a file in the official or in our own layout, or for `dit` a folder of diffusers.
+    `ema` picks the averaged weights of an LDM checkpoint that holds both.
+    """
 
     name: str
-    config: DiTConfig
-    weights: Path
+    family: str
+    config: DiTConfig | UNetConfig
+    path: Path
+    ema: bool = False
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights."""
+        return self.path if self.path.suffix else folder_weights(self.path)
 
 
 @dataclass(frozen=True)
 class Pair:
     """Loaded networks. A denoiser that is not used is None."""
 
-    denoisers: list[DiTDenoiser | None]
-    autoencoder: AutoencoderKL
+    denoisers: list[ClassConditionalDenoiser | None]
+    autoencoder: AutoencoderKL | VQModel
+
+
+def denoiser_spec(name: str, family: str, path: Path, config: dict, ema: bool = False) -> DenoiserSpec:
+    """A spec from plain values; `config` has the names of `DiTConfig` (or a preset) or of `UNetConfig`."""
+    if family == "dit":
+        from models.dit import dit_config
+
+        return DenoiserSpec(name, family, dit_config(**config), path, ema)
+    if family == "ldm":
+        from models.unet import UNetConfig
+
+        return DenoiserSpec(name, family, UNetConfig(**config), path, ema)
+    raise UserError(f"unknown family of denoisers {family!r}; known: {', '.join(FAMILIES)}")
 
 
 def check_denoisers(specs: Sequence[DenoiserSpec]) -> None:
@@ -46,20 +75,46 @@ def check_denoisers(specs: Sequence[DenoiserSpec]) -> None:
 
 
 def load_pair(
-    specs: Sequence[DenoiserSpec], used: Collection[int], autoencoder: Path, dtype: torch.dtype, device: torch.device
+    specs: Sequence[DenoiserSpec],
+    used: Collection[int],
+    autoencoder: AutoencoderSpec,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Pair:
     """Load the autoencoder (float32) and the denoisers whose index is in `used` (in `dtype`), nothing else."""
-    denoisers = [_load_denoiser(spec, dtype, device) if index in used else None for index, spec in enumerate(specs)]
+    denoisers = [load_denoiser(spec, dtype, device) if index in used else None for index, spec in enumerate(specs)]
     return Pair(denoisers, load_autoencoder(autoencoder).to(device))
 
 
-def _load_denoiser(spec: DenoiserSpec, dtype: torch.dtype, device: torch.device) -> DiTDenoiser:
+def load_denoiser(spec: DenoiserSpec, dtype: torch.dtype, device: torch.device) -> ClassConditionalDenoiser:
+    """Load one denoiser in evaluation mode."""
+    from models.denoisers import DiTDenoiser, UNetDenoiser
+    from models.dit import DiT
+    from models.unet import ClassConditionalUNet
+
+    network_kind, adapter = (DiT, DiTDenoiser) if spec.family == "dit" else (ClassConditionalUNet, UNetDenoiser)
     with torch.device("meta"):
-        network = DiT(spec.config)
-    load_weights(network, spec.weights)
-    return DiTDenoiser(network.to(device, dtype).eval().requires_grad_(False))
+        network = network_kind(spec.config)
+    state = _denoiser_state(spec)
+    check_state(network, state, spec.weights)
+    network.load_state_dict(state, assign=True)
+    return adapter(network.to(device, dtype).eval().requires_grad_(False))
 
 
-def dit_spec(name: str, weights: Path, config: dict) -> DenoiserSpec:
-    """A spec from plain values; `config` is passed to `dit_config`."""
-    return DenoiserSpec(name, dit_config(**config), weights)
+def _denoiser_state(spec: DenoiserSpec) -> dict[str, Tensor]:
+    """The weights in our own keys, whatever the layout of the file."""
+    from models.dit import sincos_position_embedding
+    from models.layouts import dit_state_from_diffusers, unet_state
+
+    state = read_state_dict(spec.weights)
+    if spec.family == "ldm":
+        if any(key.startswith("unet.") for key in state):
+            return state
+        try:
+            return unet_state(state, spec.config.num_res_blocks, spec.ema)
+        except UserError as error:
+            raise UserError(f"weights {spec.weights}: {error}") from error
+    if not spec.path.suffix:
+        table = sincos_position_embedding(spec.config.hidden_size, spec.config.input_size // spec.config.patch_size)
+        return {**dit_state_from_diffusers(state), "pos_embed": table}
+    return state

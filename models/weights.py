@@ -1,6 +1,8 @@
 """How weights come in: safetensors or `torch.load(weights_only=True)`, checked before they are used."""
 
 import json
+import pickle
+import zipfile
 from pathlib import Path
 
 import torch
@@ -9,9 +11,11 @@ from torch import Tensor, nn
 
 from tstitch.errors import UserError
 
+WRAPPERS = ("ema", "state_dict")
+
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from `.safetensors`, or from a `.pt` that is a plain state dict or has one under `ema`.
+    """Read a state dict from `.safetensors`, or from a `.pt` or `.ckpt`, plain or under `ema` or `state_dict`.
 
     Nothing in the file is executed.
 
@@ -24,22 +28,34 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not zipfile.is_zipfile(path):
+            raise UserError(
+                f"weights {path} cannot be read (truncated, or of another kind): {_first(error)}"
+            ) from error
+        raise UserError(
+            f"weights {path} hold other objects than tensors; convert them once, without running anything from the "
+            f"file: python -m scripts.weights convert {path} {path.with_suffix('.safetensors')}"
+        ) from error
     except Exception as error:  # on garbage the readers raise nearly anything, KeyError included
         raise UserError(f"weights {path} cannot be read (truncated, or of another kind): {_first(error)}") from error
-    if isinstance(state, dict) and isinstance(state.get("ema"), dict):
-        state = state["ema"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"weights {path} hold no state dict; want one of tensors by name, plain or under 'ema'")
+    for key in WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(
+            f"weights {path} hold no state dict; want tensors by name, plain or under {' or '.join(WRAPPERS)}"
+        )
     return state
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Load `path` into `module`: the very same keys and shapes, every value finite.
+def check_state(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Check that `state`, which came from `path`, has the very keys and shapes of `module`, every value finite.
 
     Raises:
         UserError: names the first key that is missing, unexpected, of another shape, or holds NaN or Inf.
     """
-    state, wanted = read_state_dict(path), module.state_dict()
+    wanted = module.state_dict()
     for key in wanted:
         if key not in state:
             raise UserError(f"weights {path} lack the key {key!r}")
@@ -50,6 +66,12 @@ def load_weights(module: nn.Module, path: Path) -> None:
             raise UserError(f"weights {path}: {key!r} has shape {tuple(value.shape)}, want {tuple(wanted[key].shape)}")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UserError(f"weights {path}: {key!r} holds NaN or Inf")
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a checked state dict in the module's own keys, in the file's dtype."""
+    state = read_state_dict(path)
+    check_state(module, state, path)
     module.load_state_dict(state, assign=True)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from models.autoencoder import autoencoder_weights
-from models.pair import DenoiserSpec, check_denoisers, dit_spec
+from models.autoencoder import AutoencoderSpec
+from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
 from scripts.cli import ROOT
 from tstitch.allocation import (
     Allocation,
@@ -31,7 +31,7 @@ class Plan:
 
     pair: str
     specs: list[DenoiserSpec]
-    autoencoder: Path
+    autoencoder: AutoencoderSpec
     schedule: NoiseSchedule
     sampler: dict
     solver: Callable[[], Solver]
@@ -68,7 +68,7 @@ class Plan:
         return {
             "pair": self.pair,
             "denoisers": {self.names[i]: file_sha256(self.specs[i].weights) for i in self.used},
-            "autoencoder": file_sha256(autoencoder_weights(self.autoencoder)),
+            "autoencoder": file_sha256(self.autoencoder.weights),
             "sampler": self.sampler,
             "allocation": list(self.allocation),
             "guidance": {
@@ -102,16 +102,14 @@ def make_plan(config: dict) -> Plan:
     check_whole_number("sampler.num_steps", sampler["num_steps"], lowest=1)
     if config["precision"] not in DTYPES:
         raise UserError(f"unknown precision {config['precision']!r}; known: {', '.join(DTYPES)}")
-    specs = [
-        dit_spec(spec["name"], resolve_path(spec["weights"]), spec["config"]) for spec in pair["denoisers"].values()
-    ]
+    specs = [denoiser_spec(**{**spec, "path": resolve_path(spec["path"])}) for spec in pair["denoisers"].values()]
     check_denoisers(specs)
     schedule = make_schedule(**pair["schedule"])
     timesteps = make_timesteps(sampler["grid"], sampler["num_steps"], schedule.num_train_timesteps)
     plan = Plan(
         pair=pair["name"],
         specs=specs,
-        autoencoder=resolve_path(pair["autoencoder"]["folder"]),
+        autoencoder=AutoencoderSpec(**{**pair["autoencoder"], "path": resolve_path(pair["autoencoder"]["path"])}),
         schedule=schedule,
         sampler=sampler,
         solver=solver_factory(sampler["name"], sampler["eta"]),
@@ -125,7 +123,7 @@ def make_plan(config: dict) -> Plan:
         precision=config["precision"],
         evaluation=pair["evaluation"],
     )
-    for path in [plan.specs[index].weights for index in plan.used] + [autoencoder_weights(plan.autoencoder)]:
+    for path in [plan.specs[index].weights for index in plan.used] + [plan.autoencoder.weights]:
         if not path.is_file():
             raise UserError(f"weights {path} do not exist; the README says where they are published")
     return plan

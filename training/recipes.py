@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from evaluation.digits_classifier import DigitsClassifier
 from evaluation.metrics import frechet_distance
 from evaluation.statistics import Statistics, StatisticsAccumulator, load_statistics, save_statistics
-from models.autoencoder import load_autoencoder
+from models.autoencoder import AutoencoderSpec, load_autoencoder
 from models.dit import DiT, DiTConfig, initialize_dit
 from models.weights import load_weights
 from training.cards import save_weights, write_card
@@ -76,14 +76,14 @@ def train_denoiser(
 ) -> None:
     """Train a DiT on the latents of the shipped autoencoder."""
     images, labels = _digits()
-    autoencoder = load_autoencoder(zoo / AUTOENCODER)
+    autoencoder = load_autoencoder(AutoencoderSpec("digits", "kl", zoo / AUTOENCODER))
     scale = autoencoder.config.scaling_factor
     mean, std = (part * scale for part in _encode(autoencoder, images))
     module = DiT(DiTConfig(**recipe["denoiser"]["config"]))
     initialize_dit(module)
     objective = DiffusionObjective(make_schedule(**recipe["schedule"]), recipe["snr_gamma"])
     module, record = train(DenoiserTask(module, objective, mean, std, labels), settings, optimizer, out)
-    weights = zoo / Path(recipe["denoiser"]["weights"]).name
+    weights = zoo / Path(recipe["denoiser"]["path"]).name
     save_weights(weights, module, torch.bfloat16)
     write_card(weights, command, settings.seed, record, module, config=recipe["denoiser"]["config"])
 

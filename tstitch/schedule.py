@@ -5,7 +5,7 @@ Symbols: beta_t -> `betas[t]`, alpha-bar_t -> `alphas_cumprod[t]` (Ho et al. 202
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,10 +17,12 @@ class NoiseSchedule:
     """A variance-preserving noise schedule over discrete timesteps.
 
     `alphas_cumprod` is a float64 array of shape (num_train_timesteps,); index t is the share of
-    signal variance left at timestep t.
+    signal variance left at timestep t. `final_alpha_bar` is where the last step of a trajectory
+    ends: 1 is clean data (DDPM, DiT); latent diffusion ends at `alphas_cumprod[0]`.
     """
 
     alphas_cumprod: np.ndarray
+    final_alpha_bar: float = 1.0
 
     @property
     def num_train_timesteps(self) -> int:
@@ -33,9 +35,10 @@ def linear_schedule(beta_start: float = 1e-4, beta_end: float = 2e-2, num_train_
 
 
 def scaled_linear_schedule(beta_start: float, beta_end: float, num_train_timesteps: int = 1000) -> NoiseSchedule:
-    """Betas evenly spaced in their square root: the schedule that latent diffusion calls "linear"."""
+    """Betas evenly spaced in their square root, ending at `alphas_cumprod[0]`: latent diffusion's "linear"."""
     roots = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps, dtype=np.float64)
-    return _from_betas(roots**2)
+    schedule = _from_betas(roots**2)
+    return replace(schedule, final_alpha_bar=float(schedule.alphas_cumprod[0]))
 
 
 SCHEDULES = {"linear": linear_schedule, "scaled_linear": scaled_linear_schedule}

@@ -38,14 +38,10 @@ class Step:
 Solver = Callable[[Predict, Tensor, Step, StepNoise], Tensor]
 
 
-def trajectory_steps(schedule: NoiseSchedule, timesteps: Sequence[int], final_alpha_bar: float = 1.0) -> list[Step]:
-    """The steps along strictly descending `timesteps`.
-
-    `final_alpha_bar` is where the last step ends: 1 is clean data (DDPM, DiT), `alphas_cumprod[0]`
-    is latent diffusion's choice.
-    """
+def trajectory_steps(schedule: NoiseSchedule, timesteps: Sequence[int]) -> list[Step]:
+    """The steps along strictly descending `timesteps`, the last one to `schedule.final_alpha_bar`."""
     check_timesteps(timesteps, schedule.num_train_timesteps)
-    alpha_bars = [float(schedule.alphas_cumprod[t]) for t in timesteps] + [final_alpha_bar]
+    alpha_bars = [float(schedule.alphas_cumprod[t]) for t in timesteps] + [schedule.final_alpha_bar]
     following = [*timesteps[1:], None]
     return [Step(i, t, following[i], alpha_bars[i], alpha_bars[i + 1]) for i, t in enumerate(timesteps)]
 

@@ -120,7 +120,7 @@ def test_trajectory_equals_the_original(ldm_case: str) -> None:
         denoisers,
         allocation,
         solver_factory(case["solver"], case["eta"]),
-        trajectory_steps(schedule, timesteps, final_alpha_bar=float(schedule.alphas_cumprod[0])),
+        trajectory_steps(schedule, timesteps),
         values["z"],
         values["y"],
         noise=lambda index: values["noise"][index],

@@ -7,14 +7,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from models.autoencoder import load_autoencoder
-from models.pair import check_denoisers, dit_spec, load_pair
+from models.autoencoder import AutoencoderSpec, load_autoencoder
+from models.pair import check_denoisers, denoiser_spec, load_pair
 from models.weights import load_weights, read_state_dict
 from tests.conftest import ROOT
 from tstitch.errors import UserError
 
 TINY = {"input_size": 8, "patch_size": 2, "hidden_size": 32, "depth": 1, "num_heads": 2, "num_classes": 10}
-AUTOENCODER = ROOT / "models/zoo/digits/autoencoder"
+AUTOENCODER = AutoencoderSpec("digits", "kl", ROOT / "models/zoo/digits/autoencoder")
 
 
 def network() -> nn.Module:
@@ -102,7 +102,10 @@ def test_only_the_denoisers_in_use_are_read(tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     torch.save(DiT(dit_config(**TINY)).state_dict(), tmp_path / "small.pt")
-    specs = [dit_spec("small", tmp_path / "small.pt", TINY), dit_spec("large", tmp_path / "nowhere.pt", TINY)]
+    specs = [
+        denoiser_spec("small", "dit", tmp_path / "small.pt", TINY),
+        denoiser_spec("large", "dit", tmp_path / "nowhere.pt", TINY),
+    ]
     pair = load_pair(specs, {0}, AUTOENCODER, torch.float32, torch.device("cpu"))
     assert pair.denoisers[1] is None
     assert pair.denoisers[0].network.training is False
@@ -111,7 +114,10 @@ def test_only_the_denoisers_in_use_are_read(tmp_path: Path) -> None:
 
 
 def test_denoisers_of_a_pair_share_latents_and_classes(tmp_path: Path) -> None:
-    specs = [dit_spec("small", tmp_path, TINY), dit_spec("large", tmp_path, {**TINY, "num_classes": 1000})]
+    specs = [
+        denoiser_spec("small", "dit", tmp_path, TINY),
+        denoiser_spec("large", "dit", tmp_path, {**TINY, "num_classes": 1000}),
+    ]
     with pytest.raises(UserError, match="large has num_classes 1000, but small has 10"):
         check_denoisers(specs)
 
@@ -124,7 +130,10 @@ def test_autoencoder_folder_of_diffusers_loads_as_diffusers_loads_it(tmp_path: P
     for safe in (True, False):
         folder = tmp_path / str(safe)
         made.save_pretrained(folder, safe_serialization=safe)
-        ours, theirs = load_autoencoder(folder), AutoencoderKL.from_pretrained(folder, use_safetensors=safe)
+        ours, theirs = (
+            load_autoencoder(AutoencoderSpec("made", "kl", folder)),
+            AutoencoderKL.from_pretrained(folder, use_safetensors=safe),
+        )
         assert ours.config.scaling_factor == 0.18215
         latents = torch.randn(1, 4, 4, 4)
         assert torch.equal(ours.decode(latents).sample, theirs.decode(latents).sample)
@@ -132,10 +141,10 @@ def test_autoencoder_folder_of_diffusers_loads_as_diffusers_loads_it(tmp_path: P
 
 def test_autoencoder_folder_without_config_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="layout of diffusers"):
-        load_autoencoder(tmp_path)
+        load_autoencoder(AutoencoderSpec("none", "kl", tmp_path))
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):
-        load_autoencoder(tmp_path)
+        load_autoencoder(AutoencoderSpec("none", "kl", tmp_path))
 
 
 def test_reading_gives_plain_tensors(tmp_path: Path) -> None:

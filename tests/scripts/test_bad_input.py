@@ -97,7 +97,7 @@ def test_damaged_weights_are_named_before_anything_is_written(capfd, monkeypatch
         weights.write_bytes(weights.read_bytes()[:1000])
     if damage == "missing":
         weights.unlink()
-    outcome = run_here(capfd, monkeypatch, "sample", *SMALL, f"pair.denoisers.s.weights={weights}", f"out={out}")
+    outcome = run_here(capfd, monkeypatch, "sample", *SMALL, f"pair.denoisers.s.path={weights}", f"out={out}")
     check_one_line(outcome, f"weights {weights}")
     assert not out.exists()
 

@@ -93,7 +93,7 @@ def test_without_out_the_directory_is_named_after_the_configuration(capfd, monke
 
 
 def test_only_the_weights_that_the_allocation_uses_are_needed(capfd, monkeypatch, tmp_path: Path) -> None:
-    settings = [*STITCHED, "stitch.fractions=[1,0]", "pair.denoisers.xl.weights=nowhere.safetensors", "num_images=2"]
+    settings = [*STITCHED, "stitch.fractions=[1,0]", "pair.denoisers.xl.path=nowhere.safetensors", "num_images=2"]
     assert run_here(capfd, monkeypatch, "sample", *settings, f"out={tmp_path / 'out'}").code == 0
     settings[1] = "stitch.fractions=[0.5,0.5]"
     outcome = run_here(capfd, monkeypatch, "sample", *STITCHED, *settings[2:], "stitch.fractions=[0.5,0.5]")
