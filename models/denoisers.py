@@ -63,6 +63,6 @@ class UNetDenoiser:
     def unconditional(self, labels: Tensor, noise: ImageNoise, index: int) -> Tensor:
         """The null class where there is one; else uniform [0, 1) noise per image and denoiser, as the release does."""
         config = self.network.config
-        if config.null_class is not None:
-            return self.conditional(torch.full_like(labels, config.null_class))
+        if config.null_class:
+            return self.conditional(torch.full_like(labels, config.num_classes))
         return noise.unconditional(index, config.context_dim).to(labels.device)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 class UNetConfig:
     """What fixes the shape of a latent-diffusion U-Net; the names are those of its published configurations.
 
-    `num_classes` counts the rows of the class embedder. `null_class` is the row that stands for "no
-    class", or None where the network was trained without one.
+    `null_class` says that the class embedder has one more row, which stands for "no class". The
+    `norm_num_groups` are 32 in every published network.
     """
 
     image_size: int
@@ -26,7 +26,8 @@ class UNetConfig:
     num_head_channels: int
     context_dim: int
     num_classes: int
-    null_class: int | None = None
+    null_class: bool = False
+    norm_num_groups: int = 32
     in_channels: int = 4
     out_channels: int = 4
 
@@ -54,8 +55,9 @@ class ClassConditionalUNet(nn.Module):
             # diffusers means the number of heads by this argument.
             attention_head_dim=[width // config.num_head_channels for width in widths],
             cross_attention_dim=config.context_dim,
+            norm_num_groups=config.norm_num_groups,
         )
-        self.embedding = nn.Embedding(config.num_classes, config.context_dim)
+        self.embedding = nn.Embedding(config.num_classes + config.null_class, config.context_dim)
 
     def forward(self, latents: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
         return self.unet(latents, timestep, encoder_hidden_states=context, return_dict=False)[0]

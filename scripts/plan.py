@@ -19,8 +19,10 @@ from tstitch.allocation import (
 from tstitch.digest import file_sha256
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
+from tstitch.samplers import solver_factory
+from tstitch.sampling import HISTORIES
 from tstitch.schedule import NoiseSchedule, make_schedule, make_timesteps
-from tstitch.solvers import Solver, solver_factory
+from tstitch.solvers import Solver
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -38,6 +40,7 @@ class Plan:
     timesteps: list[int]
     allocation: Allocation
     scales: list[float]
+    history: str
     channels: int | None
     num_images: int
     batch_size: int
@@ -61,7 +64,11 @@ class Plan:
     def describe(self) -> str:
         """The resolved allocation and guidance, in a line."""
         guidance = ", ".join(f"{self.names[index]} {self.scales[index]:g}" for index in self.used)
-        return f"{describe_allocation(self.allocation, self.timesteps, self.names)}; guidance scale: {guidance}"
+        plan = f"{describe_allocation(self.allocation, self.timesteps, self.names)}; guidance scale: {guidance}"
+        asked, num_steps = self.sampler["num_steps"], len(self.timesteps)
+        if num_steps == asked:
+            return plan
+        return f"{plan}; grid {self.sampler['grid']} gives {num_steps} steps where {asked} were asked for"
 
     def identity(self, device_type: str) -> dict:
         """Everything that decides the bytes of the images. Reads the weights, for their checksums."""
@@ -112,9 +119,10 @@ def make_plan(config: dict) -> Plan:
         autoencoder=AutoencoderSpec(**{**pair["autoencoder"], "path": resolve_path(pair["autoencoder"]["path"])}),
         schedule=schedule,
         sampler=sampler,
-        solver=solver_factory(sampler["name"], sampler["eta"]),
+        solver=solver_factory(sampler["name"], schedule, timesteps, sampler["eta"]),
         timesteps=timesteps,
-        allocation=_allocation(config, timesteps, len(specs)),
+        allocation=_allocation(config, timesteps, specs),
+        history=_history(sampler["history"]),
         scales=_scales(config["guidance"]["scale"], specs),
         channels=parse_channels(config["guidance"]["channels"], specs[0].config.in_channels),
         num_images=config["num_images"],
@@ -134,8 +142,8 @@ def resolve_path(path: str) -> Path:
     return ROOT / path
 
 
-def _allocation(config: dict, timesteps: list[int], num_denoisers: int) -> Allocation:
-    stitch = config["stitch"]
+def _allocation(config: dict, timesteps: list[int], specs: list[DenoiserSpec]) -> Allocation:
+    stitch, num_denoisers = config["stitch"], len(specs)
     explicit = [key for key in ("counts", "denoiser_per_step") if stitch[key] is not None]
     if len(explicit) == 2:
         raise UserError("stitch.counts and stitch.denoiser_per_step are both set; give one")
@@ -150,7 +158,10 @@ def _allocation(config: dict, timesteps: list[int], num_denoisers: int) -> Alloc
         raise UserError(f"stitch.{key} needs {num_denoisers} values ({names}), got {len(values)}: {values}")
     if key == "counts":
         return allocation_from_counts(values, len(timesteps))
-    return allocation_from_fractions(values, timesteps, config["allocation"]["rule"])
+    rule = config["allocation"]["rule"]
+    if rule == "timestep" and specs[0].family == "ldm":
+        rule = "timestep_strict"  # what the release does for this family
+    return allocation_from_fractions(values, timesteps, rule)
 
 
 def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float]:
@@ -160,6 +171,12 @@ def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float
     for value in scales:
         check_scale(value)
     return [float(value) for value in scales]
+
+
+def _history(history: str) -> str:
+    if history not in HISTORIES:
+        raise UserError(f"sampler.history must be one of {', '.join(HISTORIES)}, got {history!r}")
+    return history
 
 
 def check_whole_number(key: str, value: object, lowest: int) -> None:

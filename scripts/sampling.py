@@ -83,6 +83,7 @@ def sample_images(plan: Plan, pair: Pair, indices: Sequence[int], device: torch.
         noise.latents(shape).to(device),
         labels.to(device),
         noise=lambda index: noise.step(index, shape).to(device),
+        history=plan.history,
     )
     with torch.inference_mode():
         return to_uint8(decode(pair.autoencoder, latents)).cpu(), labels

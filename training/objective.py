@@ -33,14 +33,19 @@ class DiffusionObjective:
     def __call__(
         self, denoiser: Callable[[Tensor, Tensor], Tensor], latents: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Scalar loss of `latents` (N, C, H, W) at uniformly drawn timesteps."""
+        """Scalar loss of `latents` (N, C, H, W) at uniformly drawn timesteps.
+
+        A denoiser with C output channels predicts eps alone, and has no variational term.
+        """
         t = torch.randint(self.num_timesteps, (len(latents),), generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
         noisy = _at(self.signal, t) * latents + _at(self.sigma, t) * noise
-        eps, raw_variance = denoiser(noisy, t).float().chunk(2, dim=1)
+        eps, *raw_variance = denoiser(noisy, t).float().split(latents.shape[1], dim=1)
         squared_error = (noise - eps).square()
         simple = (self.weight[t] * squared_error.mean(dim=(1, 2, 3))).mean()
-        return simple + self._variational_bound(squared_error.detach(), raw_variance, t).mean()
+        if not raw_variance:
+            return simple
+        return simple + self._variational_bound(squared_error.detach(), raw_variance[0], t).mean()
 
     def _variational_bound(self, squared_error: Tensor, raw_variance: Tensor, t: Tensor) -> Tensor:
         """KL of the true posterior from the learned-range Gaussian, in nats per dimension.

@@ -11,13 +11,15 @@ from evaluation.digits_classifier import DigitsClassifier
 from evaluation.metrics import frechet_distance
 from evaluation.statistics import Statistics, StatisticsAccumulator, load_statistics, save_statistics
 from models.autoencoder import AutoencoderSpec, load_autoencoder
-from models.dit import DiT, DiTConfig, initialize_dit
+from models.dit import DiT, initialize_dit
+from models.pair import denoiser_spec
+from models.unet import ClassConditionalUNet
 from models.weights import load_weights
 from training.cards import save_weights, write_card
 from training.digits import IMAGE_SIZE, load_digits
 from training.objective import DiffusionObjective
 from training.optimizers import OptimizerSettings
-from training.tasks import AutoencoderTask, ClassifierTask, DenoiserTask
+from training.tasks import AutoencoderTask, ClassifierTask, DenoiserTask, LatentDigits
 from training.trainer import TrainerSettings, train
 from tstitch.digest import file_sha256
 from tstitch.schedule import make_schedule
@@ -74,18 +76,29 @@ def train_autoencoder(
 def train_denoiser(
     recipe: dict, settings: TrainerSettings, optimizer: OptimizerSettings, out: Path, zoo: Path, command: str
 ) -> None:
-    """Train a DiT on the latents of the shipped autoencoder."""
+    """Train a DiT or a U-Net on the latents of the shipped autoencoder."""
     images, labels = _digits()
     autoencoder = load_autoencoder(AutoencoderSpec("digits", "kl", zoo / AUTOENCODER))
     scale = autoencoder.config.scaling_factor
     mean, std = (part * scale for part in _encode(autoencoder, images))
-    module = DiT(DiTConfig(**recipe["denoiser"]["config"]))
-    initialize_dit(module)
+    denoiser = recipe["denoiser"]
+    spec = denoiser_spec(denoiser["name"], denoiser["family"], zoo / Path(denoiser["path"]).name, denoiser["config"])
+    if spec.family == "dit":
+        module = DiT(spec.config)
+        initialize_dit(module)
+        forward = module
+    else:
+        module = ClassConditionalUNet(spec.config)
+
+        def forward(latents: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
+            return module(latents, timestep, module.embedding(labels)[:, None])
+
     objective = DiffusionObjective(make_schedule(**recipe["schedule"]), recipe["snr_gamma"])
-    module, record = train(DenoiserTask(module, objective, mean, std, labels), settings, optimizer, out)
-    weights = zoo / Path(recipe["denoiser"]["path"]).name
-    save_weights(weights, module, torch.bfloat16)
-    write_card(weights, command, settings.seed, record, module, config=recipe["denoiser"]["config"])
+    digits = LatentDigits(mean, std, labels, spec.config.num_classes)
+    task = DenoiserTask(module, forward, objective, digits, recipe["class_dropout_prob"])
+    module, record = train(task, settings, optimizer, out)
+    save_weights(spec.weights, module, torch.bfloat16)
+    write_card(spec.weights, command, settings.seed, record, module, config=denoiser["config"])
 
 
 RECIPES = {"classifier": train_classifier, "autoencoder": train_autoencoder, "denoiser": train_denoiser}

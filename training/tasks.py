@@ -1,5 +1,7 @@
 """What is trained: a module, and the loss of one batch of it. Every draw comes from the generator that is passed in."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -8,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evaluation.digits_classifier import DigitsClassifier
-from models.dit import DiT
 from training.objective import DiffusionObjective
 
 
@@ -19,6 +20,16 @@ class Task(Protocol):
 
     def loss(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """The scalar loss of one random batch."""
+
+
+@dataclass(frozen=True)
+class LatentDigits:
+    """Mean and deviation (N, C, h, w) of each image's scaled latents, and the labels (N,)."""
+
+    mean: Tensor
+    std: Tensor
+    labels: Tensor
+    num_classes: int
 
 
 class AutoencoderTask:
@@ -49,20 +60,30 @@ class ClassifierTask:
 
 
 class DenoiserTask:
-    """DiT's hybrid objective on latents drawn from the autoencoder's posterior, labels dropped for guidance."""
+    """Denoise latents drawn from the autoencoder's posterior; labels are dropped for guidance.
 
-    def __init__(self, module: DiT, objective: DiffusionObjective, mean: Tensor, std: Tensor, labels: Tensor):
-        self.module, self.objective = module, objective
-        self.mean, self.std, self.labels = mean, std, labels
+    `forward(latents, timestep, labels)` runs `module`; the label `num_classes` means none.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        forward: Callable[[Tensor, Tensor, Tensor], Tensor],
+        objective: DiffusionObjective,
+        digits: LatentDigits,
+        class_dropout_prob: float,
+    ):
+        self.module, self.forward, self.objective = module, forward, objective
+        self.digits, self.class_dropout_prob = digits, class_dropout_prob
 
     def loss(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        config = self.module.config
-        indices = _random_indices(len(self.mean), batch_size, generator)
-        mean = self.mean[indices]
-        latents = mean + self.std[indices] * torch.randn(mean.shape, generator=generator)
-        dropped = torch.rand(batch_size, generator=generator) < config.class_dropout_prob
-        labels = torch.where(dropped, config.num_classes, self.labels[indices])
-        return self.objective(lambda x, t: self.module(x, t, labels), latents, generator)
+        digits = self.digits
+        indices = _random_indices(len(digits.mean), batch_size, generator)
+        mean = digits.mean[indices]
+        latents = mean + digits.std[indices] * torch.randn(mean.shape, generator=generator)
+        dropped = torch.rand(batch_size, generator=generator) < self.class_dropout_prob
+        labels = torch.where(dropped, digits.num_classes, digits.labels[indices])
+        return self.objective(lambda x, t: self.forward(x, t, labels), latents, generator)
 
 
 def _random_indices(num: int, batch_size: int, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,8 @@ from tstitch.allocation import Allocation
 from tstitch.denoiser import Denoiser, Prediction
 from tstitch.solvers import Solver, Step, StepNoise
 
+HISTORIES = ("keep", "reset")
+
 
 @dataclass(frozen=True)
 class StepResult:

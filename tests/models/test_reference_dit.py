@@ -12,9 +12,10 @@ from models.dit import DiT, DiTConfig
 from tests.conftest import reference_dir
 from tstitch.allocation import allocation_from_fractions
 from tstitch.guidance import GuidedDenoiser
+from tstitch.samplers import solver_factory
 from tstitch.sampling import sample
 from tstitch.schedule import linear_schedule, make_timesteps
-from tstitch.solvers import solver_factory, trajectory_steps
+from tstitch.solvers import trajectory_steps
 
 
 @cache
@@ -59,7 +60,7 @@ def test_trajectory_equals_the_original(dit_case: str) -> None:
     result = sample(
         denoisers,
         allocation,
-        solver_factory(case["solver"], case["eta"]),
+        solver_factory(case["solver"], schedule, timesteps, case["eta"]),
         trajectory_steps(schedule, timesteps),
         values["z"],
         values["y"],

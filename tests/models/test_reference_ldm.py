@@ -14,9 +14,10 @@ from models.vq import VQConfig, convert_vq_keys, make_vq_model
 from tests.conftest import reference_dir
 from tstitch.allocation import allocation_from_fractions
 from tstitch.guidance import GuidedDenoiser
+from tstitch.samplers import solver_factory
 from tstitch.sampling import sample
 from tstitch.schedule import make_timesteps, scaled_linear_schedule
-from tstitch.solvers import solver_factory, trajectory_steps
+from tstitch.solvers import trajectory_steps
 
 needs_reference = pytest.mark.skipif(
     not (reference_dir() / "ldm.json").is_file(),
@@ -119,7 +120,7 @@ def test_trajectory_equals_the_original(ldm_case: str) -> None:
     result = sample(
         denoisers,
         allocation,
-        solver_factory(case["solver"], case["eta"]),
+        solver_factory(case["solver"], schedule, timesteps, case["eta"]),
         trajectory_steps(schedule, timesteps),
         values["z"],
         values["y"],

@@ -9,7 +9,7 @@ from models.dit import DiT, DiTConfig, initialize_dit
 from training.digits import load_digits
 from training.objective import DiffusionObjective
 from training.optimizers import OptimizerSettings, learning_rate_factor, make_optimizers
-from training.tasks import DenoiserTask
+from training.tasks import DenoiserTask, LatentDigits
 from training.trainer import TrainerSettings, train
 from tstitch.errors import UserError
 from tstitch.schedule import linear_schedule
@@ -27,7 +27,8 @@ def make_task() -> DenoiserTask:
     initialize_dit(network)
     labels = torch.arange(2).repeat(8)
     mean = (2.0 * labels - 1).view(-1, 1, 1, 1).expand(-1, 4, 4, 4).contiguous()
-    return DenoiserTask(network, DiffusionObjective(linear_schedule(), 5.0), mean, 0.1 * torch.ones_like(mean), labels)
+    digits = LatentDigits(mean, 0.1 * torch.ones_like(mean), labels, TINY.num_classes)
+    return DenoiserTask(network, network, DiffusionObjective(linear_schedule(), 5.0), digits, 0.1)
 
 
 def test_the_digits_are_the_real_ones() -> None:
