@@ -7,7 +7,7 @@ DEMO ?= demo
 ZOO ?= models/zoo/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format scan zoo clean
+.PHONY: help setup demo test test-all rehearsal lint format scan zoo clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test: $(READY) ## Run the tests (minutes on two cores)
 
 test-all: $(READY) ## Run the slow tests too
 	$(PY) -m pytest -m 'not gpu'
+
+rehearsal: $(READY) ## Full-size random checkpoints through the commands: sizes, operations, memory
+	$(PY) -m pytest -m slow -s tests/test_rehearsal.py
 
 lint: $(READY) ## Check style, formatting and the direction of the imports
 	$(PY) -m ruff check .

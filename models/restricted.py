@@ -7,6 +7,7 @@ import collections
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -58,9 +59,11 @@ class RestrictedUnpickler(pickle.Unpickler):
 
 def read_restricted(path: Path) -> object:
     """Load a `.pt` or `.ckpt` of any content, on the CPU."""
-    module = SimpleNamespace(
-        Unpickler=RestrictedUnpickler, load=lambda file, **kwargs: RestrictedUnpickler(file, **kwargs).load()
-    )
+
+    def load(file: BinaryIO, **kwargs: object) -> object:
+        return RestrictedUnpickler(file, **kwargs).load()
+
+    module = SimpleNamespace(__name__="restricted", Unpickler=RestrictedUnpickler, load=load)
     return torch.load(path, map_location="cpu", weights_only=False, pickle_module=module)
 
 

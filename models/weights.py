@@ -23,7 +23,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         UserError: the file is missing, truncated, not of its kind, or holds something else than tensors.
     """
     if not path.is_file():
-        raise UserError(f"weights {path} do not exist; the README says where they are published")
+        raise UserError(f"weights {path} do not exist")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -18,6 +19,7 @@ from tstitch.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG_DIR = ROOT / "configs"
 USER_MISTAKE, INTERRUPTED = 2, 130
+T = TypeVar("T")
 
 
 def run_command(config_name: str, main: Callable[[DictConfig], None]) -> None:
@@ -31,28 +33,27 @@ def run_command(config_name: str, main: Callable[[DictConfig], None]) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.stdout.reconfigure(line_buffering=True)
     try:
-        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(
-            _guarded(config_name, main)
-        )()
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(guarded(main))()
     except (HydraException, OmegaConfBaseException) as error:
         _stop(_explain(config_name, error))
 
 
-def _guarded(config_name: str, main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """End the process inside Hydra's job, because Hydra adds a line of its own to exceptions that leave it."""
+def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
+    """`main`, with a user's mistake ending the process in one line.
 
-    def guarded(config: DictConfig) -> None:
+    This happens inside Hydra's job, because Hydra adds a line of its own to exceptions that leave it.
+    """
+
+    def run(arguments: T) -> None:
         try:
-            main(config)
-        except (UserError, OSError) as error:
+            main(arguments)
+        except (UserError, OSError, OmegaConfBaseException) as error:
             _stop(str(error))
-        except OmegaConfBaseException as error:
-            _stop(_explain(config_name, error))
         except KeyboardInterrupt:
             print("\ninterrupted; the same command continues", file=sys.stderr)
             sys.exit(INTERRUPTED)
 
-    return guarded
+    return run
 
 
 def resolved(config: DictConfig) -> dict:
@@ -61,6 +62,7 @@ def resolved(config: DictConfig) -> dict:
 
 
 def _stop(message: str) -> None:
+    message = message.split("full_key:")[0]  # OmegaConf adds lines of its own
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(USER_MISTAKE)
 
@@ -79,7 +81,7 @@ def _explain(config_name: str, error: Exception) -> str:
         r"Key '([\w.]+)' is not in struct", message
     )
     if unknown is None:
-        return message.split("Set the environment variable")[0].split("full_key:")[0]
+        return message.split("Set the environment variable")[0]
     *parents, _ = unknown.group(1).split(".")
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

@@ -8,7 +8,9 @@ import torch
 
 from models.autoencoder import AutoencoderSpec
 from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
+from models.published import missing_message
 from scripts.cli import ROOT
+from scripts.weights import WEIGHTS_DIR, load_manifest
 from tstitch.allocation import (
     Allocation,
     allocation_from_counts,
@@ -133,7 +135,7 @@ def make_plan(config: dict) -> Plan:
     )
     for path in [plan.specs[index].weights for index in plan.used] + [plan.autoencoder.weights]:
         if not path.is_file():
-            raise UserError(f"weights {path} do not exist; the README says where they are published")
+            raise UserError(missing_message(path, load_manifest(), WEIGHTS_DIR))
     return plan
 
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 import torch_fidelity
 from torch.utils.data import TensorDataset
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.utils import get_featuresdict_from_dataset
 
 from evaluation.digits_classifier import NUM_FEATURES
@@ -13,6 +12,7 @@ from evaluation.extractors import DIGITS, INCEPTION, load_extractor
 from evaluation.metrics import frechet_distance, inception_score
 from evaluation.statistics import StatisticsAccumulator, load_statistics
 from tests.conftest import ROOT
+from tests.evaluation.inception import make_inception
 from tstitch.errors import UserError
 
 CPU = torch.device("cpu")
@@ -70,19 +70,10 @@ def test_the_classifier_is_a_torch_fidelity_extractor_like_any_other() -> None:
 
 @pytest.fixture(scope="module")
 def random_inception(tmp_path_factory) -> Path:
-    """Inception weights in the published layout, with random values: the class loads them from a file."""
+    """Inception weights in the published layout, with random values."""
     path = tmp_path_factory.mktemp("inception") / "weights.pth"
     torch.manual_seed(0)
-    original, FeatureExtractorInceptionV3.load_state_dict = (
-        FeatureExtractorInceptionV3.load_state_dict,
-        lambda self, state: None,
-    )
-    try:
-        torch.save({}, path)
-        network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=str(path))
-    finally:
-        FeatureExtractorInceptionV3.load_state_dict = original
-    torch.save(network.state_dict(), path)
+    make_inception(path)
     return path
 
 

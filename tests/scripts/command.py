@@ -11,6 +11,8 @@ import pytest
 from scripts.cli import run_command
 from tests.conftest import ROOT
 
+PYTHON = [sys.executable]
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.scripts.command import run, run_here, start
+from tests.scripts.command import PYTHON, run, run_here, start
 
 STITCHED = [
     "pair=digits_dit_s_xl", "stitch.fractions=[0.5,0.5]", "sampler.num_steps=4", "guidance.scale=1.5",
     "num_images=22", "batch_size=8",
 ]  # fmt: skip
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node"]
-PYTHON = [sys.executable]
 
 
 def samples(out: Path) -> tuple[bytes, np.ndarray, np.ndarray]:
