@@ -30,8 +30,14 @@ def main(config: DictConfig) -> None:
         OptimizerSettings(**recipe["optimizer"]),
         out,
         Path(settings["zoo"]),
-        " ".join(["python -m scripts.train", *sys.argv[1:]]),
+        _command(sys.argv[1:]),
     )
+
+
+def _command(arguments: list[str]) -> str:
+    """What to type to train the same again, wherever its files go."""
+    kept = [argument for argument in arguments if not argument.startswith(("out=", "zoo="))]
+    return " ".join(["python -m scripts.train", *kept])
 
 
 def _refuse_another_recipe(path: Path, recipe: dict) -> None:
