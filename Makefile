@@ -4,10 +4,16 @@ PYTHON := $(firstword $(foreach p,python3.12 python3.11 python3,$(shell command 
 PY := .venv/bin/python
 READY := .venv/.ready
 DEMO ?= demo
+DEMO_SETTINGS = num_images=1000 sampler.num_steps=25 precision=auto latency.repeats=3
+PAIR ?= digits_dit_s_xl
+FRACTIONS ?= 0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1
+STEPS ?= 50
+SAMPLER ?= ddim
+NUM ?= 1000
 ZOO ?= models/zoo/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all rehearsal lint format scan zoo clean
+.PHONY: help setup demo sweep test test-all rehearsal lint format scan zoo clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,9 +27,16 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## Stitch the digits pair at every fraction, draw the curve and the strip, say what was found
-	$(PY) -m scripts.sweep pair=digits_dit_s_xl 'guidance_scales=[1.0,1.5]' num_images=1000 out=$(DEMO)/two_models
-	$(PY) -m scripts.sweep pair=digits_dit_s_b_xl 'fractions=[[0.3,0.3,0.4]]' num_images=1000 out=$(DEMO)/three_models
-	$(PY) -m scripts.summary 'sweeps=[$(DEMO)/two_models,$(DEMO)/three_models]' out=$(DEMO)/summary.md
+	$(PY) -m scripts.sweep pair=digits_dit_s_xl $(DEMO_SETTINGS) out=$(DEMO)/two_models
+	$(PY) -m scripts.sweep pair=digits_dit_s_xl $(DEMO_SETTINGS) guidance.scale=1.5 'fractions=[0,0.2,0.4,0.6,0.8,1]' \
+		out=$(DEMO)/two_models_scale_1.5
+	$(PY) -m scripts.sweep pair=digits_dit_s_b_xl $(DEMO_SETTINGS) 'fractions=[[0.3,0.3,0.4]]' out=$(DEMO)/three_models
+	$(PY) -m scripts.summary out=$(DEMO)/summary.md \
+		'sweeps=[$(DEMO)/two_models,$(DEMO)/two_models_scale_1.5,$(DEMO)/three_models]'
+
+sweep: $(READY) ## Sweep a pair: make sweep PAIR=digits_ldm_s_ldm [FRACTIONS=0,0.4,1] [STEPS=50] [SAMPLER=ddim] [NUM=1000]
+	$(PY) -m scripts.sweep pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) num_images=$(NUM) \
+		'fractions=[$(FRACTIONS)]' precision=auto
 
 test: $(READY) ## Run the tests (minutes on two cores)
 	$(PY) -m pytest
@@ -44,10 +57,10 @@ format: $(READY) ## Format the code
 	$(PY) -m ruff format .
 
 scan: $(READY) ## Score DiT-XL for digits at several guidance scales
-	$(PY) -m scripts.sweep pair=digits_dit_s_xl 'fractions=[0]' 'guidance_scales=[1,1.1,1.25,1.5,2]' num_images=2000 out=runs/scan
+	$(PY) -m scripts.sweep pair=digits_dit_s_xl 'fractions=[0]' 'guidance_scales=[1,1.1,1.25,1.5,2]' num_images=1000 precision=auto out=runs/scan
 
 zoo: $(READY) ## Train the whole digits zoo again, on a CPU (about an hour on two cores)
-	for recipe in classifier autoencoder dit_s dit_b dit_xl; do \
+	for recipe in classifier autoencoder dit_s dit_b dit_xl unet_s unet; do \
 		$(PY) -m scripts.train recipe=digits_$$recipe zoo=$(ZOO) || exit; \
 	done
 

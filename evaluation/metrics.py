@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy import linalg
+from scipy.special import rel_entr, softmax
 
 from evaluation.statistics import Statistics
 from tstitch.errors import UserError
@@ -32,13 +33,15 @@ def inception_score(logits: np.ndarray, split_size: int = 5000) -> float:
     Args:
         logits: (N, classes), before the softmax.
     """
-    logits = logits.astype(np.float64)
-    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    scores = [_split_score(log_p[start : start + split_size]) for start in range(0, len(log_p), split_size)]
-    return float(np.mean(scores))
+    return inception_score_of_probabilities(softmax(logits.astype(np.float64), axis=1), split_size)
 
 
-def _split_score(log_p: np.ndarray) -> float:
-    p = np.exp(log_p)
-    divergence = np.sum(p * (log_p - np.log(p.mean(axis=0, keepdims=True))), axis=1)
-    return float(np.exp(divergence.mean()))
+def inception_score_of_probabilities(probabilities: np.ndarray, split_size: int = 5000) -> float:
+    """The same from class probabilities (N, classes)."""
+    p = probabilities.astype(np.float64)
+    return float(np.mean([_split_score(p[start : start + split_size]) for start in range(0, len(p), split_size)]))
+
+
+def _split_score(p: np.ndarray) -> float:
+    # rel_entr is p log(p / q), and 0 where p is 0.
+    return float(np.exp(rel_entr(p, p.mean(axis=0, keepdims=True)).sum(axis=1).mean()))

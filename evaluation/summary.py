@@ -13,15 +13,16 @@ def summarise(sweeps: Sequence[tuple[Path, Sweep]], page: Path) -> str:
     """The Markdown text of a page at `page`, with links relative to it."""
     first = sweeps[0][1].protocol
     lines = [
-        f"# Trajectory stitching: {', '.join(sweep.protocol['pair'] for _, sweep in sweeps)}",
+        f"# Trajectory stitching: {', '.join(dict.fromkeys(sweep.protocol['pair'] for _, sweep in sweeps))}",
         "",
         f"{first['sampler']['name'].upper()}, {first['num_steps']} steps, {first['num_images']} images for each point "
         f"with the same noise and labels (seed {first['seed']}), {first['precision']}, on {first['device_name']}. "
         f"FID against {first['reference_num_images']} real images over the features of `{first['extractor']}`.",
         "",
     ]
+    everything = [point for _, sweep in sweeps for point in sweep.points]
     for directory, sweep in sweeps:
-        lines += _section(directory, sweep, page)
+        lines += _section(directory, sweep, everything, page)
     return "\n".join(lines)
 
 
@@ -59,12 +60,26 @@ def describe_finding(points: Sequence[Point], scale: float | list[float]) -> str
     return f"Guidance scale {scale}: {found}."
 
 
-def _section(directory: Path, sweep: Sweep, page: Path) -> list[str]:
-    lines = [f"## {sweep.protocol['pair']}", ""]
+def describe_point(point: Point, everything: Sequence[Point]) -> str:
+    """A point on its own beside the large model alone at the same guidance scale, where that was run."""
+    fractions = " / ".join(f"{fraction:g}" for fraction in point.fractions)
+    text = f"Fractions {fractions} at guidance scale {point.guidance_scale}: FID {point.fid:.2f}"
+    for other in everything:
+        if other.fractions[-1] == 1 and other.guidance_scale == point.guidance_scale:
+            speed_up = other.seconds_per_image / point.seconds_per_image
+            return f"{text} (the large model alone {other.fid:.2f}), {speed_up:.2f}x faster than the large model alone."
+    return f"{text}, {1000 * point.seconds_per_image:.1f} ms per image."
+
+
+def _section(directory: Path, sweep: Sweep, everything: Sequence[Point], page: Path) -> list[str]:
+    scales = ", ".join(map(str, sweep.guidance_scales))
+    lines = [f"## {sweep.protocol['pair']} at guidance scale {scales}", ""]
     for scale in sweep.guidance_scales:
         points = sweep.at_scale(scale)
         if len(points) > 1:
             lines += [describe_finding(points, scale), ""]
+        else:
+            lines += [describe_point(points[0], everything), ""]
     if len(sweep.points) > 1:
         lines += [_picture("FID and Inception Score against the fraction and the time", directory / "curve.png", page)]
     lines += [_picture("The same noise at every fraction, a row for each class", directory / "strip.png", page)]

@@ -27,6 +27,7 @@ from tstitch.schedule import NoiseSchedule, make_schedule, make_timesteps
 from tstitch.solvers import Solver
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,7 @@ def make_plan(config: dict) -> Plan:
     for key in ("num_images", "batch_size", "seed"):
         check_whole_number(key, config[key], lowest=0 if key == "seed" else 1)
     check_whole_number("sampler.num_steps", sampler["num_steps"], lowest=1)
-    if config["precision"] not in DTYPES:
-        raise UserError(f"unknown precision {config['precision']!r}; known: {', '.join(DTYPES)}")
+    precision = choose_precision(config["precision"], config["device"])
     specs = [denoiser_spec(**{**spec, "path": resolve_path(spec["path"])}) for spec in pair["denoisers"].values()]
     check_denoisers(specs)
     schedule = make_schedule(**pair["schedule"])
@@ -130,13 +130,25 @@ def make_plan(config: dict) -> Plan:
         num_images=config["num_images"],
         batch_size=config["batch_size"],
         seed=config["seed"],
-        precision=config["precision"],
+        precision=precision,
         evaluation=pair["evaluation"],
     )
     for path in [plan.specs[index].weights for index in plan.used] + [plan.autoencoder.weights]:
         if not path.is_file():
             raise UserError(missing_message(path, load_manifest(), WEIGHTS_DIR))
     return plan
+
+
+def choose_precision(name: str, device: str) -> str:
+    """`float32` or `bf16`; `auto` is bf16 where the device has instructions for it."""
+    if name not in (*DTYPES, "auto"):
+        raise UserError(f"unknown precision {name!r}; known: {', '.join(DTYPES)}, auto")
+    if name != "auto":
+        return name
+    if device != "cpu" and torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    flags = CPUINFO.read_text() if CPUINFO.exists() else ""
+    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
 def resolve_path(path: str) -> Path:

@@ -42,7 +42,7 @@ SAMPLE_MISTAKES = {
     "guidance.scale=[1.5,0]": "guidance scale must be 1 (no guidance) or more, got 0",
     "guidance.scale=[1,1,1]": "guidance.scale needs one value or 2, got [1, 1, 1]",
     "guidance.channels=5": "guidance channels must be 'all' or 1..4, got 5",
-    "precision=fp8": "unknown precision 'fp8'; known: float32, bf16",
+    "precision=fp8": "unknown precision 'fp8'; known: float32, bf16, auto",
     "device=tpu": "unknown device 'tpu'; known: auto, cpu, cuda",
     "pair=dit_s_xl": "weights/dit_s_256.pt do not exist",
 }
