@@ -4,7 +4,7 @@ PYTHON := $(firstword $(foreach p,python3.12 python3.11 python3,$(shell command 
 PY := .venv/bin/python
 READY := .venv/.ready
 DEMO ?= demo
-DEMO_SETTINGS = num_images=1000 sampler.num_steps=25 precision=auto latency.repeats=3
+DEMO_SETTINGS = num_images=1000 sampler.num_steps=20 precision=auto latency.repeats=3
 PAIR ?= digits_dit_s_xl
 FRACTIONS ?= 0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1
 STEPS ?= 50
@@ -57,7 +57,7 @@ format: $(READY) ## Format the code
 	$(PY) -m ruff format .
 
 scan: $(READY) ## Score DiT-XL for digits at several guidance scales
-	$(PY) -m scripts.sweep pair=digits_dit_s_xl 'fractions=[0]' 'guidance_scales=[1,1.1,1.25,1.5,2]' num_images=1000 precision=auto out=runs/scan
+	$(PY) -m scripts.sweep pair=digits_dit_s_xl 'fractions=[0]' 'guidance_scales=[1,1.1,1.2,1.3,1.5,2]' num_images=1000 sampler.num_steps=25 precision=auto out=runs/scan
 
 zoo: $(READY) ## Train the whole digits zoo again, on a CPU (about an hour on two cores)
 	for recipe in classifier autoencoder dit_s dit_b dit_xl unet_s unet; do \

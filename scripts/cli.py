@@ -29,8 +29,9 @@ def run_command(config_name: str, main: Callable[[DictConfig], None]) -> None:
     that does not compose, an operating system error such as a full disk); 130 for Ctrl-C.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
-    # torchrun sets OMP_NUM_THREADS=1; idle OpenMP threads must not spin where ranks share cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+        # Idle OpenMP threads must not spin where ranks share cores. Alone, spinning is twice as fast.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.stdout.reconfigure(line_buffering=True)
     try:
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(guarded(main))()
