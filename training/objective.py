@@ -14,9 +14,11 @@ class DiffusionObjective:
     Args:
         schedule: the noise schedule, every timestep of which is trained.
         snr_gamma: cap of the min-SNR weight (Hang et al. 2023); None weighs all timesteps alike.
+        high_noise_weight: w in a further factor `1 + w/SNR`. The error of eps shrinks with the SNR,
+            so without it the noisy timesteps hardly count; at w = 1 they count as in v-prediction.
     """
 
-    def __init__(self, schedule: NoiseSchedule, snr_gamma: float | None):
+    def __init__(self, schedule: NoiseSchedule, snr_gamma: float | None, high_noise_weight: float = 0.0):
         alphas_cumprod = torch.from_numpy(schedule.alphas_cumprod)
         previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
         betas = 1 - alphas_cumprod / previous
@@ -24,6 +26,7 @@ class DiffusionObjective:
         posterior[0] = posterior[1]
         snr = alphas_cumprod / (1 - alphas_cumprod)
         weight = torch.ones_like(snr) if snr_gamma is None else snr.clamp(max=snr_gamma) / snr
+        weight = weight * (1 + high_noise_weight / snr)
         self.num_timesteps = len(alphas_cumprod)
         self.signal, self.sigma = alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float()
         self.log_beta, self.log_posterior = betas.log().float(), posterior.log().float()

@@ -93,7 +93,9 @@ def train_denoiser(
         def forward(latents: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
             return module(latents, timestep, module.embedding(labels)[:, None])
 
-    objective = DiffusionObjective(make_schedule(**recipe["schedule"]), recipe["snr_gamma"])
+    objective = DiffusionObjective(
+        make_schedule(**recipe["schedule"]), recipe["snr_gamma"], recipe["high_noise_weight"]
+    )
     digits = LatentDigits(mean, std, labels, spec.config.num_classes)
     task = DenoiserTask(module, forward, objective, digits, recipe["class_dropout_prob"])
     module, record = train(task, settings, optimizer, out)
