@@ -7,6 +7,8 @@ from torch import Tensor
 
 from tstitch.schedule import NoiseSchedule
 
+SNR_FLOOR = 0.01
+
 
 class DiffusionObjective:
     """`min(SNR, gamma)/SNR * |eps - eps_hat|^2 + L_vlb`, where the gradient of L_vlb reaches only the variance.
@@ -14,8 +16,9 @@ class DiffusionObjective:
     Args:
         schedule: the noise schedule, every timestep of which is trained.
         snr_gamma: cap of the min-SNR weight (Hang et al. 2023); None weighs all timesteps alike.
-        high_noise_weight: w in a further factor `1 + w/SNR`. The error of eps shrinks with the SNR,
-            so without it the noisy timesteps hardly count; at w = 1 they count as in v-prediction.
+        high_noise_weight: w in a further factor `1 + w / max(SNR, SNR_FLOOR)`. The error of eps shrinks
+            with the SNR, so without it the noisy timesteps hardly count; at w = 1 they count as in
+            v-prediction, down to the floor.
     """
 
     def __init__(self, schedule: NoiseSchedule, snr_gamma: float | None, high_noise_weight: float = 0.0):
@@ -26,7 +29,7 @@ class DiffusionObjective:
         posterior[0] = posterior[1]
         snr = alphas_cumprod / (1 - alphas_cumprod)
         weight = torch.ones_like(snr) if snr_gamma is None else snr.clamp(max=snr_gamma) / snr
-        weight = weight * (1 + high_noise_weight / snr)
+        weight = weight * (1 + high_noise_weight / snr.clamp(min=SNR_FLOOR))
         self.num_timesteps = len(alphas_cumprod)
         self.signal, self.sigma = alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float()
         self.log_beta, self.log_posterior = betas.log().float(), posterior.log().float()
