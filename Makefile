@@ -1,10 +1,12 @@
 # Everything runs in .venv, which any target makes by itself where it is missing or out of date.
 SHELL := /bin/sh
-PYTHON := $(firstword $(foreach p,python3.12 python3.11 python3,$(shell command -v $(p) 2>/dev/null)))
+# The first interpreter that runs and is of a supported version.
+IS_SUPPORTED = import sys; (3, 11) <= sys.version_info[:2] <= (3, 12) or sys.exit(1)
+PYTHON := $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c '$(IS_SUPPORTED)' 2>/dev/null && echo $(p))))
 PY := .venv/bin/python
 READY := .venv/.ready
 DEMO ?= demo
-DEMO_SETTINGS = num_images=1000 sampler.num_steps=20 precision=auto latency.repeats=3
+DEMO_SETTINGS = num_images=1000 sampler.num_steps=25 precision=auto latency.repeats=3
 PAIR ?= digits_dit_s_xl
 FRACTIONS ?= 0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1
 STEPS ?= 50
@@ -21,7 +23,7 @@ help: ## List the targets
 setup: $(READY) ## Make .venv with the pinned dependencies
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 12); ok or sys.exit("error: Python 3.11 or 3.12 is needed, found " + sys.version.split()[0] + "; name one with make PYTHON=...")'
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; name one with make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[research,train,dev]'
 	@touch $@
