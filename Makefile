@@ -6,7 +6,7 @@ PYTHON := $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 
 PY := .venv/bin/python
 READY := .venv/.ready
 DEMO ?= demo
-DEMO_SETTINGS = num_images=1000 sampler.num_steps=25 precision=auto latency.repeats=3
+DEMO_SETTINGS = num_images=1000 sampler.num_steps=20 precision=auto
 PAIR ?= digits_dit_s_xl
 FRACTIONS ?= 0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1
 STEPS ?= 50
