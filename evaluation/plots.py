@@ -74,7 +74,8 @@ def plot_strip(runs: Sequence[tuple[Point, Run]], path: Path, num_rows: int = 10
             if column == 0:
                 axes.set_ylabel(str(label), rotation=0, ha="right", va="center")
         grid[0, column].set_title("/".join(f"{f:g}" for f in point.fractions[:-1]), fontsize=9)
-    figure.supxlabel("fraction of steps of the smaller models; the same noise and label across a row", fontsize=9)
+    wide = "fraction of steps of the smaller models; the same noise and label across a row"
+    figure.supxlabel(wide if len(runs) > 5 else "fraction", fontsize=9)
     figure.savefig(path, dpi=110)
 
 

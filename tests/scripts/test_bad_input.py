@@ -17,7 +17,7 @@ SMALL = ["stitch.fractions=[1,0]", "num_images=2", "batch_size=2", "sampler.num_
 
 SAMPLE_MISTAKES = {
     "pair=digits_dit_x": "unknown pair 'digits_dit_x'; known: digits_dit_b_xl",
-    "sampler=euler": "unknown sampler 'euler'; known: ddim, ddpm, plms",
+    "sampler=edm": "unknown sampler 'edm'; known: ddim, ddpm, dpmpp_2m",
     "sampler.steps=10": "unknown key 'sampler.steps'; known in sampler: eta, grid, name, num_steps",
     "fraction=0.4": "unknown key 'fraction'; known: allocation, batch_size",
     "stitch.fractions=[-0.1,1.1]": "fractions must lie in [0, 1], got [-0.1, 1.1]",
