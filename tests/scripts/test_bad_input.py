@@ -18,7 +18,7 @@ SMALL = ["stitch.fractions=[1,0]", "num_images=2", "batch_size=2", "sampler.num_
 SAMPLE_MISTAKES = {
     "pair=digits_dit_x": "unknown pair 'digits_dit_x'; known: digits_dit_b_xl",
     "sampler=edm": "unknown sampler 'edm'; known: ddim, ddpm, dpmpp_2m",
-    "sampler.steps=10": "unknown key 'sampler.steps'; known in sampler: eta, grid, name, num_steps",
+    "sampler.steps=10": "unknown key 'sampler.steps'; known in sampler: eta, grid, history, name, num_steps",
     "fraction=0.4": "unknown key 'fraction'; known: allocation, batch_size",
     "stitch.fractions=[-0.1,1.1]": "fractions must lie in [0, 1], got [-0.1, 1.1]",
     "stitch.fractions=[0.4,0.5]": "fractions must sum to 1, got [0.4, 0.5], which sum to 0.9",
