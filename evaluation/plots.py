@@ -35,8 +35,9 @@ def plot_curve(sweep: Sweep, path: Path) -> None:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
             axes.yaxis.set_minor_formatter(matplotlib.ticker.LogFormatter(minor_thresholds=(2, 0.5)))
-        for x, y, fraction in zip(time_ms, fid, fractions, strict=True):
-            row[2].annotate(f"{fraction:g}", (x, y), textcoords="offset points", xytext=(5, 5), fontsize=8)
+        for index, (x, y, fraction) in enumerate(zip(time_ms, fid, fractions, strict=True)):
+            offset = (5, 5) if index % 2 == 0 else (5, -11)  # neighbours on either side of the line
+            row[2].annotate(f"{fraction:g}", (x, y), textcoords="offset points", xytext=offset, fontsize=8)
         row[1].set_title(f"guidance scale {scale}")
     figure.savefig(path, dpi=110)
     return None

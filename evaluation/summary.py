@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.sweep import Point, Sweep
@@ -9,20 +10,29 @@ from evaluation.sweep import Point, Sweep
 FLAT_WITHIN = 0.10
 
 
-def summarise(sweeps: Sequence[tuple[Path, Sweep]], page: Path) -> str:
+@dataclass(frozen=True)
+class Chapter:
+    """What the page says of a pair: its points, the curve (None for a point alone), a strip for each scale."""
+
+    sweep: Sweep
+    curve: Path | None
+    strips: list[tuple[float | list[float], Path]]
+
+
+def summarise(chapters: Sequence[Chapter], page: Path) -> str:
     """The Markdown text of a page at `page`, with links relative to it."""
-    first = sweeps[0][1].protocol
+    first = chapters[0].sweep.protocol
     lines = [
-        f"# Trajectory stitching: {', '.join(dict.fromkeys(sweep.protocol['pair'] for _, sweep in sweeps))}",
+        f"# Trajectory stitching: {', '.join(dict.fromkeys(c.sweep.protocol['pair'] for c in chapters))}",
         "",
         f"{first['sampler']['name'].upper()}, {first['num_steps']} steps, {first['num_images']} images for each point "
         f"with the same noise and labels (seed {first['seed']}), {first['precision']}, on {first['device_name']}. "
         f"FID against {first['reference_num_images']} real images over the features of `{first['extractor']}`.",
         "",
     ]
-    everything = [point for _, sweep in sweeps for point in sweep.points]
-    for directory, sweep in sweeps:
-        lines += _section(directory, sweep, everything, page)
+    everything = [point for chapter in chapters for point in chapter.sweep.points]
+    for chapter in chapters:
+        lines += _section(chapter, everything, page)
     return "\n".join(lines)
 
 
@@ -71,18 +81,20 @@ def describe_point(point: Point, everything: Sequence[Point]) -> str:
     return f"{text}, {1000 * point.seconds_per_image:.1f} ms per image."
 
 
-def _section(directory: Path, sweep: Sweep, everything: Sequence[Point], page: Path) -> list[str]:
-    scales = ", ".join(map(str, sweep.guidance_scales))
-    lines = [f"## {sweep.protocol['pair']} at guidance scale {scales}", ""]
+def _section(chapter: Chapter, everything: Sequence[Point], page: Path) -> list[str]:
+    sweep = chapter.sweep
+    lines = [f"## {sweep.protocol['pair']}", ""]
     for scale in sweep.guidance_scales:
         points = sweep.at_scale(scale)
-        if len(points) > 1:
-            lines += [describe_finding(points, scale), ""]
-        else:
-            lines += [describe_point(points[0], everything), ""]
-    if len(sweep.points) > 1:
-        lines += [_picture("FID and Inception Score against the fraction and the time", directory / "curve.png", page)]
-    lines += [_picture("The same noise at every fraction, a row for each class", directory / "strip.png", page)]
+        text = describe_finding(points, scale) if len(points) > 1 else describe_point(points[0], everything)
+        lines += [text, ""]
+    if chapter.curve is not None:
+        caption = "FID and Inception Score against the fraction and the time, a row for each guidance scale"
+        lines += [_picture(caption, chapter.curve, page)]
+    for scale, strip in chapter.strips:
+        lines += [
+            _picture(f"Guidance scale {scale}: the same noise at every fraction, a row for each class", strip, page)
+        ]
     return [*lines, *_table(sweep), ""]
 
 

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,6 +61,17 @@ class Sweep:
     def at_scale(self, scale: float | list[float]) -> list[Point]:
         """The points of one guidance scale, by fraction of the smallest model."""
         return sorted((p for p in self.points if p.guidance_scale == scale), key=lambda p: p.small_fraction)
+
+
+def join_sweeps(sweeps: Sequence[tuple[Sweep, Path]]) -> list[tuple[Sweep, list[Path]]]:
+    """Sweeps of one protocol (which includes the pair) become one, with all the places they came from."""
+    groups: dict[str, list[tuple[Sweep, Path]]] = {}
+    for sweep, source in sweeps:
+        groups.setdefault(json.dumps(sweep.protocol, sort_keys=True), []).append((sweep, source))
+    return [
+        (Sweep([p for sweep, _ in group for p in sweep.points], group[0][0].protocol), [source for _, source in group])
+        for group in groups.values()
+    ]
 
 
 def write_sweep(sweep: Sweep, directory: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,14 +55,23 @@ class Pair:
 def denoiser_spec(name: str, family: str, path: Path, config: dict, ema: bool = False) -> DenoiserSpec:
     """A spec from plain values; `config` has the names of `DiTConfig` (or a preset) or of `UNetConfig`."""
     if family == "dit":
-        from models.dit import dit_config
+        from models.dit import DiTConfig, dit_config
 
+        _check_config(name, config, DiTConfig)
         return DenoiserSpec(name, family, dit_config(**config), path, ema)
     if family == "ldm":
         from models.unet import UNetConfig
 
+        _check_config(name, config, UNetConfig)
         return DenoiserSpec(name, family, UNetConfig(**config), path, ema)
     raise UserError(f"unknown family of denoisers {family!r}; known: {', '.join(FAMILIES)}")
+
+
+def _check_config(name: str, config: dict, kind: type) -> None:
+    known = [field.name for field in fields(kind)]
+    unknown = sorted(config.keys() - {*known, "preset"})
+    if unknown:
+        raise UserError(f"unknown key {unknown[0]!r} in the config of {name}; known: {', '.join(known)}")
 
 
 def check_denoisers(specs: Sequence[DenoiserSpec]) -> None:

@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from scripts.memory import keep_freed_memory
 from tstitch.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +33,7 @@ def run_command(config_name: str, main: Callable[[DictConfig], None]) -> None:
     if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
         # Idle OpenMP threads must not spin where ranks share cores. Alone, spinning is twice as fast.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     sys.stdout.reconfigure(line_buffering=True)
     try:
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(guarded(main))()

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from models.autoencoder import AutoencoderSpec
+from models.compiled import check_compile_mode
 from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
 from models.published import missing_message
 from scripts.cli import ROOT
@@ -49,6 +50,7 @@ class Plan:
     batch_size: int
     seed: int
     precision: str
+    compile: str
     evaluation: dict
 
     @property
@@ -89,6 +91,7 @@ class Plan:
             "num_images": self.num_images,
             "batch_size": self.batch_size,
             "precision": self.precision,
+            "compile": self.compile,
             "device": device_type,
         }
 
@@ -111,6 +114,7 @@ def make_plan(config: dict) -> Plan:
         check_whole_number(key, config[key], lowest=0 if key == "seed" else 1)
     check_whole_number("sampler.num_steps", sampler["num_steps"], lowest=1)
     precision = choose_precision(config["precision"], config["device"])
+    check_compile_mode(config["compile"], config["device"])
     specs = [denoiser_spec(**{**spec, "path": resolve_path(spec["path"])}) for spec in pair["denoisers"].values()]
     check_denoisers(specs)
     schedule = make_schedule(**pair["schedule"])
@@ -131,6 +135,7 @@ def make_plan(config: dict) -> Plan:
         batch_size=config["batch_size"],
         seed=config["seed"],
         precision=precision,
+        compile=config["compile"],
         evaluation=pair["evaluation"],
     )
     for path in [plan.specs[index].weights for index in plan.used] + [plan.autoencoder.weights]:

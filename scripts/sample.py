@@ -9,6 +9,7 @@ from scripts.cli import resolved, run_command
 
 
 def main(config: DictConfig) -> None:
+    from models.compiled import compile_pair
     from models.pair import load_pair
     from scripts.plan import DTYPES, make_plan
     from scripts.sampling import plan_run, sample_run
@@ -24,6 +25,7 @@ def main(config: DictConfig) -> None:
         if ranks.is_main:
             print(plan.describe())
         pair = load_pair(plan.specs, plan.used, plan.autoencoder, DTYPES[plan.precision], device)
+        compile_pair(pair, plan.compile, device)
         sample_run(plan, run, pair, ranks, device)
         if ranks.is_main:
             print(run.samples)

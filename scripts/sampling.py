@@ -34,7 +34,11 @@ def plan_run(plan: Plan, out: str | None, device: torch.device) -> Run:
 
 
 def sample_run(plan: Plan, run: Run, pair: Pair, ranks: Ranks, device: torch.device) -> None:
-    """Make what is missing of a run: rank 0 records it, every rank samples its blocks, rank 0 merges."""
+    """Make what is missing of a run: rank 0 records it, every rank samples its blocks, rank 0 merges.
+
+    Compiled networks have one batch size, so there a block that is shorter is sampled with the images
+    that would follow it.
+    """
     if ranks.is_main:
         facts = {
             "num_steps": len(plan.timesteps),
@@ -53,8 +57,9 @@ def sample_run(plan: Plan, run: Run, pair: Pair, ranks: Ranks, device: torch.dev
     ranks.wait_for_all()
 
     def make_shard(block: Block) -> Shard:
-        images, labels = sample_images(plan, pair, range(block.start, block.stop), device)
-        return Shard(images.numpy(), labels.numpy())
+        stop = block.stop if plan.compile == "none" else block.start + plan.batch_size
+        images, labels = sample_images(plan, pair, range(block.start, stop), device)
+        return Shard(images[: len(block)].numpy(), labels[: len(block)].numpy())
 
     generate(run, ranks, make_shard, show=print)
 

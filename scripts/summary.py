@@ -8,8 +8,9 @@ from scripts.cli import resolved, run_command
 
 
 def main(config: DictConfig) -> None:
-    from evaluation.summary import summarise
-    from evaluation.sweep import read_sweep
+    from evaluation.plots import plot_curve
+    from evaluation.summary import Chapter, summarise
+    from evaluation.sweep import join_sweeps, read_sweep
     from tstitch.errors import UserError
     from tstitch.shards import write_atomically
 
@@ -18,8 +19,16 @@ def main(config: DictConfig) -> None:
         raise UserError(f"sweeps must be a list of directories, got {settings['sweeps']!r}")
     directories = [Path(directory) for directory in settings["sweeps"]]
     page = Path(settings["out"])
-    text = summarise([(directory, read_sweep(directory)) for directory in directories], page)
     page.parent.mkdir(parents=True, exist_ok=True)
+    chapters = []
+    for sweep, sources in join_sweeps([(read_sweep(directory), directory) for directory in directories]):
+        curve = page.with_name(f"{page.stem}_{sweep.protocol['pair']}.png") if len(sweep.points) > 1 else None
+        if curve is not None:
+            plot_curve(sweep, curve)
+        chapters.append(
+            Chapter(sweep, curve, [(read_sweep(source).guidance_scales[0], source / "strip.png") for source in sources])
+        )
+    text = summarise(chapters, page)
     write_atomically(page, text.encode())
     print(text)
     print(page)

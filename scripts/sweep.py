@@ -35,6 +35,7 @@ def main(config: DictConfig) -> None:
     from evaluation.evaluate import evaluate_run
     from evaluation.plots import plot_curve, plot_strip
     from evaluation.sweep import write_sweep
+    from models.compiled import compile_pair
     from models.pair import load_pair
     from scripts.evaluation import load_evaluation
     from scripts.plan import DTYPES
@@ -56,6 +57,7 @@ def main(config: DictConfig) -> None:
         evaluation = load_evaluation(plans[0].evaluation, device)
         used = {index for plan in plans for index in plan.used}
         pair = load_pair(plans[0].specs, used, plans[0].autoencoder, DTYPES[plans[0].precision], device)
+        compile_pair(pair, plans[0].compile, device)
         for number, (plan, run) in enumerate(zip(plans, runs, strict=True), start=1):
             if ranks.is_main:
                 print(f"[{number}/{len(plans)}] {plan.describe()}")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+HIDDEN = ("blocks.", "unet.")  # where a DiT and a U-Net keep their hidden layers
+
 
 @dataclass(frozen=True)
 class OptimizerSettings:
@@ -21,10 +23,10 @@ class OptimizerSettings:
 
 
 def make_optimizers(module: nn.Module, settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
-    """One AdamW, and a Muon for the matrices inside `module.blocks` where `muon_lr` is set."""
+    """One AdamW, and a Muon for the matrices of the hidden layers where `muon_lr` is set."""
     hidden = []
     if settings.muon_lr is not None:
-        hidden = [p for name, p in module.named_parameters() if name.startswith("blocks.") and p.ndim == 2]
+        hidden = [p for name, p in module.named_parameters() if name.startswith(HIDDEN) and p.ndim == 2]
     hidden_ids = {id(p) for p in hidden}
     rest = [p for p in module.parameters() if p.requires_grad and id(p) not in hidden_ids]
     adamw = torch.optim.AdamW(rest, lr=settings.adamw_lr, weight_decay=settings.weight_decay, betas=(0.9, 0.99))

@@ -1,5 +1,7 @@
+from pathlib import Path
+
 from evaluation.summary import describe_finding, describe_point, find_flat_point
-from evaluation.sweep import Point
+from evaluation.sweep import Point, Sweep, join_sweeps
 
 
 def point(fraction: float, fid: float, seconds: float) -> Point:
@@ -27,3 +29,9 @@ def test_words_state_the_numbers() -> None:
 def test_a_point_alone_is_compared_with_the_large_model() -> None:
     assert "the large model alone 10.00), 1.67x faster" in describe_point(CURVE[2], CURVE)
     assert "600.0 ms per image" in describe_point(CURVE[2], CURVE[1:])
+
+
+def test_sweeps_of_one_protocol_are_joined() -> None:
+    a, b, other = Sweep(CURVE[:2], {"pair": "a"}), Sweep(CURVE[2:], {"pair": "a"}), Sweep(CURVE[:1], {"pair": "b"})
+    joined = join_sweeps([(a, Path("1")), (other, Path("2")), (b, Path("3"))])
+    assert joined == [(Sweep(CURVE, {"pair": "a"}), [Path("1"), Path("3")]), (other, [Path("2")])]

@@ -43,6 +43,8 @@ SAMPLE_MISTAKES = {
     "guidance.scale=[1,1,1]": "guidance.scale needs one value or 2, got [1, 1, 1]",
     "guidance.channels=5": "guidance channels must be 'all' or 1..4, got 5",
     "precision=fp8": "unknown precision 'fp8'; known: float32, bf16, auto",
+    "compile=fast": "unknown compile mode 'fast'; known: none, default",
+    "+pair.denoisers.s.config.width=1": "unknown key 'width' in the config of digits_dit_s; known: input_size",
     "device=tpu": "unknown device 'tpu'; known: auto, cpu, cuda",
     "pair=dit_s_xl": "weights/dit_s_256.pt do not exist",
 }
