@@ -5,6 +5,7 @@ import json
 import pytest
 from safetensors.numpy import load_file
 
+from evaluation.manifold import precision_recall
 from evaluation.metrics import frechet_distance, inception_score_of_probabilities
 from evaluation.statistics import StatisticsAccumulator
 from tests.conftest import reference_dir
@@ -39,3 +40,10 @@ def test_inception_score_equals_the_adm_evaluator() -> None:
     for name, wanted in splits.items():
         ours = inception_score_of_probabilities(probabilities, int(name.rpartition("_")[2]))
         assert ours == pytest.approx(wanted, rel=1e-5)
+
+
+def test_precision_and_recall_equal_the_adm_evaluator() -> None:
+    description = json.loads((reference_dir() / "evaluation.json").read_text())
+    tensors = load_file(reference_dir() / "evaluation.safetensors")
+    ours = precision_recall(tensors["sample.pool"], tensors["reference.pool"], description["k_nearest"])
+    assert ours == (description["metrics"]["precision"], description["metrics"]["recall"])

@@ -1,0 +1,61 @@
+"""Improved precision and recall (Kynkäänniemi et al. 2019) as ADM's evaluator computes them, in blocks."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+NEAREST = 3
+BLOCK = 2048
+LANES = 8
+
+
+def precision_recall(samples: np.ndarray, reference: np.ndarray, nearest: int = NEAREST) -> tuple[float, float]:
+    """The share of samples inside the reference's manifold, and of the reference inside the samples'.
+
+    A set's manifold is the union of balls around its feature vectors; each reaches to the vector's
+    `nearest`-th neighbour in the set (3 in ADM's evaluator). Distances are in half precision, as
+    there, and in float32 where a half overflows, so that images at the very border fall on the same
+    side. Memory grows with N, not with N squared.
+
+    Args:
+        samples, reference: features (N, D) and (M, D), any float dtype.
+    """
+    first, second = (torch.from_numpy(np.asarray(features, dtype=np.float32)) for features in (samples, reference))
+    return (
+        _share_inside(first, second, _squared_radii(second, nearest)),
+        _share_inside(second, first, _squared_radii(first, nearest)),
+    )
+
+
+def _squared_radii(features: Tensor, nearest: int) -> Tensor:
+    # A vector is its own neighbour at distance 0, so the k-th other one stands at place k + 1.
+    return torch.cat([block.kthvalue(nearest + 1, dim=1).values for block in _blocks(features, features)])
+
+
+def _share_inside(points: Tensor, centres: Tensor, squared_radii: Tensor) -> float:
+    inside = sum(int((block <= squared_radii).any(dim=1).sum()) for block in _blocks(points, centres))
+    return inside / len(points)
+
+
+def _blocks(first: Tensor, second: Tensor) -> Iterator[Tensor]:
+    """Squared distances of `first` to `second` (rows, M), float32, some rows at a time."""
+    rounded = second.half().float()
+    norms = _half_squared_norms(second)
+    for rows in first.split(BLOCK):
+        product = 2 * (rows.half().float() @ rounded.T).half()
+        distances = (_half_squared_norms(rows)[:, None] - product + norms).float()
+        if not distances.isfinite().all():
+            distances = rows.square().sum(dim=1)[:, None] - 2 * rows @ second.T + second.square().sum(dim=1)
+        yield distances.clamp(min=0)
+
+
+def _half_squared_norms(features: Tensor) -> Tensor:
+    """Squared norms (N,), every sum rounded to a half, in the order of TensorFlow on a CPU: two sets of 8 lanes."""
+    squares = F.pad(features.half().square(), (0, -features.shape[1] % (2 * LANES))).unflatten(1, (-1, 2, LANES))
+    sums = squares[:, 0]
+    for step in range(1, squares.shape[1]):
+        sums = sums + squares[:, step]
+    return (sums[:, 0] + sums[:, 1]).float().sum(dim=1).half()
