@@ -23,13 +23,14 @@ class AutoencoderSpec:
     """An autoencoder that can be loaded.
 
     `path` is a diffusers folder, or for `vq` also a checkpoint of the original layout, whose shape
-    `config` then gives.
+    `config` then gives. An image has `downsampling` times the side of its latents.
     """
 
     name: str
     kind: str
     path: Path
     config: dict | None = None
+    downsampling: int = 8
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

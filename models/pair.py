@@ -95,19 +95,23 @@ def load_pair(
     return Pair(denoisers, load_autoencoder(autoencoder).to(device))
 
 
-def load_denoiser(spec: DenoiserSpec, dtype: torch.dtype, device: torch.device) -> ClassConditionalDenoiser:
-    """Load one denoiser in evaluation mode."""
+def build_denoiser(spec: DenoiserSpec) -> ClassConditionalDenoiser:
+    """A denoiser without its weights, on the device of the context."""
     from models.denoisers import DiTDenoiser, UNetDenoiser
     from models.dit import DiT
     from models.unet import ClassConditionalUNet
 
-    network_kind, adapter = (DiT, DiTDenoiser) if spec.family == "dit" else (ClassConditionalUNet, UNetDenoiser)
+    return DiTDenoiser(DiT(spec.config)) if spec.family == "dit" else UNetDenoiser(ClassConditionalUNet(spec.config))
+
+
+def load_denoiser(spec: DenoiserSpec, dtype: torch.dtype, device: torch.device) -> ClassConditionalDenoiser:
+    """Load one denoiser in evaluation mode."""
     with torch.device("meta"):
-        network = network_kind(spec.config)
+        denoiser = build_denoiser(spec)
     state = _denoiser_state(spec)
-    check_state(network, state, spec.weights)
-    network.load_state_dict(state, assign=True)
-    return adapter(network.to(device, dtype).eval().requires_grad_(False))
+    check_state(denoiser.network, state, spec.weights)
+    denoiser.network.load_state_dict(state, assign=True)
+    return type(denoiser)(denoiser.network.to(device, dtype).eval().requires_grad_(False))
 
 
 def _denoiser_state(spec: DenoiserSpec) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from tstitch.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG_DIR = ROOT / "configs"
-USER_MISTAKE, INTERRUPTED = 2, 130
+USER_MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143
 T = TypeVar("T")
 
 
@@ -27,7 +28,7 @@ def run_command(config_name: str, main: Callable[[DictConfig], None]) -> None:
     """Compose `configs/<config_name>.yaml` with the command line, call `main`, end the process.
 
     Exit codes: 0; 2 with one line on stderr for what the user can fix (`UserError`, a configuration
-    that does not compose, an operating system error such as a full disk); 130 for Ctrl-C.
+    that does not compose, an operating system error such as a full disk); 130 for Ctrl-C, 143 for SIGTERM.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
     if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
@@ -48,15 +49,25 @@ def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
     """
 
     def run(arguments: T) -> None:
+        signal.signal(signal.SIGTERM, _terminate)
         try:
             main(arguments)
         except (UserError, OSError, OmegaConfBaseException) as error:
             _stop(str(error))
-        except KeyboardInterrupt:
-            print("\ninterrupted; the same command continues", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+        except KeyboardInterrupt as interruption:
+            if int(os.environ.get("RANK", "0")) == 0:
+                print("\ninterrupted; the same command continues", file=sys.stderr)
+            sys.exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED)
 
     return run
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as torchrun and batch systems send it: the process ends as after Ctrl-C."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def resolved(config: DictConfig) -> dict:

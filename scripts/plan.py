@@ -29,6 +29,7 @@ from tstitch.solvers import Solver
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 CPUINFO = Path("/proc/cpuinfo")
+LABELS, ON_NONFINITE = ("random", "balanced"), ("stop", "float32")
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,10 @@ class Plan:
     num_images: int
     batch_size: int
     seed: int
+    labels: str
     precision: str
     compile: str
+    on_nonfinite: str
     evaluation: dict
 
     @property
@@ -65,6 +68,17 @@ class Plan:
     def fractions(self) -> list[float]:
         """The share of the steps that each denoiser really takes."""
         return [self.allocation.count(index) / len(self.allocation) for index in range(len(self.specs))]
+
+    @property
+    def image_bytes(self) -> int:
+        """The size of one image, (H, W, 3) bytes."""
+        return 3 * (self.specs[0].config.input_size * self.autoencoder.downsampling) ** 2
+
+    @property
+    def missing_weights(self) -> list[Path]:
+        """Files that the plan needs and that are not there."""
+        needed = [self.specs[index].weights for index in self.used] + [self.autoencoder.weights]
+        return [path for path in needed if not path.is_file()]
 
     def describe(self) -> str:
         """The resolved allocation and guidance, in a line."""
@@ -88,10 +102,12 @@ class Plan:
                 "channels": self.channels or "all",
             },
             "seed": self.seed,
+            "labels": self.labels,
             "num_images": self.num_images,
             "batch_size": self.batch_size,
             "precision": self.precision,
             "compile": self.compile,
+            "on_nonfinite": self.on_nonfinite,
             "device": device_type,
         }
 
@@ -128,19 +144,20 @@ def make_plan(config: dict) -> Plan:
         solver=solver_factory(sampler["name"], schedule, timesteps, sampler["eta"]),
         timesteps=timesteps,
         allocation=_allocation(config, timesteps, specs),
-        history=_history(sampler["history"]),
+        history=_choice(sampler, "history", HISTORIES, "sampler."),
         scales=_scales(config["guidance"]["scale"], specs),
         channels=parse_channels(config["guidance"]["channels"], specs[0].config.in_channels),
         num_images=config["num_images"],
         batch_size=config["batch_size"],
         seed=config["seed"],
+        labels=_choice(config, "labels", LABELS),
         precision=precision,
         compile=config["compile"],
+        on_nonfinite=_choice(config, "on_nonfinite", ON_NONFINITE),
         evaluation=pair["evaluation"],
     )
-    for path in [plan.specs[index].weights for index in plan.used] + [plan.autoencoder.weights]:
-        if not path.is_file():
-            raise UserError(missing_message(path, load_manifest(), WEIGHTS_DIR))
+    if plan.missing_weights and not config["dry_run"]:
+        raise UserError(missing_message(plan.missing_weights[0], load_manifest(), WEIGHTS_DIR))
     return plan
 
 
@@ -192,10 +209,10 @@ def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float
     return [float(value) for value in scales]
 
 
-def _history(history: str) -> str:
-    if history not in HISTORIES:
-        raise UserError(f"sampler.history must be one of {', '.join(HISTORIES)}, got {history!r}")
-    return history
+def _choice(config: dict, key: str, known: tuple[str, ...], prefix: str = "") -> str:
+    if config[key] not in known:
+        raise UserError(f"{prefix}{key} must be one of {', '.join(known)}, got {config[key]!r}")
+    return config[key]
 
 
 def check_whole_number(key: str, value: object, lowest: int) -> None:

@@ -3,6 +3,8 @@
 python -m scripts.sample pair=digits_dit_s_xl stitch.fractions=[0.4,0.6] num_images=1000 out=DIR
 """
 
+from contextlib import nullcontext
+
 from omegaconf import DictConfig
 
 from scripts.cli import resolved, run_command
@@ -11,22 +13,29 @@ from scripts.cli import resolved, run_command
 def main(config: DictConfig) -> None:
     from models.compiled import compile_pair
     from models.pair import load_pair
+    from scripts.cost import describe_cost, make_estimate, missing_weights
+    from scripts.generating import plan_run, sample_run
     from scripts.plan import DTYPES, make_plan
-    from scripts.sampling import plan_run, sample_run
     from tstitch.ranks import choose_device, joined_ranks
-    from tstitch.run import check_run
+    from tstitch.run import check_run, locked
 
     settings = resolved(config)
     plan = make_plan(settings)
+    if settings["dry_run"]:
+        device = choose_device(settings["device"], local_rank=0)
+        estimate = make_estimate([plan], device, settings["tflops"])
+        print("\n".join([*describe_cost(plan, settings["out"], device, estimate), *missing_weights([plan])]))
+        return
     with joined_ranks() as ranks:
         device = choose_device(settings["device"], ranks.local_rank)
         run = plan_run(plan, settings["out"], device)
         check_run(run)
-        if ranks.is_main:
-            print(plan.describe())
-        pair = load_pair(plan.specs, plan.used, plan.autoencoder, DTYPES[plan.precision], device)
-        compile_pair(pair, plan.compile, device)
-        sample_run(plan, run, pair, ranks, device)
+        with locked(run.directory) if ranks.is_main else nullcontext():
+            if ranks.is_main:
+                print(plan.describe())
+            pair = load_pair(plan.specs, plan.used, plan.autoencoder, DTYPES[plan.precision], device)
+            compile_pair(pair, plan.compile, device)
+            sample_run(plan, run, pair, ranks, device)
         if ranks.is_main:
             print(run.samples)
 

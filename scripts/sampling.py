@@ -1,76 +1,98 @@
-"""A plan at work: networks and noise in, images in shards out. Shared by sample and sweep."""
+"""A plan at work on a batch of images: noise and networks in, bytes out."""
 
-import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from models.autoencoder import decode
 from models.pair import Pair
-from scripts.cli import ROOT
 from scripts.plan import Plan
-from tstitch.generate import generate
+from tstitch.errors import UserError
 from tstitch.guidance import GuidedDenoiser
 from tstitch.images import to_uint8
 from tstitch.noise import ImageNoise
-from tstitch.ranks import Ranks
-from tstitch.run import Run, identity_hash, open_run
-from tstitch.sampling import sample
-from tstitch.shards import Block, Shard
+from tstitch.sampling import StepResult, sample
 from tstitch.solvers import trajectory_steps
-
-VERSIONED = ("diffusers", "timm", "numpy")
-
-
-def plan_run(plan: Plan, out: str | None, device: torch.device) -> Run:
-    """The run of a plan: in `out`, or in a directory that is named after the configuration."""
-    identity = plan.identity(device.type)
-    default = ROOT / "runs" / f"{plan.directory_name()}-{identity_hash(identity)}"
-    return Run(Path(out) if out is not None else default, identity)
+from tstitch.timing import StageClock
 
 
-def sample_run(plan: Plan, run: Run, pair: Pair, ranks: Ranks, device: torch.device) -> None:
-    """Make what is missing of a run: rank 0 records it, every rank samples its blocks, rank 0 merges.
+@dataclass(frozen=True)
+class BrokenImage:
+    """An image with NaN or Inf: where in the batch, which one, and where on its way it broke."""
 
-    Compiled networks have one batch size, so there a block that is shorter is sampled with the images
-    that would follow it.
+    position: int
+    index: int
+    label: int
+    place: str
+
+    def __str__(self) -> str:
+        return f"image {self.index} (label {self.label}) has NaN or Inf after {self.place}"
+
+
+class BrokenImages(UserError):
+    """Some images of a batch have NaN or Inf; `sampled` is the batch as `sample_images` would return it."""
+
+    def __init__(self, images: list[BrokenImage], sampled: tuple[Tensor, Tensor]):
+        more = f" (and {len(images) - 1} more of its batch)" if len(images) > 1 else ""
+        super().__init__(
+            f"{images[0]}{more}; in a lower precision, on_nonfinite=float32 samples such images in float32"
+        )
+        self.images, self.sampled = images, sampled
+
+
+def sample_images(
+    plan: Plan, pair: Pair, indices: Sequence[int], device: torch.device, clock: StageClock | None = None
+) -> tuple[Tensor, Tensor]:
+    """Sample the images of `indices`: bytes (N, H, W, 3) and labels (N,), both on the CPU.
+
+    Raises:
+        BrokenImages: NaN or Inf in latents or pixels. It is looked for once, at the end, and traced to
+            its step by a second pass.
     """
-    if ranks.is_main:
-        facts = {
-            "num_steps": len(plan.timesteps),
-            "timesteps": plan.timesteps,
-            "denoisers": plan.names,
-            "fractions": plan.fractions,
-            "evaluation": plan.evaluation,
-            "device_name": device_name(device),
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                **{name: version(name) for name in VERSIONED},
-            },
-        }
-        open_run(run, facts)
-    ranks.wait_for_all()
-
-    def make_shard(block: Block) -> Shard:
-        stop = block.stop if plan.compile == "none" else block.start + plan.batch_size
-        images, labels = sample_images(plan, pair, range(block.start, stop), device)
-        return Shard(images[: len(block)].numpy(), labels[: len(block)].numpy())
-
-    generate(run, ranks, make_shard, show=print)
-
-
-def sample_images(plan: Plan, pair: Pair, indices: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Sample the images of `indices`: bytes (N, H, W, 3) and labels (N,), both on the CPU."""
-    config = plan.specs[0].config
-    shape = (config.in_channels, config.input_size, config.input_size)
+    clock = clock or StageClock(device)
+    clock.start()
     noise = ImageNoise(plan.seed, indices)
-    labels = noise.labels(config.num_classes)
-    latents = sample(
+    labels = draw_labels(plan, noise)
+    latents = _denoise(plan, pair, noise, labels, device, lambda done: clock.mark(plan.names[done.denoiser]))
+    with torch.inference_mode():
+        pixels = decode(pair.autoencoder, latents)
+        broken = sorted({*_broken(latents), *_broken(pixels)})  # a quantising autoencoder hides what is not finite
+        images = to_uint8(pixels).cpu()
+    clock.mark("autoencoder")
+    if broken:
+        places = _trace(plan, pair, noise, labels, device)
+        found = [BrokenImage(i, indices[i], int(labels[i]), places.get(i, "the autoencoder")) for i in broken]
+        raise BrokenImages(found, (images, labels))
+    return images, labels
+
+
+def draw_labels(plan: Plan, noise: ImageNoise) -> Tensor:
+    """Class labels (N,), int64: drawn for each image, or in turn."""
+    num_classes = plan.specs[0].config.num_classes
+    if plan.labels == "balanced":
+        return torch.tensor([index % num_classes for index in noise.indices])
+    return noise.labels(num_classes)
+
+
+def latent_shape(plan: Plan) -> tuple[int, int, int]:
+    """The shape (C, H, W) of an image's latents."""
+    config = plan.specs[0].config
+    return config.in_channels, config.input_size, config.input_size
+
+
+def _denoise(
+    plan: Plan,
+    pair: Pair,
+    noise: ImageNoise,
+    labels: Tensor,
+    device: torch.device,
+    callback: Callable[[StepResult], None],
+) -> Tensor:
+    shape = latent_shape(plan)
+    return sample(
         [
             denoiser
             and GuidedDenoiser(
@@ -88,21 +110,24 @@ def sample_images(plan: Plan, pair: Pair, indices: Sequence[int], device: torch.
         noise.latents(shape).to(device),
         labels.to(device),
         noise=lambda index: noise.step(index, shape).to(device),
+        callback=callback,
         history=plan.history,
     )
-    with torch.inference_mode():
-        return to_uint8(decode(pair.autoencoder, latents)).cpu(), labels
 
 
-def device_name(device: torch.device) -> str:
-    """The name of the GPU, or of the processor with the number of threads in use."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_processor_name()}, {torch.get_num_threads()} threads"
+def _trace(plan: Plan, pair: Pair, noise: ImageNoise, labels: Tensor, device: torch.device) -> dict[int, str]:
+    """Sample once more, and say for each image that breaks in which step."""
+    places: dict[int, str] = {}
+
+    def look(done: StepResult) -> None:
+        step = f"solver step {done.step.index} (t = {done.step.timestep}) of {plan.names[done.denoiser]}"
+        for position in _broken(done.latents):
+            places.setdefault(position, step)
+
+    _denoise(plan, pair, noise, labels, device, look)
+    return places
 
 
-def _processor_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def _broken(values: Tensor) -> list[int]:
+    """Positions in the batch that hold NaN or Inf."""
+    return (~values.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()

@@ -5,6 +5,7 @@ python -m scripts.sweep pair=digits_dit_s_xl 'fractions=[0,0.4,1]' num_images=10
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,15 +38,23 @@ def main(config: DictConfig) -> None:
     from evaluation.sweep import write_sweep
     from models.compiled import compile_pair
     from models.pair import load_pair
+    from scripts.cost import describe_cost, make_estimate, missing_weights
     from scripts.evaluation import load_evaluation
+    from scripts.generating import plan_run, sample_run
     from scripts.plan import DTYPES
-    from scripts.sampling import plan_run, sample_run
     from tstitch.ranks import choose_device, joined_ranks
-    from tstitch.run import check_run, identity_hash, write_json
+    from tstitch.run import check_run, identity_hash, locked, write_json
 
     settings = resolved(config)
     planned = plan_points(settings)
     plans = [point.plan for point in planned]
+    if settings["dry_run"]:
+        device = choose_device(settings["device"], local_rank=0)
+        estimate = make_estimate(plans, device, settings["tflops"])
+        for number, plan in enumerate(plans, start=1):
+            print(f"[{number}/{len(plans)}]", "\n    ".join(describe_cost(plan, None, device, estimate)))
+        print("\n".join(missing_weights(plans)))
+        return
     with joined_ranks() as ranks:
         device = choose_device(settings["device"], ranks.local_rank)
         identities = [plan.identity(device.type) for plan in plans]
@@ -55,18 +64,19 @@ def main(config: DictConfig) -> None:
         for run in runs:
             check_run(run)
         evaluation = load_evaluation(plans[0].evaluation, device)
-        used = {index for plan in plans for index in plan.used}
-        pair = load_pair(plans[0].specs, used, plans[0].autoencoder, DTYPES[plans[0].precision], device)
-        compile_pair(pair, plans[0].compile, device)
-        for number, (plan, run) in enumerate(zip(plans, runs, strict=True), start=1):
-            if ranks.is_main:
-                print(f"[{number}/{len(plans)}] {plan.describe()}")
-            sample_run(plan, run, pair, ranks, device)
-            if ranks.is_main and not _is_done(run, "result.json", run_id=run.id):
-                write_json(run.directory / "result.json", evaluate_run(run, *evaluation))
-        if not ranks.is_main:
-            return
-        measure_missing_latencies(plans, runs, pair, device, settings["latency"])
+        with locked(out) if ranks.is_main else nullcontext():
+            used = {index for plan in plans for index in plan.used}
+            pair = load_pair(plans[0].specs, used, plans[0].autoencoder, DTYPES[plans[0].precision], device)
+            compile_pair(pair, plans[0].compile, device)
+            for number, (plan, run) in enumerate(zip(plans, runs, strict=True), start=1):
+                if ranks.is_main:
+                    print(f"[{number}/{len(plans)}] {plan.describe()}")
+                sample_run(plan, run, pair, ranks, device)
+                if ranks.is_main and not _is_done(run, "result.json", run_id=run.id):
+                    write_json(run.directory / "result.json", evaluate_run(run, *evaluation))
+            if not ranks.is_main:
+                return
+            measure_missing_latencies(plans, runs, pair, device, settings["latency"])
     sweep = collect(planned, runs)
     write_sweep(sweep, out)
     plot_curve(sweep, out / "curve.png")

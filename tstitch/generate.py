@@ -1,56 +1,53 @@
 """Fill a run's directory: make the shards that are missing, then merge them."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tstitch.ranks import Ranks
-from tstitch.run import Run
-from tstitch.shards import Block, Shard, merge_shards, npz_comment, read_shard, write_shard
+from tstitch.run import Run, check_space, merge_run
+from tstitch.shards import Block, Shard, missing_blocks, write_shard
+from tstitch.timing import StageClock
 
-REPORT_EVERY_S = 5.0
 
-
-def generate(run: Run, ranks: Ranks, make_shard: Callable[[Block], Shard], show: Callable[[str], None]) -> None:
+def generate(
+    run: Run,
+    ranks: Ranks,
+    make_shard: Callable[[Block], Shard],
+    image_bytes: int,
+    report: Callable[[str], None],
+    progress: Callable[[Sequence[Block]], Callable[[], None]],
+    clock: StageClock,
+) -> None:
     """Make what is missing of `run`, rank by rank, and `samples.npz` once all shards are there.
 
     Args:
         run: an opened run.
-        ranks: rank r takes the blocks r, r + world_size, ...
+        ranks: they share out what is missing; every rank looks through its part of what is there.
         make_shard: samples one block; it must depend on the block alone.
-        show: takes progress lines, on rank 0.
+        image_bytes: the size of one image, for the check of free space.
+        report: takes a line on each shard that cannot be used.
+        progress: called on rank 0 with the missing blocks; what it returns is called after each of its own.
+        clock: gets the stages `writing` and `merging`.
     """
     mine = run.blocks[ranks.rank :: ranks.world_size]
-    missing = [block for block in mine if read_shard(run.shards, block, run.id) is None]
-    progress = _Progress(run, show) if ranks.is_main else None
-    for block in missing:
-        write_shard(run.shards, block, make_shard(block), run.id)
-        if progress is not None:
-            progress.update()
+    found = ranks.gather(missing_blocks(run.shards, mine, run.id, report))
+    missing = sorted((block for part in found for block in part), key=lambda block: block.start)
+    if ranks.is_main:
+        merged = run.blocks[-1].stop if missing or not run.samples.exists() else 0
+        num_images = sum(map(len, missing)) + merged
+        check_space(run.directory, num_images * image_bytes, f"what is missing of the run ({num_images} images)")
+        update = progress(missing)
+    for block in missing[ranks.rank :: ranks.world_size]:
+        shard = make_shard(block)
+        check_space(run.directory, 2 * shard.images.nbytes, "the next shard")
+        write_shard(run.shards, block, shard, run.id)
+        clock.mark("writing")
+        if ranks.is_main:
+            update()
     ranks.wait_for_all()
-    if ranks.is_main and (missing or npz_comment(run.samples) != run.id):
-        merge_shards(run.shards, run.blocks, run.id, run.samples)
+    if ranks.is_main:
+        if missing:
+            run.samples.unlink(missing_ok=True)
+        clock.start()
+        if merge_run(run):
+            clock.mark("merging")
     ranks.wait_for_all()
-
-
-class _Progress:
-    """Lines such as `320/1000 images, 18.2 images/s, 37 s left` for all ranks, at most one every few seconds."""
-
-    def __init__(self, run: Run, show: Callable[[str], None]):
-        self.run, self.show, self.total = run, show, run.blocks[-1].stop
-        self.before = self._count()
-        self.started = self.shown = time.perf_counter()
-        if self.before:
-            show(f"{self.before}/{self.total} images are there already")
-
-    def update(self) -> None:
-        now = time.perf_counter()
-        if now - self.shown < REPORT_EVERY_S:
-            return
-        self.shown = now
-        done = self._count()
-        rate = (done - self.before) / (now - self.started)
-        self.show(f"{done}/{self.total} images, {rate:.1f} images/s, {(self.total - done) / rate:.0f} s left")
-
-    def _count(self) -> int:
-        present = {path.name for path in self.run.shards.iterdir()}
-        return sum(len(block) for block in self.run.blocks if block.name in present)

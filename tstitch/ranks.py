@@ -1,14 +1,24 @@
 """Ranks: read from torchrun's environment; without torchrun, the same code with one."""
 
+import ctypes
 import os
+import signal
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from tstitch.errors import UserError
+
+PR_SET_PDEATHSIG = 1
+POLL_S = 0.05
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,9 +35,22 @@ class Ranks:
         return self.rank == 0
 
     def wait_for_all(self) -> None:
-        """Return when every rank has come here."""
-        if self.world_size > 1:
-            dist.barrier()
+        """Return when every rank has come here. Signals are still handled while waiting."""
+        if self.world_size == 1:
+            return
+        barrier = dist.barrier(async_op=True)
+        while not barrier.is_completed():
+            time.sleep(POLL_S)
+        barrier.wait()
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, on every rank, in the order of the ranks."""
+        if self.world_size == 1:
+            return [value]
+        self.wait_for_all()
+        values: list[T | None] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
 
 
 @contextmanager
@@ -42,11 +65,19 @@ def joined_ranks() -> Iterator[Ranks]:
         yield ranks
         return
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks.local_world_size))
-    dist.init_process_group("gloo")
+    _end_with_the_launcher()
+    # Ranks meet only at the start and the end, days apart where one is slow; torchrun sees to those that die.
+    dist.init_process_group("gloo", timeout=timedelta(days=30))
     try:
         yield ranks
     finally:
         dist.destroy_process_group()
+
+
+def _end_with_the_launcher() -> None:
+    """Ask Linux for a SIGTERM when torchrun's agent is killed, so that no orphan goes on writing."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def choose_device(name: str, local_rank: int) -> torch.device:

@@ -1,12 +1,20 @@
 """A run: a directory whose identity comes from its configuration, never from the clock."""
 
+import fcntl
 import hashlib
 import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tstitch.errors import UserError
-from tstitch.shards import Block, blocks, write_atomically
+from tstitch.shards import Block, blocks, merge_shards, npz_comment, remove_temporaries, write_atomically
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,10 @@ class Run:
     @property
     def id(self) -> str:
         return identity_hash(self.identity)
+
+    @property
+    def record(self) -> Path:
+        return self.directory / "run.json"
 
     @property
     def shards(self) -> Path:
@@ -44,25 +56,80 @@ def identity_hash(identity: dict) -> str:
 
 def check_run(run: Run) -> None:
     """Raise `UserError` where the directory cannot be written or holds something else than this run."""
-    record = run.directory / "run.json"
-    if record.is_file():
-        different = differing_keys(read_json(record).get("identity", {}), run.identity)
+    if run.record.is_file():
+        different = differing_keys(read_json(run.record).get("identity", {}), run.identity)
         if different:
             raise UserError(
                 f"{run.directory} holds another run; it differs in {', '.join(different)}; give another out="
             )
-    elif run.directory.is_dir() and any(run.directory.iterdir()):
+    elif run.directory.is_dir() and any(path.name[0] != "." for path in run.directory.iterdir()):
         raise UserError(f"{run.directory} is not empty and holds no run.json; give another out=")
-    existing = next(path for path in (run.directory, *run.directory.absolute().parents) if path.exists())
+    existing = _existing(run.directory)
     if not existing.is_dir():
         raise UserError(f"cannot create {run.directory}: {existing} is a file")
 
 
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a run's directory for this process; the lock ends with the process, however it ends.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / LOCK).open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise UserError(
+                f"{directory} is in use by another launch ({holder}); wait for it or give another out="
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
+
+
 def open_run(run: Run, facts: dict) -> None:
-    """Create the directory and write `run.json`, unless this very run is there already."""
+    """Create the directory and write `run.json`; what an earlier launch of this run measured stays in it."""
     check_run(run)
-    run.shards.mkdir(parents=True, exist_ok=True)
-    write_json(run.directory / "run.json", {"run_id": run.id, "identity": run.identity, **facts})
+    run.directory.mkdir(parents=True, exist_ok=True)
+    earlier = read_json(run.record) if run.record.is_file() else {}
+    # The record comes first: a directory with anything else but no record is not taken for a run.
+    write_json(run.record, {**earlier, "run_id": run.id, "identity": run.identity, **facts})
+    run.shards.mkdir(exist_ok=True)
+    for directory in (run.directory, run.shards):
+        remove_temporaries(directory)
+
+
+def merge_run(run: Run) -> bool:
+    """Write `samples.npz` from the shards, unless it is there already; True where it was written.
+
+    Raises:
+        UserError: a shard is missing or damaged, or the disk lacks the space.
+    """
+    if npz_comment(run.samples) == run.id:
+        return False
+    size = sum((run.shards / block.name).stat().st_size for block in run.blocks if (run.shards / block.name).exists())
+    check_space(run.directory, size, "the merged samples.npz")
+    merge_shards(run.shards, run.blocks, run.id, run.samples)
+    return True
+
+
+def check_space(directory: Path, needed: int, what: str) -> None:
+    """Raise `UserError` where the file system of `directory` has fewer than `needed` bytes free."""
+    free = shutil.disk_usage(_existing(directory)).free
+    if free < needed:
+        raise UserError(
+            f"{directory} has {free / 1e6:,.0f} MB free, but {what} needs {needed / 1e6:,.0f} MB; "
+            "free some or give another out="
+        )
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
 
 
 def load_run(directory: Path) -> Run:

@@ -2,9 +2,10 @@
 
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +14,15 @@ import numpy as np
 from tstitch.errors import UserError
 
 CHUNK_BYTES = 1 << 22
+IMAGES, LABELS = "arr_0", "arr_1"  # as ADM's evaluator names them
+
+
+class DamagedShard(UserError):
+    """A shard that is not there, or cannot be used, and why."""
+
+    def __init__(self, reason: str):
+        super().__init__(f"{reason}; the sampling command makes it again")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -44,53 +54,88 @@ def blocks(num_images: int, batch_size: int) -> list[Block]:
 
 
 def write_shard(directory: Path, block: Block, shard: Shard, run_id: str) -> None:
-    """Write a block's images and labels in the ADM layout (`arr_0`, `arr_1`), atomically."""
+    """Write a block's images and labels in the ADM layout (`arr_0`, `arr_1`), atomically.
+
+    The archive's comment names the run and the range; its CRC-32s are the checksums.
+    """
     assert len(shard.images) == len(shard.labels) == len(block), "a shard holds exactly its block"
-    arrays = {"arr_0": [shard.images], "arr_1": [shard.labels]}
-    shapes = {"arr_0": shard.images.shape, "arr_1": shard.labels.shape}
-    _write_npz(directory / block.name, shapes, arrays, comment=run_id)
+    arrays = {IMAGES: [shard.images], LABELS: [shard.labels]}
+    shapes = {IMAGES: shard.images.shape, LABELS: shard.labels.shape}
+    _write_npz(directory / block.name, shapes, arrays, comment=_comment(block, run_id))
 
 
-def read_shard(directory: Path, block: Block, run_id: str) -> Shard | None:
-    """Read a block's shard, or None where it is missing, damaged (by its CRC-32), or of another run."""
-    path = directory / block.name
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.comment != run_id.encode():
-                return None
-        with np.load(path, allow_pickle=False) as file:
-            shard = Shard(file["arr_0"], file["arr_1"])
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
-        return None
-    return shard if len(shard.images) == len(shard.labels) == len(block) else None
+def read_shard(directory: Path, block: Block, run_id: str) -> Shard:
+    """Read a block's shard.
+
+    Raises:
+        DamagedShard: it is missing, damaged (by its CRC-32), or of another run or range.
+    """
+    return Shard(*_read(directory, block, run_id, IMAGES, LABELS))
 
 
 def read_shards(directory: Path, wanted: Iterable[Block], run_id: str) -> Iterator[Shard]:
-    """Read shards in order, one at a time.
-
-    Raises:
-        UserError: one is missing or damaged; the sampler makes it again.
-    """
+    """Read shards in order, one at a time."""
     for block in wanted:
-        shard = read_shard(directory, block, run_id)
-        if shard is None:
-            raise UserError(f"shard {directory / block.name} is missing or damaged; run the sampling command again")
-        yield shard
+        yield read_shard(directory, block, run_id)
+
+
+def missing_blocks(directory: Path, wanted: Iterable[Block], run_id: str, report: Callable[[str], None]) -> list[Block]:
+    """The blocks to make. What lies in the place of one but cannot be used is reported and set aside."""
+    missing = []
+    for block in wanted:
+        path = directory / block.name
+        if path.exists():
+            try:
+                read_shard(directory, block, run_id)
+                continue
+            except DamagedShard as error:
+                report(f"{error.reason}; set aside as {_set_aside(path)}")
+        missing.append(block)
+    return missing
 
 
 def merge_shards(directory: Path, wanted: list[Block], run_id: str, path: Path) -> None:
     """Stream all shards into one `.npz` of the ADM layout: `arr_0` (N, H, W, 3) uint8, `arr_1` (N,) int64.
 
-    Equal shards give equal bytes: the archive holds no times.
+    One shard is in memory at a time. Equal shards give equal bytes: the archive holds no times.
     """
     num_images = wanted[-1].stop
-    first = next(read_shards(directory, wanted[:1], run_id))
-    shapes = {"arr_0": (num_images, *first.images.shape[1:]), "arr_1": (num_images,)}
-    arrays = {
-        "arr_0": (shard.images for shard in read_shards(directory, wanted, run_id)),
-        "arr_1": (shard.labels for shard in read_shards(directory, wanted, run_id)),
-    }
+    [first] = _read(directory, wanted[0], run_id, IMAGES)
+    shapes = {IMAGES: (num_images, *first.shape[1:]), LABELS: (num_images,)}
+
+    def parts(name: str) -> Iterator[np.ndarray]:
+        return (_read(directory, block, run_id, name)[0] for block in wanted)
+
+    arrays = {name: parts(name) for name in (IMAGES, LABELS)}
     _write_npz(path, shapes, arrays, comment=run_id)
+
+
+def _read(directory: Path, block: Block, run_id: str, *names: str) -> list[np.ndarray]:
+    path = directory / block.name
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            comment = file.zip.comment.decode(errors="replace")
+            arrays = [file[name] for name in names]
+    except FileNotFoundError as error:
+        raise DamagedShard(f"shard {path} is missing") from error
+    except (OSError, EOFError, KeyError, ValueError, AttributeError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise DamagedShard(f"shard {path} is damaged ({error})") from error
+    if comment != _comment(block, run_id):
+        raise DamagedShard(f"shard {path} is of another run or range ({comment!r})")
+    if any(len(array) != len(block) for array in arrays):
+        raise DamagedShard(f"shard {path} holds another number of images than its name says")
+    return arrays
+
+
+def _comment(block: Block, run_id: str) -> str:
+    return f"{run_id} {block.start}-{block.stop}"
+
+
+def _set_aside(path: Path) -> Path:
+    aside = path.parent.with_name("set_aside")
+    aside.mkdir(exist_ok=True)
+    place = next(place for n in count(1) if not (place := aside / f"{path.stem}.{n}.npz").exists())
+    return path.rename(place)
 
 
 def npz_comment(path: Path) -> str | None:
@@ -98,6 +143,12 @@ def npz_comment(path: Path) -> str | None:
     with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
         return archive.comment.decode()
     return None
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Remove what killed writers left behind. Nobody else may be writing there."""
+    for path in directory.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -1,14 +1,25 @@
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from tests.conftest import ROOT
 from tstitch.errors import UserError
 from tstitch.generate import generate
 from tstitch.ranks import Ranks
-from tstitch.run import Run, check_run, load_run, open_run
+from tstitch.run import Run, check_run, load_run, locked, open_run, read_json, write_json
 from tstitch.shards import Block, Shard
+from tstitch.timing import StageClock
 
 IDENTITY = {"num_images": 10, "batch_size": 4, "seed": 0, "guidance": {"scale": 1.5}}
 ONE_RANK = Ranks(0, 1, 0, 1)
@@ -48,25 +59,98 @@ def test_damaged_record_is_one_clear_error(tmp_path: Path, content: str) -> None
         load_run(tmp_path)
 
 
-def test_generate_makes_only_what_is_missing_and_merges_again(tmp_path: Path) -> None:
-    run, made, lines = Run(tmp_path / "out", IDENTITY), [], []
-    open_run(run, {})
+def fill(run: Run, make: Callable[[Block], Shard] = make_shard) -> tuple[list[str], list[Block]]:
+    """Run `generate` on one rank: the lines it reported, the blocks it made."""
+    lines, made = [], []
 
     def counting(block: Block) -> Shard:
         made.append(block)
-        return make_shard(block)
+        return make(block)
 
-    generate(run, ONE_RANK, counting, lines.append)
+    generate(run, ONE_RANK, counting, 12, lines.append, lambda missing: lambda: None, StageClock(torch.device("cpu")))
+    return lines, made
+
+
+def test_generate_makes_only_what_is_missing_and_merges_again(tmp_path: Path) -> None:
+    run = Run(tmp_path / "out", IDENTITY)
+    open_run(run, {})
+    assert fill(run) == ([], [Block(0, 4), Block(4, 8), Block(8, 10)])
     complete = run.samples.read_bytes()
-    assert made == [Block(0, 4), Block(4, 8), Block(8, 10)]
     with np.load(run.samples) as merged:
         assert merged["arr_1"].tolist() == list(range(10))
 
-    generate(run, ONE_RANK, counting, lines.append)
-    assert len(made) == 3
+    assert fill(run) == ([], [])
     (run.shards / Block(4, 8).name).write_bytes(b"torn")
     run.samples.unlink()
-    generate(run, ONE_RANK, counting, lines.append)
-    assert made[3:] == [Block(4, 8)]
+    lines, made = fill(run)
+    assert made == [Block(4, 8)]
+    assert len(lines) == 1
     assert run.samples.read_bytes() == complete
-    assert "10/10 images are there already" in lines
+
+
+def test_measurements_of_earlier_launches_stay(tmp_path: Path) -> None:
+    run = Run(tmp_path / "out", IDENTITY)
+    open_run(run, {"device_name": "a"})
+    write_json(run.record, {**read_json(run.record), "seconds": {"autoencoder": 1.5}})
+    open_run(run, {"device_name": "b"})
+    assert read_json(run.record)["seconds"] == {"autoencoder": 1.5}
+    assert read_json(run.record)["device_name"] == "b"
+
+
+def test_too_little_space_is_said_before_anything_is_made(tmp_path: Path, monkeypatch) -> None:
+    run = Run(tmp_path / "out", IDENTITY)
+    open_run(run, {})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(UserError, match=r"free, but what is missing of the run \(20 images\) needs"):
+        fill(run)
+    assert not list(run.shards.iterdir())
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with locked(tmp_path / "out"):
+        holder = f"process {os.getpid()} on "
+        code = (
+            "import sys, pathlib; from tstitch.run import locked; from tstitch.errors import UserError\n"
+            "try:\n with locked(pathlib.Path(sys.argv[1])): print('in')\nexcept UserError as e: print(e)"
+        )
+        command = [sys.executable, "-c", code, tmp_path / "out"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert f"out is in use by another launch ({holder}" in done.stdout
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "in\n"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_anywhere_the_result_is_the_same(tmp_path: Path, seed: int) -> None:
+    """Children that only make and merge shards are killed at random moments, within merges too."""
+    identity = {"num_images": 1000, "batch_size": 50}
+    whole, killed = Run(tmp_path / "whole", identity), Run(tmp_path / "killed", identity)
+
+    def make_big(block: Block) -> Shard:
+        images = np.random.default_rng(block.start).integers(256, size=(len(block), 64, 64, 3), dtype=np.uint8)
+        return Shard(images, np.arange(block.start, block.stop))
+
+    open_run(whole, {})
+    started = time.perf_counter()
+    fill(whole, make_big)
+    needed_s = time.perf_counter() - started
+    chance, kills, in_merge = random.Random(seed), 0, 0
+    while kills < 25:
+        child = os.fork()
+        if child == 0:
+            open_run(killed, {})
+            fill(killed, make_big)
+            os._exit(0)
+        time.sleep(chance.uniform(0, needed_s / 3))
+        os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        kills += 1
+        in_merge += any(killed.directory.glob(".samples.npz.*.tmp"))
+        if os.WIFEXITED(status):
+            assert killed.samples.read_bytes() == whole.samples.read_bytes()
+            chance.choice([killed.samples, *killed.shards.glob("*.npz")]).unlink()
+            killed.samples.unlink(missing_ok=True)
+    open_run(killed, {})
+    fill(killed, make_big)
+    assert killed.samples.read_bytes() == whole.samples.read_bytes()
+    assert not list(killed.directory.rglob(".*.tmp"))

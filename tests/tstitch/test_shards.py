@@ -5,7 +5,18 @@ import numpy as np
 import pytest
 
 from tstitch.errors import UserError
-from tstitch.shards import Block, Shard, blocks, merge_shards, npz_comment, read_shard, read_shards, write_shard
+from tstitch.shards import (
+    Block,
+    DamagedShard,
+    Shard,
+    blocks,
+    merge_shards,
+    missing_blocks,
+    npz_comment,
+    read_shard,
+    read_shards,
+    write_shard,
+)
 
 RUN_ID = "0123456789ab"
 
@@ -41,29 +52,71 @@ def test_merge_has_the_adm_layout_and_the_same_bytes_every_time(tmp_path: Path) 
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "flipped", "foreign", "empty", "shorter"])
-def test_damaged_shard_is_not_read(tmp_path: Path, damage: str) -> None:
-    wanted = write_all(tmp_path, 8, 4)
-    path = tmp_path / wanted[1].name
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("missing", "is missing"),
+        ("truncated", "is damaged"),
+        ("flipped", "is damaged"),
+        ("empty", "is damaged"),
+        ("text", "is damaged"),
+        ("foreign", "is of another run or range"),
+        ("shorter", "is of another run or range"),
+        ("moved", "is of another run or range"),
+    ],
+)
+def test_a_shard_that_cannot_be_used_is_not_read_but_set_aside(tmp_path: Path, damage: str, reason: str) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    wanted = write_all(shards, 8, 4)
+    path = shards / wanted[1].name
     content = bytearray(path.read_bytes())
     if damage == "missing":
         path.unlink()
     elif damage == "foreign":
-        write_shard(tmp_path, wanted[1], make_shard(wanted[1]), "another run!")
+        write_shard(shards, wanted[1], make_shard(wanted[1]), "another run!")
     elif damage == "shorter":
-        short = make_shard(Block(0, 3))
-        write_shard(tmp_path, Block(0, 3), short, RUN_ID)
+        write_shard(tmp_path, Block(0, 3), make_shard(Block(0, 3)), RUN_ID)
         (tmp_path / Block(0, 3).name).replace(path)
+    elif damage == "moved":
+        path.write_bytes((shards / wanted[0].name).read_bytes())
     else:
         content[200] ^= 1
-        path.write_bytes({"truncated": content[:-40], "empty": b"", "flipped": content}[damage])
-    assert read_shard(tmp_path, wanted[1], RUN_ID) is None
-    with pytest.raises(UserError, match=f"{wanted[1].name} is missing or damaged"):
-        list(read_shards(tmp_path, wanted, RUN_ID))
+        path.write_bytes({"truncated": content[:-40], "empty": b"", "flipped": content, "text": b"not a zip"}[damage])
+    with pytest.raises(DamagedShard, match=f"{wanted[1].name} {reason}.*the sampling command makes it again"):
+        read_shard(shards, wanted[1], RUN_ID)
     with pytest.raises(UserError):
-        merge_shards(tmp_path, wanted, RUN_ID, tmp_path / "samples.npz")
+        list(read_shards(shards, wanted, RUN_ID))
+    with pytest.raises(UserError):
+        merge_shards(shards, wanted, RUN_ID, tmp_path / "samples.npz")
     assert not (tmp_path / "samples.npz").exists()
-    assert not list(tmp_path.glob(".*.tmp"))
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+    lines = []
+    there = path.read_bytes() if path.exists() else None
+    assert missing_blocks(shards, wanted, RUN_ID, lines.append) == [wanted[1]]
+    if there is None:
+        assert lines == []
+        return
+    [aside] = (tmp_path / "set_aside").iterdir()
+    assert aside.read_bytes() == there
+    assert len(lines) == 1
+    assert reason in lines[0]
+    assert str(aside) in lines[0]
+    assert not path.exists()
+
+
+def test_every_flipped_byte_of_the_images_is_seen(tmp_path: Path) -> None:
+    [block] = write_all(tmp_path, 4, 4)
+    path = tmp_path / block.name
+    content = path.read_bytes()
+    start = content.index(make_shard(block).images.tobytes())
+    for offset in range(start, start + make_shard(block).images.nbytes, 37):
+        flipped = bytearray(content)
+        flipped[offset] ^= 1 << offset % 8
+        path.write_bytes(flipped)
+        with pytest.raises(DamagedShard):
+            read_shard(tmp_path, block, RUN_ID)
 
 
 def test_shards_are_plain_npz_files_without_times(tmp_path: Path) -> None:

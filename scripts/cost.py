@@ -1,0 +1,143 @@
+"""What a run would cost, before it starts: network calls, disk, time."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.autoencoder import decode
+from models.pair import build_denoiser, load_pair
+from models.published import missing_message
+from scripts.generating import plan_run
+from scripts.plan import DTYPES, Plan
+from scripts.sampling import latent_shape
+from scripts.weights import WEIGHTS_DIR, load_manifest
+from tstitch.denoiser import Prediction
+from tstitch.errors import UserError
+from tstitch.run import check_run
+from tstitch.sampling import sample
+from tstitch.solvers import trajectory_steps
+
+Estimate = Callable[[Plan, Counter[int], int], str]
+
+
+def describe_cost(plan: Plan, out: str | None, device: torch.device, estimate: Estimate) -> list[str]:
+    """Lines on a plan: the allocation, calls of each denoiser, shards there, disk, time on one device."""
+    lines = [plan.describe()]
+    num_images = plan.num_images
+    if not plan.missing_weights:
+        run = plan_run(plan, out, device)
+        check_run(run)
+        there = [block for block in run.blocks if (run.shards / block.name).is_file()]
+        num_images -= sum(map(len, there))
+        lines.append(f"{run.directory}: {len(there)} of {len(run.blocks)} shards are there")
+    calls = count_calls(plan)
+    num_batches = -(-num_images // plan.batch_size)
+    for index in plan.used:
+        lines.append(
+            f"{plan.names[index]}: {calls[index]} calls a batch, {calls[index] * num_batches:,} in all, "
+            f"of {plan.batch_size * _evaluations(plan, index)} evaluations each"
+        )
+    lines.append(f"disk: {(num_images + plan.num_images) * plan.image_bytes / 1e6:,.1f} MB")
+    lines.append(f"time: {estimate(plan, calls, num_images)}")
+    return lines
+
+
+def missing_weights(plans: Sequence[Plan]) -> list[str]:
+    """A line for each file that the plans need and that is not there."""
+    paths = dict.fromkeys(path for plan in plans for path in plan.missing_weights)
+    return [f"missing: {missing_message(path, load_manifest(), WEIGHTS_DIR)}" for path in paths]
+
+
+def make_estimate(plans: Sequence[Plan], device: torch.device, tflops: float | None) -> Estimate:
+    """What estimates the time of plans of one pair: from a rate in TFLOP/s, or from a short measurement."""
+    if tflops is not None:
+        if not isinstance(tflops, int | float) or not tflops > 0:
+            raise UserError(f"tflops must be a rate above 0 in TFLOP/s, got {tflops!r}")
+        return partial(_from_rate, tflops)
+    if any(plan.missing_weights for plan in plans):
+        return lambda *_: "needs the weights, or a rate to count with: tflops=100"
+    return partial(_from_measurement, device.type, *_measure(plans, device))
+
+
+def count_calls(plan: Plan) -> Counter[int]:
+    """How often one batch calls each denoiser: the solver itself is run on a denoiser that counts."""
+    calls: Counter[int] = Counter()
+
+    def counting(index: int):
+        def denoiser(latents: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> Prediction:
+            calls[index] += 1
+            return Prediction(torch.zeros_like(latents), torch.zeros_like(latents))
+
+        return denoiser
+
+    latents = torch.zeros(1, 1, 1, 1)
+    steps = trajectory_steps(plan.schedule, plan.timesteps)
+    denoisers = [counting(index) for index in range(len(plan.specs))]
+    sample(denoisers, plan.allocation, plan.solver, steps, latents, latents, lambda _: latents, history=plan.history)
+    return calls
+
+
+def count_flops(plan: Plan, index: int) -> int:
+    """Floating-point operations (two for a multiply-accumulate) of one evaluation for one image. Needs no weights."""
+    with torch.device("meta"):
+        denoiser = build_denoiser(plan.specs[index])
+        latents, timestep = torch.zeros(1, *latent_shape(plan)), torch.zeros(1, dtype=torch.long)
+        with FlopCounterMode(display=False) as counter:
+            denoiser(latents, timestep, denoiser.conditional(timestep))
+    return counter.get_total_flops()
+
+
+def _evaluations(plan: Plan, index: int) -> int:
+    """Evaluations for an image in one call: guidance doubles them."""
+    return 1 if plan.scales[index] == 1 else 2
+
+
+def _from_rate(tflops: float, plan: Plan, calls: Counter[int], num_images: int) -> str:
+    flops = sum(calls[i] * count_flops(plan, i) * _evaluations(plan, i) for i in plan.used)
+    seconds = num_images * flops / (tflops * 1e12)
+    return f"{_duration(seconds)} at {tflops:g} TFLOP/s, for {flops / 1e9:,.1f} GFLOPs an image, without decoding"
+
+
+def _from_measurement(
+    device: str, call_s: dict[int, float], decode_s: float, plan: Plan, calls: Counter[int], num_images: int
+) -> str:
+    batch_s = decode_s + sum(calls[index] * call_s[index] for index in plan.used)
+    return f"{_duration(batch_s * num_images / plan.batch_size)} on one {device} device, from a short measurement"
+
+
+@torch.inference_mode()
+def _measure(plans: Sequence[Plan], device: torch.device) -> tuple[dict[int, float], float]:
+    """Seconds of one call of each denoiser that is used, and of decoding, for a batch."""
+    plan, used = plans[0], sorted({index for plan in plans for index in plan.used})
+    pair = load_pair(plan.specs, used, plan.autoencoder, DTYPES[plan.precision], device)
+    latents = torch.randn(plan.batch_size, *latent_shape(plan), device=device)
+    call_s = {}
+    for index in used:
+        denoiser = pair.denoisers[index]
+        x = torch.cat([latents] * _evaluations(plan, index))
+        timestep = torch.full((len(x),), plan.timesteps[0], device=device)
+        condition = denoiser.conditional(torch.zeros_like(timestep))
+        call_s[index] = _time(partial(denoiser, x, timestep, condition), device)
+    return call_s, _time(partial(decode, pair.autoencoder, latents), device)
+
+
+def _time(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds of a call: the shorter of two after a warm-up."""
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,117 @@
+"""A plan's run on disk: what is recorded, made and merged. Shared by sample and sweep."""
+
+import platform
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from models.pair import Pair, load_pair
+from scripts.cli import ROOT
+from scripts.plan import Plan
+from scripts.progress import Progress
+from scripts.sampling import BrokenImages, sample_images
+from tstitch.errors import UserError
+from tstitch.generate import generate
+from tstitch.ranks import Ranks
+from tstitch.run import Run, identity_hash, open_run, read_json, write_json
+from tstitch.shards import Block, Shard
+from tstitch.timing import StageClock, peak_memory_mb
+
+VERSIONED = ("diffusers", "timm", "numpy")
+REGENERATED = "regenerated"
+
+
+def plan_run(plan: Plan, out: str | None, device: torch.device) -> Run:
+    """The run of a plan: in `out`, or in a directory that is named after the configuration."""
+    identity = plan.identity(device.type)
+    default = ROOT / "runs" / f"{plan.directory_name()}-{identity_hash(identity)}"
+    return Run(Path(out) if out is not None else default, identity)
+
+
+def sample_run(plan: Plan, run: Run, pair: Pair, ranks: Ranks, device: torch.device) -> None:
+    """Make what is missing of a run: rank 0 records it, every rank samples its blocks, rank 0 merges."""
+    if ranks.is_main:
+        open_run(run, _facts(plan, device))
+    ranks.wait_for_all()
+    clock = StageClock(device)
+    make_shard = _shard_maker(plan, run, pair, device, clock)
+    label = "/".join(f"{fraction:g}" for fraction in plan.fractions)
+    generate(run, ranks, make_shard, plan.image_bytes, print, lambda missing: Progress(run, missing, label), clock)
+    measured = ranks.gather((clock.totals(), peak_memory_mb(device)))
+    if ranks.is_main:
+        _record(run, [seconds for seconds, _ in measured], [peaks for _, peaks in measured])
+
+
+def _shard_maker(plan: Plan, run: Run, pair: Pair, device: torch.device, clock: StageClock) -> Callable[[Block], Shard]:
+    @cache
+    def float32_pair() -> Pair:
+        return load_pair(plan.specs, plan.used, plan.autoencoder, torch.float32, device)
+
+    def make_shard(block: Block) -> Shard:
+        # Compiled networks have one batch size, so a shorter block is sampled with the images that would follow.
+        stop = block.stop if plan.compile == "none" else block.start + plan.batch_size
+        indices = range(block.start, stop)
+        try:
+            images, labels = sample_images(plan, pair, indices, device, clock)
+        except BrokenImages as error:
+            if plan.on_nonfinite != "float32" or plan.precision == "float32":
+                raise
+            images, labels = error.sampled
+            for broken in error.images:
+                images[broken.position] = sample_images(plan, float32_pair(), [broken.index], device, clock)[0][0]
+                place = run.directory / REGENERATED / f"{broken.index:08d}.json"
+                place.parent.mkdir(exist_ok=True)
+                write_json(place, {"index": broken.index, "label": broken.label, "broke_after": broken.place})
+        except torch.cuda.OutOfMemoryError as error:
+            smaller = max(1, plan.batch_size // 2)
+            raise UserError(
+                f"out of GPU memory at batch_size={plan.batch_size}; try batch_size={smaller} with another out="
+            ) from error
+        return Shard(images[: len(block)].numpy(), labels[: len(block)].numpy())
+
+    return make_shard
+
+
+def _facts(plan: Plan, device: torch.device) -> dict:
+    return {
+        "num_steps": len(plan.timesteps),
+        "timesteps": plan.timesteps,
+        "denoisers": plan.names,
+        "fractions": plan.fractions,
+        "evaluation": plan.evaluation,
+        "device_name": device_name(device),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **{name: version(name) for name in VERSIONED},
+        },
+    }
+
+
+def _record(run: Run, seconds: list[dict[str, float]], peaks: list[dict[str, float]]) -> None:
+    """Add this launch's seconds by stage, summed over ranks, to those of earlier ones; keep the largest memory."""
+    facts = read_json(run.record)
+    total, peak = facts.get("seconds", {}), facts.get("peak_memory_mb", {})
+    for own in seconds:
+        total = {stage: total.get(stage, 0) + own.get(stage, 0) for stage in [*total, *(own.keys() - total.keys())]}
+    for own in peaks:
+        peak = {place: round(max(peak.get(place, 0), value)) for place, value in own.items()}
+    regenerated = [read_json(path) for path in sorted((run.directory / REGENERATED).glob("*.json"))]
+    write_json(run.record, {**facts, "seconds": total, "peak_memory_mb": peak, "regenerated": regenerated})
+
+
+def device_name(device: torch.device) -> str:
+    """The name of the GPU, or of the processor with the number of threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor_name()}, {torch.get_num_threads()} threads"
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,58 @@
+"""Where the time goes: stages of a run, on the CPU's clock or, without waiting for it, on the GPU's."""
+
+import resource
+import sys
+import time
+
+import torch
+
+
+class StageClock:
+    """Seconds by stage. `start`, then a `mark` at the end of each stage; `totals` waits for the device.
+
+    On a GPU a mark is an event in its stream, so the host runs ahead as it would without the clock.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.marks: list[tuple[str | None, float | torch.cuda.Event]] = []
+        self.seconds: dict[str, float] = {}
+
+    def start(self) -> None:
+        """The time since the last mark belongs to no stage."""
+        self.marks.append((None, self._now()))
+
+    def mark(self, stage: str) -> None:
+        """Everything since the last mark was `stage`."""
+        self.marks.append((stage, self._now()))
+
+    def totals(self) -> dict[str, float]:
+        """Seconds by stage so far."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        for (_, before), (stage, after) in zip(self.marks, self.marks[1:], strict=False):
+            if stage is not None:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + self._between(before, after)
+        del self.marks[:-1]
+        return dict(self.seconds)
+
+    def _now(self) -> float | torch.cuda.Event:
+        if self.device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self.device))
+        return event
+
+    def _between(self, before: float | torch.cuda.Event, after: float | torch.cuda.Event) -> float:
+        if self.device.type != "cuda":
+            return after - before
+        return before.elapsed_time(after) / 1000
+
+
+def peak_memory_mb(device: torch.device) -> dict[str, float]:
+    """The largest resident memory of this process so far, and of the GPU what PyTorch held of it, in MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peaks = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    if device.type == "cuda":
+        peaks["device"] = torch.cuda.max_memory_reserved(device) / 1e6
+    return peaks
