@@ -59,7 +59,7 @@ def _shard_maker(plan: Plan, run: Run, pair: Pair, device: torch.device, clock: 
         except BrokenImages as error:
             if plan.on_nonfinite != "float32" or plan.precision == "float32":
                 raise
-            images, labels = error.sampled
+            images, labels = error.sampled[0].clone(), error.sampled[1]
             for broken in error.images:
                 images[broken.position] = sample_images(plan, float32_pair(), [broken.index], device, clock)[0][0]
                 place = run.directory / REGENERATED / f"{broken.index:08d}.json"

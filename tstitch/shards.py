@@ -73,6 +73,11 @@ def read_shard(directory: Path, block: Block, run_id: str) -> Shard:
     return Shard(*_read(directory, block, run_id, IMAGES, LABELS))
 
 
+def read_labels(directory: Path, block: Block, run_id: str) -> np.ndarray:
+    """Read the labels of a block's shard, and not its images."""
+    return _read(directory, block, run_id, LABELS)[0]
+
+
 def read_shards(directory: Path, wanted: Iterable[Block], run_id: str) -> Iterator[Shard]:
     """Read shards in order, one at a time."""
     for block in wanted:

@@ -1,6 +1,7 @@
 """Run an entry point as a user does: in this process where that is enough, or in one of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -35,11 +36,11 @@ def run_here(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, name
 
 
 def start(*command: str, **kwargs) -> subprocess.Popen:
-    """Start a command in the checkout, its output in pipes, its process group its own."""
+    """Start a command in the checkout: output in pipes, a process group of its own, SIGINT heard."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, **kwargs,
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **kwargs,
     )  # fmt: skip
 
 

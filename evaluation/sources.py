@@ -1,0 +1,144 @@
+"""Where images come from: a run's shards, an `.npz` of the ADM layout, or a folder of PNGs. Each is read in parts."""
+
+import hashlib
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tstitch.digest import file_sha256
+from tstitch.errors import UserError
+from tstitch.run import Run, load_run
+from tstitch.shards import IMAGES, LABELS, Block, read_labels, read_shard
+
+PART = 256  # images in a part of a file or a folder
+LOCAL_HEADER = 26  # bytes of a zip member's own header before the lengths of its name and extra field
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images: `load` gives them as bytes (N, H, W, 3), `key` is a checksum of what they are read from."""
+
+    num: int
+    key: str
+    load: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set of images in parts, with their labels (N,) where they are known, and the place they came from."""
+
+    path: Path
+    parts: Sequence[Part]
+    side: tuple[int, int]
+    labels: np.ndarray | None
+    run: Run | None = None
+
+    @property
+    def num(self) -> int:
+        return sum(part.num for part in self.parts)
+
+
+def open_source(path: Path) -> Source:
+    """Open a run's directory, an `.npz` with `arr_0`, or a folder of PNGs; images are read later, part by part.
+
+    Raises:
+        UserError: there is nothing of the kind, fewer than two images, or images that are not (H, W, 3) bytes.
+    """
+    if path.is_dir():
+        source = _open_run(path) if (path / "run.json").is_file() else _open_folder(path)
+    elif path.is_file():
+        source = _open_npz(path)
+    else:
+        raise UserError(f"{path} does not exist; give a run's directory, an .npz with arr_0, or a folder of PNGs")
+    if source.num < 2:
+        raise UserError(f"{path} holds {source.num} image; statistics need at least 2")
+    return source
+
+
+def _open_run(path: Path) -> Source:
+    run = load_run(path)
+    labels = [read_labels(run.shards, block, run.id) for block in run.blocks]
+    side = read_shard(run.shards, run.blocks[0], run.id).images.shape[1:3]
+
+    def part(block: Block) -> Part:
+        return Part(
+            len(block), file_sha256(run.shards / block.name), lambda: read_shard(run.shards, block, run.id).images
+        )
+
+    return Source(path, [part(block) for block in run.blocks], side, np.concatenate(labels), run)
+
+
+def _open_npz(path: Path) -> Source:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if IMAGES not in file.files:
+                raise UserError(f"{path} has no array {IMAGES!r}; it has {', '.join(file.files)}")
+            checksum = file.zip.getinfo(f"{IMAGES}.npy").CRC
+            labels = file[LABELS] if LABELS in file.files else None
+        images = map_member(path, IMAGES)
+    except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a readable .npz file: {error}") from error
+    if images.dtype != np.uint8:
+        raise UserError(f"{path}: {IMAGES} is {images.dtype}; images must be bytes (uint8), 0..255")
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise UserError(f"{path}: {IMAGES} has shape {images.shape}; images must be (N, H, W, 3)")
+
+    def part(start: int) -> Part:
+        rows = images[start : start + PART]
+        return Part(len(rows), f"{checksum:08x}-{len(images)}-{start}-{len(rows)}", lambda: np.ascontiguousarray(rows))
+
+    parts = [part(start) for start in range(0, len(images), PART)]
+    return Source(path, parts, images.shape[1:3], labels)
+
+
+def _open_folder(path: Path) -> Source:
+    files = sorted(path.glob("*.png"))
+    if not files:
+        other = sorted({file.suffix.lower() for file in path.iterdir() if file.suffix})
+        raise UserError(f"{path} holds no run and no .png files{f' but {other}' if other else ''}; JPEG loses detail")
+    with Image.open(files[0]) as first:
+        width, height = first.size
+
+    def load(chunk: list[Path]) -> np.ndarray:
+        images = []
+        for file in chunk:
+            with Image.open(file) as image:
+                if image.size != (width, height) or image.mode not in ("RGB", "L"):
+                    raise UserError(
+                        f"{file} is {image.mode} {image.size}; want RGB or L {(width, height)} like the first"
+                    )
+                images.append(np.asarray(image.convert("RGB")))
+        return np.stack(images)
+
+    def part(chunk: list[Path]) -> Part:
+        digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in chunk))
+        return Part(len(chunk), digest.hexdigest(), lambda: load(chunk))
+
+    parts = [part(files[start : start + PART]) for start in range(0, len(files), PART)]
+    return Source(path, parts, (height, width), None)
+
+
+def map_member(path: Path, name: str) -> np.ndarray:
+    """An array of an `.npz`, mapped from the file where it is uncompressed (as `numpy.savez` leaves it), else read."""
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{name}.npy")
+        if info.compress_type != zipfile.ZIP_STORED:
+            with np.load(path, allow_pickle=False) as file:
+                return file[name]
+        with archive.open(info) as member:
+            version = np.lib.format.read_magic(member)
+            read_header = (
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            )
+            shape, fortran, dtype = read_header(member)
+            header_size = member.tell()
+    with path.open("rb") as file:
+        file.seek(info.header_offset + LOCAL_HEADER)
+        name_size, extra_size = struct.unpack("<HH", file.read(4))
+    offset = info.header_offset + LOCAL_HEADER + 4 + name_size + extra_size + header_size
+    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
