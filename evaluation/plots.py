@@ -30,6 +30,10 @@ def plot_curve(sweep: Sweep, path: Path) -> None:
         _line(row[0], fractions, fid, "fraction of steps of the smallest model", sweep.fid_name.upper())
         _line(row[1], fractions, [p.inception_score for p in points], row[0].get_xlabel(), "Inception Score")
         _line(row[2], time_ms, fid, "time per image (ms)", sweep.fid_name.upper())
+        intervals = [point.fid_interval for point in points]
+        if None not in intervals:
+            low, high = zip(*intervals, strict=True)
+            row[0].fill_between(fractions, low, high, color=COLOUR, alpha=0.15, linewidth=0)
         row[0].axhline(fid[0], color=REFERENCE_COLOUR, linestyle="--", linewidth=1)
         for axes in (row[0], row[2]):
             axes.set_yscale("log")

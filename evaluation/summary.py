@@ -88,6 +88,9 @@ def _section(chapter: Chapter, everything: Sequence[Point], page: Path) -> list[
         points = sweep.at_scale(scale)
         text = describe_finding(points, scale) if len(points) > 1 else describe_point(points[0], everything)
         lines += [text, ""]
+        verdicts = [f"- {point.paired['verdict']}." for point in points if point.paired is not None]
+        if verdicts:
+            lines += ["Paired by their noise (bootstrap over images):", "", *verdicts, ""]
     if chapter.curve is not None:
         caption = "FID and Inception Score against the fraction and the time, a row for each guidance scale"
         lines += [_picture(caption, chapter.curve, page)]

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tstitch.errors import UserError
@@ -14,13 +14,19 @@ from tstitch.shards import write_atomically
 
 @dataclass(frozen=True)
 class Point:
-    """One stitched setting: what was run, what it scored, how long an image takes."""
+    """One stitched setting: what was run, what it scored, how long an image takes.
+
+    `spread` has the 95% interval of FID, `paired` that of its difference from the large model alone with
+    the same noise, and a verdict in words.
+    """
 
     fractions: list[float]
     guidance_scale: float | list[float]
     allocation: list[int]
     metrics: dict[str, float]
     latency: dict[str, float]
+    spread: dict[str, dict] = field(default_factory=dict)
+    paired: dict | None = None
 
     @property
     def small_fraction(self) -> float:
@@ -29,6 +35,12 @@ class Point:
     @property
     def fid(self) -> float:
         return next(value for name, value in self.metrics.items() if name.startswith("fid"))
+
+    @property
+    def fid_interval(self) -> tuple[float, float] | None:
+        """The 95% interval of FID, where it was measured."""
+        found = next((value for name, value in self.spread.items() if name.startswith("fid")), None)
+        return None if found is None else tuple(found["interval95"])
 
     @property
     def inception_score(self) -> float:

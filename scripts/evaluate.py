@@ -1,4 +1,8 @@
-"""Score a finished run: `python -m scripts.evaluate run=DIR` writes `DIR/result.json`."""
+"""Score images against a reference; also under torchrun.
+
+python -m scripts.evaluate run=DIR
+python -m scripts.evaluate samples=FILE.npz reference=FILE.npz 'metrics=[fid,sfid,inception_score,precision,recall]'
+"""
 
 from pathlib import Path
 
@@ -6,23 +10,42 @@ from omegaconf import DictConfig
 
 from scripts.cli import resolved, run_command
 
+FROM_RUN = ("extractor", "extractor_weights", "reference", "metrics", "bootstrap")
+
 
 def main(config: DictConfig) -> None:
-    from evaluation.evaluate import evaluate_run
+    from evaluation.sources import open_source
     from scripts.evaluation import load_evaluation
-    from tstitch.ranks import choose_device
+    from scripts.progress import Counter
+    from tstitch.errors import UserError
+    from tstitch.ranks import choose_device, joined_ranks
     from tstitch.run import load_run, read_json, write_json
 
     settings = resolved(config)
-    run = load_run(Path(settings["run"]))
-    recorded = read_json(run.directory / "run.json")["evaluation"]
-    given = {key: settings[key] for key in recorded if settings[key] is not None}
-    device = choose_device(settings["device"], local_rank=0)
-    result = evaluate_run(run, *load_evaluation({**recorded, **given}, device))
-    write_json(run.directory / "result.json", result)
+    if (settings["run"] is None) == (settings["samples"] is None):
+        raise UserError("give one of run=DIR (a run of ours) and samples=FILE_OR_DIR")
+    path = Path(settings["run"] or settings["samples"])
+    if settings["run"] is not None:
+        recorded = read_json(load_run(path).record)["evaluation"]
+        settings |= {key: recorded[key] for key in FROM_RUN if settings[key] is None and key in recorded}
+    settings |= {key: value for key, value in settings["defaults_of_inception"].items() if settings[key] is None}
+    with joined_ranks() as ranks:
+        device = choose_device(settings["device"], ranks.local_rank)
+        source = open_source(path)
+        evaluation = load_evaluation(settings, device)
+        result = evaluation.result(source, ranks, Counter("images", quiet=not ranks.is_main))
+        if result is None:
+            return
     for name, value in result["metrics"].items():
-        print(f"{name}: {value:.4f}")
-    print(run.directory / "result.json")
+        interval = result["spread"].get(name, {}).get("interval95")
+        print(f"{name}: {value:.4f}" + (f"  (95%: {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""))
+    out = Path(settings["out"]) if settings["out"] is not None else _default_out(path)
+    write_json(out, result)
+    print(out)
+
+
+def _default_out(path: Path) -> Path:
+    return path / "result.json" if path.is_dir() else path.with_suffix(".result.json")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,72 @@
-"""Load what an evaluation needs from a run's own record. Shared by evaluate and sweep."""
+"""An evaluation from its settings: what is loaded, checked, extracted and scored. Shared by evaluate and sweep."""
 
-from pathlib import Path
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
+from evaluation.evaluate import FEATURE_METRICS, check_metrics, protocol, score
 from evaluation.extractors import Extractor, load_extractor
-from evaluation.statistics import Statistics, load_statistics
-from scripts.plan import resolve_path
+from evaluation.features import FeatureCache, FeatureSet, gather_features
+from evaluation.reference import Reference, load_reference
+from evaluation.sources import Source, open_source
+from scripts.cli import ROOT
+from scripts.plan import check_whole_number, resolve_path
+from tstitch.errors import UserError
+from tstitch.ranks import Ranks
+
+CACHE = ROOT / "runs" / "features"
+ALIASES = {"inception": "inception-v3-compat"}
 
 
-def load_evaluation(settings: dict, device: torch.device) -> tuple[Extractor, Statistics, Path]:
-    """The extractor, the reference statistics and the path of the latter; the cheap check comes first."""
-    reference_path = resolve_path(settings["reference"])
-    reference = load_statistics(reference_path)
-    extractor = load_extractor(settings["extractor"], resolve_path(settings["extractor_weights"]), device)
-    return extractor, reference, reference_path
+@dataclass(frozen=True)
+class Evaluation:
+    """A loaded evaluation: it scores any number of sources against one reference."""
+
+    metrics: list[str]
+    num_draws: int
+    batch_size: int
+    extractor: Extractor
+    reference: Reference
+
+    def features(
+        self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
+    ) -> FeatureSet:
+        """Features of a source, kept in its run's directory, or under `runs/features`."""
+        directory = CACHE if source.run is None else source.path / "features"
+        cache = FeatureCache(directory, self.extractor)
+        return gather_features(source, self.extractor, cache, ranks, "sfid" in self.metrics, self.batch_size, show)
+
+    def result(
+        self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
+    ) -> dict | None:
+        """`metrics`, `spread`, `protocol` and `run_id` of a source, on rank 0; None on the others."""
+        check_metrics(self.metrics, self.extractor, self.reference, source)
+        features = self.features(source, ranks, show)
+        reference_features = self.reference.features
+        if reference_features is None and set(self.metrics) & set(FEATURE_METRICS):
+            reference_features = self.features(open_source(self.reference.path), ranks, show).pool
+        if not ranks.is_main:
+            return None
+        scores = score(source, features, self.reference, reference_features, self.metrics, self.num_draws)
+        return {
+            "run_id": source.run.id if source.run is not None else None,
+            "metrics": scores.metrics,
+            "spread": scores.spread,
+            "protocol": protocol(source, self.extractor, self.reference, self.num_draws),
+        }
+
+
+def load_evaluation(settings: dict, device: torch.device) -> Evaluation:
+    """Load the reference and the extractor; the cheap checks come first."""
+    metrics, name = settings["metrics"], settings["extractor"]
+    if not isinstance(metrics, list) or not metrics:
+        raise UserError(f"metrics must be a list of names, got {metrics!r}")
+    check_whole_number("bootstrap", settings["bootstrap"], lowest=0)
+    check_whole_number("batch_size", settings["batch_size"], lowest=1)
+    reference = load_reference(resolve_path(settings["reference"]))
+    weights = resolve_path(settings["extractor_weights"])
+    extractor = load_extractor(ALIASES.get(name, name), weights, device)
+    return Evaluation(metrics, settings["bootstrap"], settings["batch_size"], extractor, reference)

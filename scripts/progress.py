@@ -43,3 +43,16 @@ class Progress:
     def _count(self) -> int:
         present = {path.name for path in self.run.shards.iterdir()}
         return self.before + sum(len(block) for block in self.missing if block.name in present)
+
+
+class Counter:
+    """`done` of `total` of something: a line every few seconds."""
+
+    def __init__(self, unit: str, quiet: bool = False):
+        self.unit, self.quiet, self.shown = unit, quiet, time.perf_counter()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.perf_counter()
+        if not self.quiet and now - self.shown >= REPORT_EVERY_S:
+            self.shown = now
+            print(f"{done}/{total} {self.unit}")

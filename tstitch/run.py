@@ -147,15 +147,17 @@ def load_run(directory: Path) -> Run:
     return Run(directory, identity)
 
 
-def differing_keys(first: dict, second: dict, prefix: str = "") -> list[str]:
+def differing_keys(
+    first: dict, second: dict, prefix: str = "", places: tuple[str, str] = ("there", "here")
+) -> list[str]:
     """Dotted keys whose values differ between two nested configurations, with both values."""
     found = []
     for key in sorted(first.keys() | second.keys()):
         a, b = first.get(key), second.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += differing_keys(a, b, f"{prefix}{key}.")
+            found += differing_keys(a, b, f"{prefix}{key}.", places)
         elif a != b:
-            found.append(f"{prefix}{key} ({a} there, {b} here)")
+            found.append(f"{prefix}{key} ({a} {places[0]}, {b} {places[1]})")
     return found
 
 

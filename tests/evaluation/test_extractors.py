@@ -2,17 +2,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch_fidelity
 from torch.utils.data import TensorDataset
 from torch_fidelity.utils import get_featuresdict_from_dataset
 
 from evaluation.digits_classifier import NUM_FEATURES
-from evaluation.extractors import DIGITS, INCEPTION, load_extractor
+from evaluation.extractors import DIGITS, DINOV2, INCEPTION, load_extractor
 from evaluation.metrics import frechet_distance, inception_score
-from evaluation.statistics import StatisticsAccumulator, load_statistics
+from evaluation.reference import load_reference
+from evaluation.statistics import StatisticsAccumulator
 from tests.conftest import ROOT
-from tests.evaluation.inception import make_inception
 from tstitch.errors import UserError
 
 CPU = torch.device("cpu")
@@ -29,23 +30,23 @@ def real_digits(num: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_real_digits_are_near_their_reference_and_noise_is_far() -> None:
     extractor = load_extractor(DIGITS, CLASSIFIER, CPU)
-    reference = load_statistics(ROOT / "models/zoo/digits/reference.npz")
+    reference = load_reference(ROOT / "models/zoo/digits/reference.npz").pool
     assert reference.num == 5000
     assert reference.mu.shape == (NUM_FEATURES,)
     images, labels = real_digits(1000)
     noise = np.random.default_rng(0).integers(256, size=images.shape, dtype=np.uint8)
     distances, scores = [], []
     for batch in (images, noise):
-        features, logits = extractor(batch)
+        found = extractor(batch)
         accumulator = StatisticsAccumulator()
-        accumulator.update(features)
+        accumulator.update(found.pool)
         distances.append(frechet_distance(accumulator.finish(), reference))
-        scores.append(inception_score(logits))
+        scores.append(inception_score(found.logits))
     assert distances[0] < 1.5
     assert distances[1] > 50 * distances[0]
     assert scores[0] > 9.5
     assert scores[1] < 5
-    assert (extractor(images)[1].argmax(axis=1) == labels).mean() > 0.98
+    assert (extractor(images).logits.argmax(axis=1) == labels).mean() > 0.98
 
 
 def test_the_classifier_is_a_torch_fidelity_extractor_like_any_other() -> None:
@@ -59,29 +60,50 @@ def test_the_classifier_is_a_torch_fidelity_extractor_like_any_other() -> None:
     dataset = Bytes(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
     theirs = get_featuresdict_from_dataset(dataset, extractor.network, 7, cuda=False, save_cpu_ram=True, verbose=False)
     ours = extractor(images)
-    assert np.allclose(theirs["features"].numpy(), ours[0], atol=1e-4)
-    assert np.allclose(theirs["logits"].numpy(), ours[1], atol=1e-4)
+    assert np.allclose(theirs["features"].numpy(), ours.pool, atol=1e-4)
+    assert np.allclose(theirs["logits"].numpy(), ours.logits, atol=1e-4)
     metrics = torch_fidelity.calculate_metrics(
         input1=dataset, feature_extractor=DIGITS, feature_extractor_weights_path=str(CLASSIFIER),
         isc=True, isc_splits=1, samples_shuffle=False, cuda=False, save_cpu_ram=True, verbose=False, cache=False,
     )  # fmt: skip
-    assert inception_score(ours[1]) == pytest.approx(metrics["inception_score_mean"], rel=1e-5)
-
-
-@pytest.fixture(scope="module")
-def random_inception(tmp_path_factory) -> Path:
-    """Inception weights in the published layout, with random values."""
-    path = tmp_path_factory.mktemp("inception") / "weights.pth"
-    torch.manual_seed(0)
-    make_inception(path)
-    return path
+    assert inception_score(ours.logits) == pytest.approx(metrics["inception_score_mean"], rel=1e-5)
 
 
 def test_inception_goes_through_the_same_call(random_inception: Path) -> None:
     extractor = load_extractor(INCEPTION, random_inception, CPU)
-    features, logits = extractor(np.random.default_rng(0).integers(256, size=(2, 64, 64, 3), dtype=np.uint8))
-    assert features.shape == (2, 2048)
-    assert logits.shape == (2, 1008)
+    images = np.random.default_rng(0).integers(256, size=(3, 64, 64, 3), dtype=np.uint8)
+    found = extractor(images, with_spatial=True)
+    assert found.pool.shape == (3, 2048)
+    assert found.logits.shape == (3, 1008)
+    assert found.spatial.shape == (3, 17 * 17 * 7)
+    assert (found.spatial >= 0).all()
+    assert found.spatial.max() > 0
+    assert extractor(images).spatial is None
+
+
+def test_spatial_features_are_seven_channels_of_a_branch_in_the_order_height_width_channel(random_inception) -> None:
+    extractor = load_extractor(INCEPTION, random_inception, CPU)
+    image = np.random.default_rng(0).integers(256, size=(1, 64, 64, 3), dtype=np.uint8)
+    spatial = extractor(image, with_spatial=True).spatial[0].reshape(17, 17, 7)
+    seen = []
+    hook = extractor.network.Mixed_6d.register_forward_hook(lambda _, __, output: seen.append(output))
+    extractor(image)
+    hook.remove()
+    # The block's output starts with its 1x1 branch.
+    assert np.array_equal(spatial, seen[0][0, :7].permute(1, 2, 0).numpy())
+
+
+def test_dinov2_reads_the_published_layout(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("vit_base_patch14_dinov2", img_size=518, num_classes=0)
+    published = {"mask_token": torch.zeros(1, 768), **network.state_dict()}
+    torch.save(published, tmp_path / "dinov2_vitb14_pretrain.pth")
+    extractor = load_extractor(DINOV2, tmp_path / "dinov2_vitb14_pretrain.pth", CPU)
+    images = np.random.default_rng(0).integers(256, size=(2, 64, 64, 3), dtype=np.uint8)
+    found = extractor(images)
+    assert found.pool.shape == (2, 768)
+    assert found.logits is None
+    assert np.allclose(extractor(images[1:]).pool, found.pool[1:], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [DIGITS, INCEPTION])

@@ -5,8 +5,10 @@ from scipy import linalg
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 
+from evaluation.features import FeatureSet
 from evaluation.metrics import frechet_distance, inception_score
-from evaluation.statistics import Statistics, StatisticsAccumulator, load_statistics, save_statistics
+from evaluation.reference import load_reference, make_reference
+from evaluation.statistics import Statistics, StatisticsAccumulator
 from tstitch.errors import UserError
 
 
@@ -63,38 +65,56 @@ def test_inception_score_equals_torch_fidelity_and_has_known_ends() -> None:
     assert inception_score(np.zeros((5, 10))) == pytest.approx(1)
 
 
-def test_reference_file_comes_back(tmp_path) -> None:
-    made = statistics(features(0))
-    save_statistics(tmp_path / "reference.npz", made, "digits")
-    read = load_statistics(tmp_path / "reference.npz")
-    assert read.num == 200
-    assert np.array_equal(read.mu, made.mu)
-    assert np.array_equal(read.sigma, made.sigma)
+@pytest.mark.parametrize("keep_features", [True, False])
+def test_reference_file_comes_back(tmp_path, keep_features: bool) -> None:
+    values, path = features(0), tmp_path / "new" / "reference.npz"
+    made = FeatureSet(values, None, statistics(features(1)))
+    make_reference(path, made, "digits", {"side": (32, 32)}, keep_features)
+    read = load_reference(path)
+    assert (read.num, read.side, read.extractor, read.has_images) == (200, (32, 32), "digits", False)
+    assert np.array_equal(read.pool.sigma, statistics(values, 1000).sigma)
+    assert np.array_equal(read.spatial.mu, made.spatial.mu)
+    assert (read.features is not None) == keep_features
 
 
 def test_adm_reference_batch_is_read(tmp_path) -> None:
     made = statistics(features(0))
-    np.savez(
-        tmp_path / "adm.npz", arr_0=np.zeros((1, 2, 2, 3), np.uint8), mu=made.mu, sigma=made.sigma, mu_s=0, sigma_s=0
+    images = np.zeros((3, 2, 2, 3), np.uint8)
+    np.savez(tmp_path / "adm.npz", arr_0=images, mu=made.mu, sigma=made.sigma, mu_s=made.mu, sigma_s=made.sigma)
+    read = load_reference(tmp_path / "adm.npz")
+    assert read.num is None
+    assert read.spatial is not None
+    assert read.has_images
+
+
+@pytest.mark.parametrize("num", [2100, 300])
+def test_frechet_distance_of_wide_features_equals_scipy(num: int) -> None:
+    """With 300 images of 512 features, the covariances are singular."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(512, 512)) / 20
+    first, second = (
+        statistics((rng.normal(size=(num, 512)) @ mixing + shift).astype(np.float32)) for shift in (0, 0.1)
     )
-    assert load_statistics(tmp_path / "adm.npz").num is None
+    root = linalg.sqrtm(first.sigma @ second.sigma).real
+    wanted = np.square(first.mu - second.mu).sum() + np.trace(first.sigma + second.sigma - 2 * root)
+    assert frechet_distance(first, second) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_bad_references_are_one_clear_error(tmp_path) -> None:
     made, path = statistics(features(0)), tmp_path / "reference.npz"
     with pytest.raises(UserError, match="does not exist"):
-        load_statistics(path)
+        load_reference(path)
     for content, message in [
-        ({"sigma": made.sigma}, "no array 'mu'"),
-        ({"mu": made.mu[:3], "sigma": made.sigma}, "do not fit"),
+        ({"sigma": made.sigma}, "no arrays 'mu' and 'sigma'"),
+        ({"mu": made.mu[:3], "sigma": made.sigma}, "want \\(D,\\)"),
         ({"mu": made.mu * np.nan, "sigma": made.sigma}, "NaN or Inf"),
     ]:
         np.savez(path, **content)
         with pytest.raises(UserError, match=message):
-            load_statistics(path)
+            load_reference(path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="not a readable"):
-        load_statistics(path)
+        load_reference(path)
     with pytest.raises(UserError, match="different widths: 16 and 8"):
         frechet_distance(made, statistics(features(0, width=8)))
     with pytest.raises(UserError, match="at least 2 images, got 1"):
