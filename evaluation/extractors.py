@@ -131,7 +131,7 @@ class Extractor:
     @torch.inference_mode()
     def __call__(self, images: np.ndarray, with_spatial: bool = False) -> Features:
         """The features of bytes (N, H, W, 3)."""
-        batch = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(self.device)
+        batch = torch.tensor(images).permute(0, 3, 1, 2).contiguous().to(self.device)
         branches: list[Tensor] = []
         hook = None
         if with_spatial:

@@ -27,8 +27,11 @@ def main(config: DictConfig) -> None:
     path = Path(settings["run"] or settings["samples"])
     if settings["run"] is not None:
         recorded = read_json(load_run(path).record)["evaluation"]
-        settings |= {key: recorded[key] for key in FROM_RUN if settings[key] is None and key in recorded}
-    settings |= {key: value for key, value in settings["defaults_of_inception"].items() if settings[key] is None}
+        if settings["extractor"] in (None, recorded["extractor"]):
+            settings |= {key: recorded[key] for key in FROM_RUN if settings[key] is None and key in recorded}
+    settings["extractor"] = settings["extractor"] or "inception"
+    defaults = settings["defaults_of"].get(settings["extractor"], settings["defaults_of"]["inception"])
+    settings |= {key: value for key, value in defaults.items() if settings[key] is None}
     with joined_ranks() as ranks:
         device = choose_device(settings["device"], ranks.local_rank)
         source = open_source(path)
