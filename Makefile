@@ -15,7 +15,7 @@ NUM ?= 1000
 ZOO ?= models/zoo/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sweep test test-all rehearsal bench-io lint format scan zoo clean
+.PHONY: help setup demo sweep test test-all rehearsal bench-io bench-eval lint format scan zoo clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ rehearsal: $(READY) ## Full-size random checkpoints through the commands: sizes,
 
 bench-io: $(READY) ## Merge speed and memory at 50,000 images of 256 pixels beside cp (30 GB of disk)
 	$(PY) -m benchmarks.io
+
+bench-eval: $(READY) ## Evaluation of 5,000 images beside torch-fidelity's (half an hour on two cores)
+	$(PY) -m benchmarks.evaluation
 
 lint: $(READY) ## Check style, formatting and the direction of the imports
 	$(PY) -m ruff check .

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tstitch.digest import file_sha256
 
 ZOO = ROOT / "models/zoo/digits"
-CARDS = ["classifier", "autoencoder/diffusion_pytorch_model", "dit_s", "dit_b", "dit_xl"]
+CARDS = ["classifier", "autoencoder/diffusion_pytorch_model", "dit_s", "dit_b", "dit_xl", "unet_s", "unet"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -49,7 +49,7 @@ def test_shipped_weights_have_their_card(name: str) -> None:
     for key in ("seed", "images_seen", "seconds", "loss", "parameters"):
         assert key in card
     assert card["images_seen"] > 0
-    if name.startswith("dit"):
+    if name.startswith(("dit", "unet")):
         with safe_open(weights, "pt") as file:
             assert {file.get_tensor(key).dtype.itemsize for key in file.keys()} == {2}  # noqa: SIM118
 

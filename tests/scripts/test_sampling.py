@@ -111,7 +111,7 @@ def test_every_pair_composes_to_a_plan(capfd, monkeypatch, pair: str, tmp_path: 
     """A shipped pair samples; any other gets as far as the missing weights, which it names."""
     settings = [f"pair={pair}", "num_images=2", "sampler.num_steps=3", f"out={tmp_path / 'out'}"]
     outcome = run_here(capfd, monkeypatch, "sample", *settings)
-    if pair.startswith("digits_dit"):
+    if pair.startswith("digits"):
         assert outcome.code == 0, outcome.err
     else:
         assert outcome.code == 2

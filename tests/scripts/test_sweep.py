@@ -13,12 +13,16 @@ def test_sweep_then_summary(capfd, monkeypatch, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     outcome = run_here(capfd, monkeypatch, "sweep", *SWEEP, "guidance_scales=[1,1.5]", f"out={out}")
     assert outcome.code == 0, outcome.err
+    assert outcome.out.count("against 0/1: FID ") == 4
     sweep = json.loads((out / "sweep.json").read_text())
     assert [point["fractions"] for point in sweep["points"]] == [[0, 1], [0.5, 0.5], [1, 0]] * 2
     assert [point["allocation"] for point in sweep["points"][:3]] == [[1, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0]]
     for point in sweep["points"]:
         assert point["metrics"]["fid24"] > 0
         assert 1 <= point["metrics"]["inception_score"] <= 10
+        low, high = point["spread"]["fid24"]["interval95"]
+        assert low < point["metrics"]["fid24"] < high
+        assert ("0/1: FID " in point["paired"]["verdict"]) if point["fractions"][0] else point["paired"] is None
         latency = point["latency"]
         assert 0 < latency["seconds_per_image_min"] <= latency["seconds_per_image"] <= latency["seconds_per_image_max"]
     assert sweep["protocol"]["num_images"] == 24
@@ -32,7 +36,9 @@ def test_sweep_then_summary(capfd, monkeypatch, tmp_path: Path) -> None:
     page = tmp_path / "summary.md"
     outcome = run_here(capfd, monkeypatch, "summary", f"sweeps=[{out}]", f"out={page}")
     assert outcome.code == 0, outcome.err
-    assert "(sweep/curve.png)" in page.read_text()
+    assert "(summary_digits_dit_s_xl.png)" in page.read_text()
+    assert "(sweep/strip.png)" in page.read_text()
+    assert (tmp_path / "summary_digits_dit_s_xl.png").is_file()
     assert page.read_text().count("| 0.5 / 0.5 |") == 2
 
 

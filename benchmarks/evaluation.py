@@ -1,0 +1,132 @@
+"""Time and peak memory of our evaluation beside torch-fidelity's: `python -m benchmarks.evaluation`.
+
+FID, Inception Score and KID of random images with Inception of random weights; each side in a process of its own,
+ours, theirs, ours, theirs where `--repeats 2`. The two must agree to 1e-5.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+NUM_REAL = 200
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--num-images", type=int, default=5000)
+    parser.add_argument("--side", type=int, default=64, help="pixels")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULTS / "evaluation.json")
+    parser.add_argument("--worker", choices=["ours", "theirs"], help=argparse.SUPPRESS)
+    parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker is not None:
+        print(json.dumps({"ours": measure_ours, "theirs": measure_theirs}[arguments.worker](arguments.directory)))
+        return
+    with TemporaryDirectory() as directory:
+        result = measure(Path(directory), arguments.num_images, arguments.side, arguments.repeats)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+def measure(directory: Path, num_images: int, side: int, repeats: int) -> dict:
+    """Both sides on the same images, alternating."""
+    import torch
+
+    from scripts.generating import device_name
+    from tests.evaluation.inception import make_inception
+
+    rng = np.random.default_rng(0)
+    for name, num in (("samples", num_images), ("real", NUM_REAL)):
+        np.savez(directory / f"{name}.npz", rng.integers(256, size=(num, side, side, 3), dtype=np.uint8))
+    torch.manual_seed(0)
+    make_inception(directory / "inception.pth")
+    runs: dict[str, list[dict]] = {"ours": [], "theirs": []}
+    for _ in range(repeats):
+        for side_name, own in runs.items():
+            command = [sys.executable, "-m", "benchmarks.evaluation", "--worker", side_name, "--directory", directory]
+            done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+            own.append(json.loads(done.stdout.splitlines()[-1]))
+    for name, value in runs["ours"][0]["metrics"].items():
+        assert abs(value - runs["theirs"][0]["metrics"][name]) <= 1e-5 * abs(value) + 1e-8, name
+    ours, theirs = (min(run["seconds"] for run in runs[name]) for name in ("ours", "theirs"))
+    return {
+        "num_images": num_images, "side": side, **runs, "ours_over_theirs_seconds": round(ours / theirs, 3),
+        "device": device_name(torch.device("cpu")),
+    }  # fmt: skip
+
+
+def measure_ours(directory: Path) -> dict:
+    """FID, Inception Score and KID by our evaluation."""
+    import torch
+
+    import scripts.evaluation
+    from evaluation.extractors import load_extractor
+    from evaluation.features import FeatureCache, gather_features
+    from evaluation.reference import make_reference
+    from evaluation.sources import open_source
+    from tstitch.ranks import Ranks
+
+    os.chdir(directory)
+    scripts.evaluation.CACHE = directory / "features"
+    alone, cpu, weights = Ranks(0, 1, 0, 1), torch.device("cpu"), directory / "inception.pth"
+    started = time.perf_counter()
+    extractor = load_extractor("inception-v3-compat", weights, cpu)
+    cache = FeatureCache(directory / "features", extractor)
+    real = gather_features(open_source(directory / "real.npz"), extractor, cache, alone)
+    make_reference(directory / "reference.npz", real, extractor.name, {}, keep_features=True)
+    settings = {
+        "metrics": ["fid", "inception_score_ten_splits", "kid"], "bootstrap": 0, "batch_size": 64,
+        "extractor": "inception", "extractor_weights": weights, "reference": directory / "reference.npz",
+    }  # fmt: skip
+    evaluation = scripts.evaluation.load_evaluation(settings, cpu)
+    found = evaluation.result(open_source(directory / "samples.npz"), alone)["metrics"]
+    values = {name.rstrip("0123456789k"): value for name, value in found.items() if not name.endswith("std")}
+    return {
+        "seconds": time.perf_counter() - started,
+        "peak_memory_mb": _peak_mb(),
+        "metrics": {"fid": values["fid"], "is": values["inception_score_ten_splits"], "kid": values["kid"]},
+    }
+
+
+def measure_theirs(directory: Path) -> dict:
+    """The same by torch-fidelity."""
+    import torch_fidelity
+
+    from tests.scripts.test_evaluation import Bytes
+
+    samples, real = (np.load(directory / f"{name}.npz")["arr_0"] for name in ("samples", "real"))
+    started = time.perf_counter()
+    found = torch_fidelity.calculate_metrics(
+        input1=Bytes(samples), input2=Bytes(real), feature_extractor="inception-v3-compat", isc=True, fid=True,
+        kid=True, kid_subset_size=NUM_REAL, feature_extractor_weights_path=str(directory / "inception.pth"),
+        batch_size=64, cuda=False, verbose=False, cache=False,
+    )  # fmt: skip
+    return {
+        "seconds": time.perf_counter() - started,
+        "peak_memory_mb": _peak_mb(),
+        "metrics": {
+            "fid": found["frechet_inception_distance"],
+            "is": found["inception_score_mean"],
+            "kid": found["kernel_inception_distance_mean"],
+        },
+    }
+
+
+def _peak_mb() -> int:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+
+
+if __name__ == "__main__":
+    main()
