@@ -16,7 +16,7 @@ from evaluation.metrics import frechet_distance, inception_score
 from evaluation.reference import Reference
 from evaluation.sources import Source
 from evaluation.spread import Spread, bootstrap_fid
-from evaluation.statistics import Statistics, StatisticsAccumulator
+from evaluation.statistics import statistics
 from tstitch.errors import UserError
 from tstitch.images import UINT8_RULE
 from tstitch.run import read_json
@@ -137,13 +137,6 @@ def protocol(source: Source, extractor: Extractor, reference: Reference, num_dra
             "precision": "float32",
         },
     }
-
-
-def statistics(features: np.ndarray) -> Statistics:
-    """Mean and covariance of features (N, D)."""
-    accumulator = StatisticsAccumulator()
-    accumulator.update(features)
-    return accumulator.finish()
 
 
 def count_name(num_images: int) -> str:

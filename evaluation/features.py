@@ -73,23 +73,28 @@ def gather_features(
         done += part.num
         show(min(source.num, done * ranks.world_size), source.num)
     ranks.wait_for_all()
-    pool, logits, spatial = [], [], StatisticsAccumulator()
+    return _read_all(source, cache, with_spatial)
+
+
+def _read_all(source: Source, cache: FeatureCache, with_spatial: bool) -> FeatureSet:
+    columns: dict[str, np.ndarray | None] = {}
+    spatial, start = StatisticsAccumulator(), 0
     for part in source.parts:
         features = cache.read(part, with_spatial)
         if features is None:
             raise UserError(f"features of {source.path} vanished from {cache.directory}; run the command again")
         if not np.isfinite(features.pool).all():
             raise UserError(f"features of {source.path} have NaN or Inf; are the extractor's weights sound?")
-        pool.append(features.pool)
-        if features.logits is not None:
-            logits.append(features.logits)
+        for name in ("pool", "logits"):
+            values = getattr(features, name)
+            if start == 0:  # filled in place: a list of parts beside its concatenation would double the memory
+                columns[name] = None if values is None else np.empty((source.num, values.shape[1]), values.dtype)
+            if values is not None:
+                columns[name][start : start + part.num] = values
+        start += part.num
         if with_spatial:
             spatial.update(features.spatial)
-    return FeatureSet(
-        np.concatenate(pool),
-        np.concatenate(logits) if logits else None,
-        spatial.finish() if with_spatial else None,
-    )
+    return FeatureSet(columns["pool"], columns["logits"], spatial.finish() if with_spatial else None)
 
 
 def _extract(part: Part, extractor: Extractor, with_spatial: bool, batch_size: int) -> Features:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 NEAREST = 3
-BLOCK = 2048
+BLOCK, COLUMNS = 512, 4096
 LANES = 8
 
 
@@ -42,20 +42,26 @@ def _share_inside(points: Tensor, centres: Tensor, squared_radii: Tensor) -> flo
 
 def _blocks(first: Tensor, second: Tensor) -> Iterator[Tensor]:
     """Squared distances of `first` to `second` (rows, M), float32, some rows at a time."""
-    rounded = second.half().float()
-    norms = _half_squared_norms(second)
+    halves, norms = second.half(), _half_squared_norms(second)
     for rows in first.split(BLOCK):
-        product = 2 * (rows.half().float() @ rounded.T).half()
-        distances = (_half_squared_norms(rows)[:, None] - product + norms).float()
+        rounded, distances = rows.half().float(), torch.empty(len(rows), len(second))
+        row_norms = _half_squared_norms(rows)[:, None]
+        for start in range(0, len(second), COLUMNS):
+            columns = slice(start, start + COLUMNS)
+            product = 2 * (rounded @ halves[columns].float().T).half()
+            distances[:, columns] = row_norms - product + norms[columns]
         if not distances.isfinite().all():
             distances = rows.square().sum(dim=1)[:, None] - 2 * rows @ second.T + second.square().sum(dim=1)
-        yield distances.clamp(min=0)
+        yield distances.clamp_(min=0)
 
 
 def _half_squared_norms(features: Tensor) -> Tensor:
     """Squared norms (N,), every sum rounded to a half, in the order of TensorFlow on a CPU: two sets of 8 lanes."""
-    squares = F.pad(features.half().square(), (0, -features.shape[1] % (2 * LANES))).unflatten(1, (-1, 2, LANES))
-    sums = squares[:, 0]
-    for step in range(1, squares.shape[1]):
-        sums = sums + squares[:, step]
-    return (sums[:, 0] + sums[:, 1]).float().sum(dim=1).half()
+    norms = []
+    for rows in features.split(BLOCK):
+        squares = F.pad(rows.half().square(), (0, -rows.shape[1] % (2 * LANES))).unflatten(1, (-1, 2, LANES))
+        sums = squares[:, 0]
+        for step in range(1, squares.shape[1]):
+            sums = sums + squares[:, step]
+        norms.append((sums[:, 0] + sums[:, 1]).float().sum(dim=1).half())
+    return torch.cat(norms)

@@ -1,5 +1,7 @@
 """Fréchet distance and Inception Score, in float64."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import linalg
 from scipy.special import rel_entr, softmax
@@ -33,13 +35,17 @@ def inception_score(logits: np.ndarray, split_size: int = 5000) -> float:
     Args:
         logits: (N, classes), before the softmax.
     """
-    return inception_score_of_probabilities(softmax(logits.astype(np.float64), axis=1), split_size)
+    splits = _splits(logits, split_size)
+    return float(np.mean([_split_score(softmax(split.astype(np.float64), axis=1)) for split in splits]))
 
 
 def inception_score_of_probabilities(probabilities: np.ndarray, split_size: int = 5000) -> float:
     """The same from class probabilities (N, classes)."""
-    p = probabilities.astype(np.float64)
-    return float(np.mean([_split_score(p[start : start + split_size]) for start in range(0, len(p), split_size)]))
+    return float(np.mean([_split_score(split.astype(np.float64)) for split in _splits(probabilities, split_size)]))
+
+
+def _splits(values: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def _split_score(p: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.features import FeatureSet
-from evaluation.statistics import Statistics, StatisticsAccumulator
+from evaluation.statistics import Statistics, statistics
 from tstitch.digest import file_sha256
 from tstitch.errors import UserError
 from tstitch.shards import IMAGES, write_atomically
@@ -71,10 +71,8 @@ def make_reference(path: Path, features: FeatureSet, extractor: str, facts: dict
     Args:
         facts: what else to keep, such as `side`, `source` and the extractor's checksum.
     """
-    pool = StatisticsAccumulator()
-    pool.update(features.pool)
-    statistics = pool.finish()
-    arrays = {"mu": statistics.mu, "sigma": statistics.sigma, "num": statistics.num, "extractor": extractor, **facts}
+    pool = statistics(features.pool)
+    arrays = {"mu": pool.mu, "sigma": pool.sigma, "num": pool.num, "extractor": extractor, **facts}
     if features.spatial is not None:
         arrays |= {"mu_s": features.spatial.mu, "sigma_s": features.spatial.sigma}
     if keep_features:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.metrics import frechet_distance
-from evaluation.statistics import Statistics
+from evaluation.statistics import Statistics, statistics
 
 Z95 = 1.959964
 
@@ -45,20 +45,12 @@ def bootstrap_fid(
     """
     rng = np.random.default_rng(seed)
     num = len(sets[0])
-    values = np.array([frechet_distance(weighted_statistics(s, np.ones(num)), reference) for s in sets])
+    values = np.array([frechet_distance(statistics(features), reference) for features in sets])
     draws = np.empty((num_draws, len(sets)))
     for draw in draws:
         counts = np.bincount(rng.integers(num, size=num), minlength=num)
-        draw[:] = [frechet_distance(weighted_statistics(features, counts), reference) for features in sets]
+        draw[:] = [frechet_distance(statistics(features, counts), reference) for features in sets]
     return values, draws
-
-
-def weighted_statistics(features: np.ndarray, counts: np.ndarray) -> Statistics:
-    """Statistics of features (N, D) of which each counts `counts` (N,) times."""
-    features, num = features.astype(np.float64), int(counts.sum())
-    mean = counts @ features / num
-    centred = (features - mean) * np.sqrt(counts)[:, None]
-    return Statistics(mean, centred.T @ centred / (num - 1), num)
 
 
 def paired_verdict(

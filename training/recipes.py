@@ -8,11 +8,11 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from evaluation.digits_classifier import DigitsClassifier
-from evaluation.evaluate import statistics
 from evaluation.extractors import DIGITS
 from evaluation.features import FeatureSet
 from evaluation.metrics import frechet_distance
 from evaluation.reference import load_reference, make_reference
+from evaluation.statistics import statistics
 from models.autoencoder import AutoencoderSpec, load_autoencoder
 from models.dit import DiT, initialize_dit
 from models.pair import denoiser_spec

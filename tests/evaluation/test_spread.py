@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from evaluation.metrics import frechet_distance
-from evaluation.spread import bootstrap_fid, paired_verdict, weighted_statistics
-from evaluation.statistics import Statistics
-from tests.evaluation.test_metrics import statistics
+from evaluation.spread import bootstrap_fid, paired_verdict
+from evaluation.statistics import Statistics, statistics
 
 WIDTH = 8
 REFERENCE = Statistics(np.zeros(WIDTH), np.eye(WIDTH), None)
@@ -18,7 +17,7 @@ def clouds(shift: float, num: int = 600, seed: int = 0) -> np.ndarray:
 
 def test_counts_stand_for_repeated_images() -> None:
     values, counts = clouds(0, 50), np.random.default_rng(0).integers(0, 4, size=50)
-    ours, repeated = weighted_statistics(values, counts), statistics(np.repeat(values, counts, axis=0))
+    ours, repeated = statistics(values, counts), statistics(np.repeat(values, counts, axis=0))
     assert np.allclose(ours.mu, repeated.mu)
     assert np.allclose(ours.sigma, repeated.sigma)
 
