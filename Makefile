@@ -6,7 +6,7 @@ PYTHON := $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c 
 PY := .venv/bin/python
 READY := .venv/.ready
 DEMO ?= demo
-DEMO_SETTINGS = num_images=1000 sampler.num_steps=20 precision=auto
+DEMO_SETTINGS = num_images=1000 sampler.num_steps=20 precision=auto latency.repeats=5
 PAIR ?= digits_dit_s_xl
 FRACTIONS ?= 0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1
 STEPS ?= 50
@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## Stitch the digits pair at every fraction, draw the curve and the strip, say what was found
 	$(PY) -m scripts.sweep pair=digits_dit_s_xl $(DEMO_SETTINGS) out=$(DEMO)/two_models
-	$(PY) -m scripts.sweep pair=digits_dit_s_xl $(DEMO_SETTINGS) guidance.scale=1.5 'fractions=[0,0.2,0.4,0.6,0.8,1]' \
+	$(PY) -m scripts.sweep pair=digits_dit_s_xl $(DEMO_SETTINGS) guidance.scale=1.5 'fractions=[0,0.4,0.7,1]' \
 		out=$(DEMO)/two_models_scale_1.5
 	$(PY) -m scripts.sweep pair=digits_dit_s_b_xl $(DEMO_SETTINGS) 'fractions=[[0.3,0.3,0.4]]' out=$(DEMO)/three_models
 	$(PY) -m scripts.summary out=$(DEMO)/summary.md \

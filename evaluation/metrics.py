@@ -19,12 +19,13 @@ def frechet_distance(first: Statistics, second: Statistics) -> float:
     if first.mu.shape != second.mu.shape:
         raise UserError(f"the two sets have features of different widths: {len(first.mu)} and {len(second.mu)}")
     difference = first.mu - second.mu
-    product = _symmetric_root(first.sigma) @ _symmetric_root(second.sigma)
+    product = symmetric_root(first.sigma) @ symmetric_root(second.sigma)
     trace_of_root = linalg.svdvals(product).sum()
     return float(difference @ difference + np.trace(first.sigma) + np.trace(second.sigma) - 2 * trace_of_root)
 
 
-def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
+def symmetric_root(matrix: np.ndarray) -> np.ndarray:
+    """The symmetric square root of a positive semidefinite matrix (D, D)."""
     values, vectors = linalg.eigh(matrix)
     return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
 

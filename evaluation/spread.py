@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from evaluation.metrics import frechet_distance
-from evaluation.statistics import Statistics, statistics
+from evaluation.metrics import frechet_distance, symmetric_root
+from evaluation.statistics import CHUNK, Statistics, statistics
 
 Z95 = 1.959964
 
@@ -43,14 +45,31 @@ def bootstrap_fid(
     Args:
         sets: features (N, D) of each set; image i of one has the noise of image i of the others.
     """
-    rng = np.random.default_rng(seed)
-    num = len(sets[0])
+    rng, num = np.random.default_rng(seed), len(sets[0])
     values = np.array([frechet_distance(statistics(features), reference) for features in sets])
+    mu, root = torch.from_numpy(reference.mu), torch.from_numpy(symmetric_root(reference.sigma))
+    centres = [torch.from_numpy(features.mean(axis=0, dtype=np.float64)) for features in sets]
     draws = np.empty((num_draws, len(sets)))
     for draw in draws:
-        counts = np.bincount(rng.integers(num, size=num), minlength=num)
-        draw[:] = [frechet_distance(statistics(features, counts), reference) for features in sets]
+        counts = torch.from_numpy(np.bincount(rng.integers(num, size=num), minlength=num).astype(np.float64))
+        for k, (features, centre) in enumerate(zip(sets, centres, strict=True)):
+            draw[k] = _resampled_fid(torch.from_numpy(features), centre, counts, mu, root)
     return values, draws
+
+
+def _resampled_fid(features: Tensor, centre: Tensor, counts: Tensor, mu: Tensor, root: Tensor) -> float:
+    """FID of features (N, D) that count `counts` times each, by one symmetric eigenvalue problem."""
+    num, total, outer = counts.sum(), torch.zeros_like(centre), torch.zeros_like(root)
+    for rows, own in zip(features.split(CHUNK), counts.split(CHUNK), strict=True):
+        centred = rows.double() - centre
+        weighted = own[:, None] * centred
+        total += weighted.sum(dim=0)
+        outer += weighted.T @ centred
+    mean = total / num
+    sigma = (outer - num * torch.outer(mean, mean)) / (num - 1)
+    trace_of_root = torch.linalg.eigvalsh(root @ sigma @ root).clamp(min=0).sqrt().sum()
+    difference = centre + mean - mu
+    return float(difference @ difference + sigma.trace() + root.square().sum() - 2 * trace_of_root)
 
 
 def paired_verdict(

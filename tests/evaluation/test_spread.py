@@ -22,6 +22,15 @@ def test_counts_stand_for_repeated_images() -> None:
     assert np.allclose(ours.sigma, repeated.sigma)
 
 
+def test_a_draw_is_the_fid_of_the_repeated_images() -> None:
+    values = clouds(0.2, 100)
+    _, draws = bootstrap_fid([values], REFERENCE, num_draws=3, seed=7)
+    rng = np.random.default_rng(7)
+    for draw in draws[:, 0]:
+        chosen = values[rng.integers(100, size=100)]
+        assert draw == pytest.approx(frechet_distance(statistics(chosen), REFERENCE), rel=1e-9)
+
+
 def test_the_interval_is_as_wide_as_fid_scatters_over_seeds() -> None:
     values, draws = bootstrap_fid([clouds(0.3)], REFERENCE, num_draws=200)
     assert values[0] == pytest.approx(frechet_distance(statistics(clouds(0.3)), REFERENCE))
