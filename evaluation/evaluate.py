@@ -15,7 +15,7 @@ from evaluation.manifold import NEAREST, precision_recall
 from evaluation.metrics import frechet_distance, inception_score
 from evaluation.reference import Reference
 from evaluation.sources import Source
-from evaluation.spread import Spread, bootstrap_fid
+from evaluation.spread import bootstrap_fid
 from evaluation.statistics import statistics
 from tstitch.errors import UserError
 from tstitch.images import UINT8_RULE
@@ -83,8 +83,7 @@ def score(
             key = f"fid{n}" if name == "fid" else f"fd_dinov2_{n}"
             scores[key] = frechet_distance(statistics(features.pool), reference.pool)
             if num_draws:
-                values, draws = bootstrap_fid([features.pool], reference.pool, num_draws, SEED)
-                spread[key] = Spread(float(values[0]), float(draws[:, 0].std(ddof=1))).as_dict()
+                spread[key] = bootstrap_fid([features.pool], reference.pool, num_draws, SEED).spread(0).as_dict()
         elif name == "sfid":
             scores[f"sfid{n}"] = frechet_distance(features.spatial, reference.spatial)
         elif name == "inception_score":

@@ -33,7 +33,9 @@ def plot_curve(sweep: Sweep, path: Path) -> None:
         intervals = [point.fid_interval for point in points]
         if None not in intervals:
             low, high = zip(*intervals, strict=True)
-            row[0].fill_between(fractions, low, high, color=COLOUR, alpha=0.15, linewidth=0)
+            row[0].fill_between(fractions, low, high, color=COLOUR, alpha=0.15, linewidth=0, label="95% by chance")
+            row[0].set_ylim(0.6 * min(fid), 1.6 * max(fid))  # an interval may reach below zero
+            row[0].legend(loc="upper left", frameon=False)
         row[0].axhline(fid[0], color=REFERENCE_COLOUR, linestyle="--", linewidth=1)
         for axes in (row[0], row[2]):
             axes.set_yscale("log")

@@ -2,6 +2,11 @@
 
 Both come from a bootstrap over images: draw N images with replacement, score, repeat. Two runs of the
 same noise are drawn with the same indices, so what they have in common cancels in their difference.
+
+FID is nearly quadratic in the noise of its statistics. A resample of a sample adds its own noise to the
+sample's, so draws scatter more than fresh samples would: for T = |m + z|^2 with noise z of covariance S,
+Var T = 2 tr S^2 + 4 m'Sm, but the draws |m + z + z*|^2 have 6 tr S^2 + 4 m'Sm on average. The excess is twice
+the variance of |z*|^2, which is the FID of a resample from the very set that it was drawn from.
 """
 
 from collections.abc import Sequence
@@ -12,18 +17,14 @@ import torch
 from torch import Tensor
 
 from evaluation.metrics import frechet_distance, symmetric_root
-from evaluation.statistics import CHUNK, Statistics, statistics
+from evaluation.statistics import Statistics, statistics
 
 Z95 = 1.959964
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A value with the standard deviation of its bootstrap draws, and the normal 95% interval around the value.
-
-    A resampled set has fewer distinct images, which biases FID upward; so the interval is centred on
-    the value itself and takes only its width from the draws.
-    """
+    """A value with its standard deviation by chance, and the normal 95% interval around it."""
 
     value: float
     std: float
@@ -37,53 +38,67 @@ class Spread:
         return {"value": self.value, "std": self.std, "interval95": list(self.interval)}
 
 
-def bootstrap_fid(
-    sets: Sequence[np.ndarray], reference: Statistics, num_draws: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """FID of each set (K,), and of `num_draws` resamplings (num_draws, K) whose indices all sets share.
+@dataclass(frozen=True)
+class Bootstrap:
+    """FID of K sets and of their resamplings.
+
+    `values` (K,); `draws` (num_draws, K) against the reference; `own` (num_draws, K) against the set itself.
+    """
+
+    values: np.ndarray
+    draws: np.ndarray
+    own: np.ndarray
+
+    def spread(self, index: int) -> Spread:
+        """The FID of one set."""
+        return Spread(float(self.values[index]), _corrected_std(self.draws[:, index], self.own[:, index]))
+
+    def difference(self, first: int, second: int) -> Spread:
+        """How much larger the second set's FID is than the first's."""
+        draws, own = (table[:, second] - table[:, first] for table in (self.draws, self.own))
+        return Spread(float(self.values[second] - self.values[first]), _corrected_std(draws, own))
+
+
+def _corrected_std(draws: np.ndarray, own: np.ndarray) -> float:
+    excess = own.var(ddof=1)
+    return float(np.sqrt(max(draws.var(ddof=1) - 2 * excess, excess)))
+
+
+def bootstrap_fid(sets: Sequence[np.ndarray], reference: Statistics, num_draws: int, seed: int = 0) -> Bootstrap:
+    """Resample sets `num_draws` times, all with the same indices.
 
     Args:
         sets: features (N, D) of each set; image i of one has the noise of image i of the others.
     """
     rng, num = np.random.default_rng(seed), len(sets[0])
-    values = np.array([frechet_distance(statistics(features), reference) for features in sets])
-    mu, root = torch.from_numpy(reference.mu), torch.from_numpy(symmetric_root(reference.sigma))
-    centres = [torch.from_numpy(features.mean(axis=0, dtype=np.float64)) for features in sets]
-    draws = np.empty((num_draws, len(sets)))
-    for draw in draws:
-        counts = torch.from_numpy(np.bincount(rng.integers(num, size=num), minlength=num).astype(np.float64))
-        for k, (features, centre) in enumerate(zip(sets, centres, strict=True)):
-            draw[k] = _resampled_fid(torch.from_numpy(features), centre, counts, mu, root)
-    return values, draws
+    found = [statistics(features) for features in sets]
+    targets = [(torch.from_numpy(s.mu), torch.from_numpy(symmetric_root(s.sigma))) for s in (reference, *found)]
+    draws, own = np.empty((num_draws, len(sets))), np.empty((num_draws, len(sets)))
+    for draw in range(num_draws):
+        counts = np.bincount(rng.integers(num, size=num), minlength=num)
+        for k, features in enumerate(sets):
+            resampled = statistics(features, counts)
+            draws[draw, k] = _quick_fid(resampled, *targets[0])
+            own[draw, k] = _quick_fid(resampled, *targets[k + 1])
+    return Bootstrap(np.array([frechet_distance(s, reference) for s in found]), draws, own)
 
 
-def _resampled_fid(features: Tensor, centre: Tensor, counts: Tensor, mu: Tensor, root: Tensor) -> float:
-    """FID of features (N, D) that count `counts` times each, by one symmetric eigenvalue problem."""
-    num, total, outer = counts.sum(), torch.zeros_like(centre), torch.zeros_like(root)
-    for rows, own in zip(features.split(CHUNK), counts.split(CHUNK), strict=True):
-        centred = rows.double() - centre
-        weighted = own[:, None] * centred
-        total += weighted.sum(dim=0)
-        outer += weighted.T @ centred
-    mean = total / num
-    sigma = (outer - num * torch.outer(mean, mean)) / (num - 1)
+def _quick_fid(found: Statistics, mu: Tensor, root: Tensor) -> float:
+    """FID from a set whose covariance has the root `root`, by one symmetric eigenvalue problem."""
+    sigma, difference = torch.from_numpy(found.sigma), torch.from_numpy(found.mu) - mu
     trace_of_root = torch.linalg.eigvalsh(root @ sigma @ root).clamp(min=0).sqrt().sum()
-    difference = centre + mean - mu
     return float(difference @ difference + sigma.trace() + root.square().sum() - 2 * trace_of_root)
 
 
-def paired_verdict(
-    names: tuple[str, str], values: np.ndarray, draws: np.ndarray, margin: float = 0.10
-) -> tuple[Spread, str]:
-    """The difference of the second set's FID from the first's, and what it says, in a sentence.
+def describe_difference(names: tuple[str, str], first_fid: float, difference: Spread, margin: float = 0.10) -> str:
+    """What a difference says, in a sentence.
 
     Args:
-        values: (2,), draws: (num_draws, 2), of two sets that share noise.
+        names: of the first and the second set.
         margin: how much worse, as a share of the first FID, still counts as no worse.
     """
-    difference = Spread(float(values[1] - values[0]), float((draws[:, 1] - draws[:, 0]).std(ddof=1)))
     low, high = difference.interval
-    allowed = margin * float(values[0])
+    allowed = margin * first_fid
     if high <= allowed:
         verdict = "is better" if high < 0 else f"is no worse than {margin:.0%}"
     elif low > allowed:
@@ -93,4 +108,4 @@ def paired_verdict(
     else:
         verdict = "cannot be told apart with so few images"
     text = f"{names[1]} against {names[0]}: FID {difference.value:+.3f}, 95% interval {low:+.3f} to {high:+.3f}"
-    return difference, f"{text}: {verdict}"
+    return f"{text}: {verdict}"

@@ -34,7 +34,7 @@ def _read(place: Path) -> dict:
 def _verdict(places: list[Path], num_draws: int) -> str:
     """Whether run b is worse than run a, from features that are kept beside the runs."""
     from evaluation.sources import open_source
-    from evaluation.spread import bootstrap_fid, paired_verdict
+    from evaluation.spread import bootstrap_fid, describe_difference
     from scripts.evaluation import load_evaluation
     from scripts.plan import check_whole_number
     from tstitch.ranks import choose_device, joined_ranks
@@ -44,8 +44,8 @@ def _verdict(places: list[Path], num_draws: int) -> str:
     with joined_ranks() as ranks:
         evaluation = load_evaluation(read_json(places[0] / "run.json")["evaluation"], choose_device("auto", 0))
         sets = [evaluation.features(open_source(place), ranks).pool for place in places]
-    values, draws = bootstrap_fid(sets, evaluation.reference.pool, num_draws)
-    return paired_verdict(("a", "b"), values, draws)[1]
+    bootstrap = bootstrap_fid(sets, evaluation.reference.pool, num_draws)
+    return describe_difference(("a", "b"), float(bootstrap.values[0]), bootstrap.difference(0, 1))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def measure_missing_latencies(
 def compare_with_large(plans: list[Plan], runs: list[Run], evaluation: Evaluation, ranks: Ranks) -> list[dict | None]:
     """For each point that shares noise and scale with one of the large model alone: is it worse?"""
     from evaluation.sources import open_source
-    from evaluation.spread import bootstrap_fid, paired_verdict
+    from evaluation.spread import bootstrap_fid, describe_difference
 
     found: list[dict | None] = [None] * len(plans)
     if evaluation.num_draws == 0:
@@ -150,11 +150,12 @@ def compare_with_large(plans: list[Plan], runs: list[Run], evaluation: Evaluatio
             continue
         group = [large, *(i for i, p in enumerate(plans) if p.scales == plan.scales and i != large)]
         sets = [evaluation.features(open_source(runs[i].directory), ranks).pool for i in group]
-        values, draws = bootstrap_fid(sets, evaluation.reference.pool, evaluation.num_draws)
+        bootstrap = bootstrap_fid(sets, evaluation.reference.pool, evaluation.num_draws)
         for k, i in enumerate(group[1:], start=1):
             names = tuple("/".join(f"{fraction:g}" for fraction in plans[j].fractions) for j in (large, i))
-            difference, text = paired_verdict(names, values[[0, k]], draws[:, [0, k]])
-            found[i] = {**difference.as_dict(), "verdict": text}
+            difference = bootstrap.difference(0, k)
+            verdict = describe_difference(names, float(bootstrap.values[0]), difference)
+            found[i] = {**difference.as_dict(), "verdict": verdict}
     return found
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,8 @@ def check_run(run: Run) -> None:
 def locked(directory: Path) -> Iterator[None]:
     """Hold a run's directory for this process; the lock ends with the process, however it ends.
 
+    A directory in which nothing was made is removed again.
+
     Raises:
         UserError: another process holds it.
     """
@@ -89,7 +91,13 @@ def locked(directory: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if [path.name for path in directory.iterdir()] == [LOCK]:
+                (directory / LOCK).unlink()
+                with suppress(OSError):
+                    directory.rmdir()
 
 
 def open_run(run: Run, facts: dict) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics import frechet_distance
-from evaluation.spread import bootstrap_fid, paired_verdict
+from evaluation.spread import bootstrap_fid, describe_difference
 from evaluation.statistics import Statistics, statistics
 
 WIDTH = 8
@@ -24,18 +24,20 @@ def test_counts_stand_for_repeated_images() -> None:
 
 def test_a_draw_is_the_fid_of_the_repeated_images() -> None:
     values = clouds(0.2, 100)
-    _, draws = bootstrap_fid([values], REFERENCE, num_draws=3, seed=7)
+    bootstrap = bootstrap_fid([values], REFERENCE, num_draws=3, seed=7)
     rng = np.random.default_rng(7)
-    for draw in draws[:, 0]:
-        chosen = values[rng.integers(100, size=100)]
-        assert draw == pytest.approx(frechet_distance(statistics(chosen), REFERENCE), rel=1e-9)
+    for draw, own in zip(bootstrap.draws[:, 0], bootstrap.own[:, 0], strict=True):
+        chosen = statistics(values[rng.integers(100, size=100)])
+        assert draw == pytest.approx(frechet_distance(chosen, REFERENCE), rel=1e-9)
+        assert own == pytest.approx(frechet_distance(chosen, statistics(values)), rel=1e-6)
 
 
-def test_the_interval_is_as_wide_as_fid_scatters_over_seeds() -> None:
-    values, draws = bootstrap_fid([clouds(0.3)], REFERENCE, num_draws=200)
-    assert values[0] == pytest.approx(frechet_distance(statistics(clouds(0.3)), REFERENCE))
-    fresh = [frechet_distance(statistics(clouds(0.3, seed=seed)), REFERENCE) for seed in range(2, 202, 2)]
-    assert draws.std(ddof=1) == pytest.approx(np.std(fresh, ddof=1), rel=0.25)
+@pytest.mark.parametrize("shift", [0.0, 0.05, 0.3])
+def test_the_std_is_how_fid_scatters_over_seeds(shift: float) -> None:
+    """Far from the reference, where FID is linear in its noise, and at it, where FID is all noise."""
+    fresh = [frechet_distance(statistics(clouds(shift, seed=seed)), REFERENCE) for seed in range(2, 402, 2)]
+    stds = [bootstrap_fid([clouds(shift, seed=1000 + s)], REFERENCE, 100).spread(0).std for s in range(6)]
+    assert np.mean(stds) == pytest.approx(np.std(fresh, ddof=1), rel=0.25)
 
 
 @pytest.mark.parametrize(
@@ -47,17 +49,18 @@ def test_the_interval_is_as_wide_as_fid_scatters_over_seeds() -> None:
     ],
 )
 def test_verdicts(first: float, second: float, verdict: str) -> None:
-    values, draws = bootstrap_fid([clouds(first), clouds(second)], REFERENCE, num_draws=100)
-    difference, text = paired_verdict(("a", "b"), values, draws)
-    assert difference.value == pytest.approx(values[1] - values[0])
-    assert text.endswith(verdict)
+    bootstrap = bootstrap_fid([clouds(first), clouds(second)], REFERENCE, num_draws=100)
+    difference = bootstrap.difference(0, 1)
+    assert difference.value == pytest.approx(bootstrap.values[1] - bootstrap.values[0])
+    assert describe_difference(("a", "b"), bootstrap.values[0], difference).endswith(verdict)
 
 
 def test_pairing_makes_the_difference_surer_than_either_value() -> None:
-    _, draws = bootstrap_fid([clouds(0.5), clouds(0.52)], REFERENCE, num_draws=100)
-    assert (draws[:, 1] - draws[:, 0]).std() < 0.3 * draws.std(axis=0).min()
+    bootstrap = bootstrap_fid([clouds(0.5), clouds(0.52)], REFERENCE, num_draws=100)
+    assert bootstrap.difference(0, 1).std < 0.3 * bootstrap.spread(0).std
 
 
 def test_few_images_cannot_tell() -> None:
-    values, draws = bootstrap_fid([clouds(0.1, 30), clouds(0.1, 30, seed=9)], REFERENCE, num_draws=100)
-    assert paired_verdict(("a", "b"), values, draws)[1].endswith("cannot be told apart with so few images")
+    bootstrap = bootstrap_fid([clouds(0.1, 30), clouds(0.1, 30, seed=9)], REFERENCE, num_draws=100)
+    text = describe_difference(("a", "b"), bootstrap.values[0], bootstrap.difference(0, 1))
+    assert text.endswith("cannot be told apart with so few images")

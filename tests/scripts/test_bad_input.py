@@ -45,6 +45,8 @@ SAMPLE_MISTAKES = {
     "precision=fp8": "unknown precision 'fp8'; known: float32, bf16, auto",
     "compile=fast": "unknown compile mode 'fast'; known: none, default",
     "+pair.denoisers.s.config.width=1": "unknown key 'width' in the config of digits_dit_s; known: input_size",
+    "labels=sorted": "labels must be one of random, balanced, got 'sorted'",
+    "on_nonfinite=ignore": "on_nonfinite must be one of stop, float32, got 'ignore'",
     "device=tpu": "unknown device 'tpu'; known: auto, cpu, cuda",
     "pair=dit_s_xl": "weights/dit_s_256.pt do not exist",
 }
@@ -75,7 +77,7 @@ def test_sample_names_the_value(capfd, monkeypatch, tmp_path: Path, argument: st
         ("sweep", ["guidance_scales=[0.5]"], "guidance scale must be 1"),
         ("sweep", ["latency.repeats=0"], "latency.repeats must be a whole number of 1 or more, got 0"),
         ("sweep", ["pair=digits_dit_s_b_xl", "fractions=[0.5]"], "stitch.fractions needs 3 values (s, b, xl), got 2"),
-        ("evaluate", [], "Missing mandatory value: run"),
+        ("evaluate", [], "give one of run=DIR (a run of ours) and samples=FILE_OR_DIR"),
         ("evaluate", ["run=nowhere"], "nowhere holds no run (no run.json)"),
         ("summary", ["sweeps=[nowhere]"], "nowhere holds no sweep (no sweep.json)"),
         ("summary", ["sweeps=nowhere"], "sweeps must be a list of directories, got 'nowhere'"),

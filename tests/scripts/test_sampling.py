@@ -109,7 +109,7 @@ def test_per_stage_guidance_and_explicit_allocation(capfd, monkeypatch, tmp_path
 @pytest.mark.parametrize("pair", sorted(path.stem for path in (ROOT / "configs/pair").glob("*.yaml")))
 def test_every_pair_composes_to_a_plan(capfd, monkeypatch, pair: str, tmp_path: Path) -> None:
     """A shipped pair samples; any other gets as far as the missing weights, which it names."""
-    settings = [f"pair={pair}", "num_images=2", "sampler.num_steps=3", f"out={tmp_path / 'out'}"]
+    settings = [f"pair={pair}", "num_images=2", "sampler.num_steps=4", f"out={tmp_path / 'out'}"]
     outcome = run_here(capfd, monkeypatch, "sample", *settings)
     if pair.startswith("digits"):
         assert outcome.code == 0, outcome.err
