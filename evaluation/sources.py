@@ -1,7 +1,6 @@
 """Where images come from: a run's shards, an `.npz` of the ADM layout, or a folder of PNGs. Each is read in parts."""
 
 import hashlib
-import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ from PIL import Image
 from tstitch.digest import file_sha256
 from tstitch.errors import UserError
 from tstitch.run import Run, load_run
-from tstitch.shards import IMAGES, LABELS, Block, read_labels, read_shard
+from tstitch.shards import IMAGES, LABELS, Block, map_member, read_labels, read_shard
 
 PART = 256  # images in a part of a file or a folder
-LOCAL_HEADER = 26  # bytes of a zip member's own header before the lengths of its name and extra field
 
 
 @dataclass(frozen=True)
@@ -121,24 +119,3 @@ def _open_folder(path: Path) -> Source:
 
     parts = [part(files[start : start + PART]) for start in range(0, len(files), PART)]
     return Source(path, parts, (height, width), None)
-
-
-def map_member(path: Path, name: str) -> np.ndarray:
-    """An array of an `.npz`, mapped from the file where it is uncompressed (as `numpy.savez` leaves it), else read."""
-    with zipfile.ZipFile(path) as archive:
-        info = archive.getinfo(f"{name}.npy")
-        if info.compress_type != zipfile.ZIP_STORED:
-            with np.load(path, allow_pickle=False) as file:
-                return file[name]
-        with archive.open(info) as member:
-            version = np.lib.format.read_magic(member)
-            read_header = (
-                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            )
-            shape, fortran, dtype = read_header(member)
-            header_size = member.tell()
-    with path.open("rb") as file:
-        file.seek(info.header_offset + LOCAL_HEADER)
-        name_size, extra_size = struct.unpack("<HH", file.read(4))
-    offset = info.header_offset + LOCAL_HEADER + 4 + name_size + extra_size + header_size
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")

@@ -1,8 +1,11 @@
 """Shards: fixed blocks of image indices on disk. What is on disk is the truth; resume makes what is missing."""
 
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -15,6 +18,10 @@ from tstitch.errors import UserError
 
 CHUNK_BYTES = 1 << 22
 IMAGES, LABELS = "arr_0", "arr_1"  # as ADM's evaluator names them
+LOCAL_HEADER = 26  # bytes of a zip member's own header before the lengths of its name and extra field
+DAMAGE = (
+    OSError, EOFError, KeyError, ValueError, AttributeError, NotImplementedError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 class DamagedShard(UserError):
@@ -107,23 +114,57 @@ def merge_shards(directory: Path, wanted: list[Block], run_id: str, path: Path) 
     num_images = wanted[-1].stop
     [first] = _read(directory, wanted[0], run_id, IMAGES)
     shapes = {IMAGES: (num_images, *first.shape[1:]), LABELS: (num_images,)}
+    with ThreadPoolExecutor(1) as reader:  # checks the next shard while this one is written
 
-    def parts(name: str) -> Iterator[np.ndarray]:
-        return (_read(directory, block, run_id, name)[0] for block in wanted)
+        def parts(name: str) -> Iterator[np.ndarray]:
+            pending = reader.submit(_checked_map, directory, wanted[0], run_id, name)
+            for following in [*wanted[1:], None]:
+                part = pending.result()
+                if following is not None:
+                    pending = reader.submit(_checked_map, directory, following, run_id, name)
+                yield part
 
-    arrays = {name: parts(name) for name in (IMAGES, LABELS)}
-    _write_npz(path, shapes, arrays, comment=run_id)
+        _write_npz(path, shapes, {name: parts(name) for name in (IMAGES, LABELS)}, comment=run_id)
 
 
-def _read(directory: Path, block: Block, run_id: str, *names: str) -> list[np.ndarray]:
+def map_member(path: Path, name: str, check: bool = False) -> np.ndarray:
+    """An array of an `.npz`, mapped from the file where it is uncompressed (as `numpy.savez` leaves it), else read.
+
+    With `check`, a mapped array is held against its CRC-32, and `zipfile.BadZipFile` raised where it differs.
+    """
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{name}.npy")
+        if info.compress_type != zipfile.ZIP_STORED:
+            with np.load(path, allow_pickle=False) as file:
+                return file[name]
+        with archive.open(info) as member:
+            version = np.lib.format.read_magic(member)
+            header_1_0, header_2_0 = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = (header_1_0 if version == (1, 0) else header_2_0)(member)
+            header_size = member.tell()
+    with path.open("rb") as file:
+        file.seek(info.header_offset + LOCAL_HEADER)
+        name_size, extra_size = struct.unpack("<HH", file.read(4))
+    start = info.header_offset + LOCAL_HEADER + 4 + name_size + extra_size
+    if check and zlib.crc32(np.memmap(path, mode="r", offset=start, shape=(info.file_size,))) != info.CRC:
+        raise zipfile.BadZipFile(f"Bad CRC-32 for file {info.filename!r}")
+    return np.memmap(path, dtype, "r", start + header_size, shape, "F" if fortran else "C")
+
+
+def _checked_map(directory: Path, block: Block, run_id: str, name: str) -> np.ndarray:
+    """An array of a shard, mapped after a look at its checksum."""
+    return _read(directory, block, run_id, name, mapped=True)[0]
+
+
+def _read(directory: Path, block: Block, run_id: str, *names: str, mapped: bool = False) -> list[np.ndarray]:
     path = directory / block.name
     try:
         with np.load(path, allow_pickle=False) as file:
             comment = file.zip.comment.decode(errors="replace")
-            arrays = [file[name] for name in names]
+            arrays = [map_member(path, name, check=True) if mapped else file[name] for name in names]
     except FileNotFoundError as error:
         raise DamagedShard(f"shard {path} is missing") from error
-    except (OSError, EOFError, KeyError, ValueError, AttributeError, NotImplementedError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DamagedShard(f"shard {path} is damaged ({error})") from error
     if comment != _comment(block, run_id):
         raise DamagedShard(f"shard {path} is of another run or range ({comment!r})")
