@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from evaluation.metrics import frechet_distance, symmetric_root
 from evaluation.statistics import Statistics, statistics
 
 Z95 = 1.959964
+NARROW = 256
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,14 @@ def bootstrap_fid(sets: Sequence[np.ndarray], reference: Statistics, num_draws: 
     found = [statistics(features) for features in sets]
     targets = [(torch.from_numpy(s.mu), torch.from_numpy(symmetric_root(s.sigma))) for s in (reference, *found)]
     draws, own = np.empty((num_draws, len(sets))), np.empty((num_draws, len(sets)))
-    for draw in range(num_draws):
-        counts = np.bincount(rng.integers(num, size=num), minlength=num)
-        for k, features in enumerate(sets):
-            resampled = statistics(features, counts)
-            draws[draw, k] = _quick_fid(resampled, *targets[0])
-            own[draw, k] = _quick_fid(resampled, *targets[k + 1])
+    # NumPy and PyTorch have a pool of threads each; on small matrices they only wait for one another.
+    with threadpool_limits(1 if len(reference.mu) <= NARROW else None):
+        for draw in range(num_draws):
+            counts = np.bincount(rng.integers(num, size=num), minlength=num)
+            for k, features in enumerate(sets):
+                resampled = statistics(features, counts)
+                draws[draw, k] = _quick_fid(resampled, *targets[0])
+                own[draw, k] = _quick_fid(resampled, *targets[k + 1])
     return Bootstrap(np.array([frechet_distance(s, reference) for s in found]), draws, own)
 
 
