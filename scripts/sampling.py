@@ -1,6 +1,7 @@
 """A plan at work on a batch of images: noise and networks in, bytes out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -57,7 +58,7 @@ def sample_images(
     noise = ImageNoise(plan.seed, indices)
     labels = draw_labels(plan, noise)
     latents = _denoise(plan, pair, noise, labels, device, lambda done: clock.mark(plan.names[done.denoiser]))
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread(device):
         pixels = decode(pair.autoencoder, latents)
         broken = sorted({*_broken(latents), *_broken(pixels)})  # a quantising autoencoder hides what is not finite
         images = to_uint8(pixels).cpu()
@@ -126,6 +127,18 @@ def _trace(plan: Plan, pair: Pair, noise: ImageNoise, labels: Tensor, device: to
 
     _denoise(plan, pair, noise, labels, device, look)
     return places
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """Convolutions on a CPU round by the number of threads, so that the bytes would depend on the number of ranks."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _broken(values: Tensor) -> list[int]:

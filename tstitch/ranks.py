@@ -57,14 +57,16 @@ class Ranks:
 def joined_ranks() -> Iterator[Ranks]:
     """Join the process group that torchrun describes (gloo: ranks exchange no tensors), and leave it at the end.
 
-    CPU threads are shared out evenly among the ranks of a machine.
+    CPU threads are shared out evenly among the ranks of a machine, a power of two each: matrix products over three
+    threads are cut at other places and round differently, those over one, two or four do not.
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     ranks = Ranks(*(int(os.environ.get(name, default)) for name, default in zip(names, (0, 1, 0, 1), strict=True)))
+    threads = min(torch.get_num_threads(), len(os.sched_getaffinity(0))) if ranks.world_size == 1 else _share(ranks)
+    torch.set_num_threads(1 << (threads.bit_length() - 1))
     if ranks.world_size == 1:
         yield ranks
         return
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks.local_world_size))
     _end_with_the_launcher()
     # Ranks meet only at the start and the end, days apart where one is slow; torchrun sees to those that die.
     dist.init_process_group("gloo", timeout=timedelta(days=30))
@@ -72,6 +74,10 @@ def joined_ranks() -> Iterator[Ranks]:
         yield ranks
     finally:
         dist.destroy_process_group()
+
+
+def _share(ranks: Ranks) -> int:
+    return max(1, len(os.sched_getaffinity(0)) // ranks.local_world_size)
 
 
 def _end_with_the_launcher() -> None:
