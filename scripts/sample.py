@@ -11,16 +11,19 @@ from scripts.cli import resolved, run_command
 
 
 def main(config: DictConfig) -> None:
+    from scripts.plan import DTYPES, make_plan
+
+    settings = resolved(config)
+    plan = make_plan(settings)
+
+    # A mistake in the settings should not wait for these.
     from models.compiled import compile_pair
     from models.pair import load_pair
     from scripts.cost import describe_cost, make_estimate, missing_weights
     from scripts.generating import plan_run, sample_run
-    from scripts.plan import DTYPES, make_plan
     from tstitch.ranks import choose_device, joined_ranks
     from tstitch.run import check_run, locked
 
-    settings = resolved(config)
-    plan = make_plan(settings)
     if settings["dry_run"]:
         device = choose_device(settings["device"], local_rank=0)
         estimate = make_estimate([plan], device, settings["tflops"])
