@@ -8,14 +8,19 @@ READY := .venv/.ready
 DEMO ?= demo
 DEMO_SETTINGS = num_images=1000 sampler.num_steps=20 precision=auto latency.repeats=5
 PAIR ?= digits_dit_s_xl
-FRACTIONS ?= 0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1
+FRACTIONS ?= 0:1:0.1
 STEPS ?= 50
 SAMPLER ?= ddim
 NUM ?= 1000
+# A list such as 0,0.4,1 becomes one; a range such as 0:1:0.1 stays as it is.
+FRACTIONS_VALUE = $(if $(findstring :,$(FRACTIONS)),$(FRACTIONS),[$(FRACTIONS)])
+GPUS ?=
+PAIRS ?= imagenet
+DIGITS_SIZE = num_images=256 num_steps=50 'step_counts=[10,20,50,100]' fractions=0:1:0.25
 ZOO ?= models/zoo/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sweep test test-all rehearsal bench-io bench-eval lint format scan zoo clean
+.PHONY: help setup demo sweep table tables report wandb-sync test test-all rehearsal bench-io bench-eval lint format scan zoo clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,9 +41,16 @@ demo: $(READY) ## Stitch the digits pair at every fraction, draw the curve and t
 	$(PY) -m scripts.summary out=$(DEMO)/summary.md \
 		'sweeps=[$(DEMO)/two_models,$(DEMO)/two_models_scale_1.5,$(DEMO)/three_models]'
 
-sweep: $(READY) ## Sweep a pair: make sweep PAIR=digits_ldm_s_ldm [FRACTIONS=0,0.4,1] [STEPS=50] [SAMPLER=ddim] [NUM=1000]
+sweep: $(READY) ## Sweep a pair: make sweep PAIR=digits_ldm_s_ldm [FRACTIONS=0,0.4,1] [STEPS=50] [SAMPLER=ddim] [GPUS=8] [NUM=1000]
 	$(PY) -m scripts.sweep pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) num_images=$(NUM) \
-		'fractions=[$(FRACTIONS)]' precision=auto
+		'fractions=$(FRACTIONS_VALUE)' precision=auto $(if $(GPUS),ranks=$(GPUS)) out=$(or $(OUT),null)
+
+table: $(READY) ## A table or figure of the paper beside ours: make table NAME=table1 [PAIRS=digits] [TABLE_SETTINGS='num_images=256']
+	$(PY) -m scripts.table name=$(NAME) pairs=$(PAIRS) precision=auto $(if $(GPUS),ranks=$(GPUS)) $(TABLE_SETTINGS)
+
+tables: $(READY) ## All of them: make tables PAIRS=digits (an hour on two cores with DIGITS_SIZE, which it takes for the digits)
+	$(PY) -m scripts.table pairs=$(PAIRS) precision=auto $(if $(GPUS),ranks=$(GPUS)) \
+		$(or $(TABLE_SETTINGS),$(if $(filter digits,$(PAIRS)),$(DIGITS_SIZE)))
 
 test: $(READY) ## Run the tests (minutes on two cores)
 	$(PY) -m pytest

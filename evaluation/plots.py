@@ -1,78 +1,173 @@
-"""The pictures of a sweep: the trade-off curve and the image strip."""
+"""The pictures of a sweep: trade-off curves and the image strip."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, StrMethodFormatter
 from PIL import Image
 
-from evaluation.sweep import Point, Sweep
+from evaluation.figures import INK, MUTED, PALETTE, figure
+from evaluation.pareto import pareto_front
+from evaluation.sweep import Point, Series, Sweep
 from tstitch.run import Run
 from tstitch.shards import read_shards
 
-matplotlib.rcParams["svg.hashsalt"] = "tstitch"
-COLOUR, REFERENCE_COLOUR = "#1f5fa8", "#8a8f98"
+PANEL = (5.2, 3.7)  # inches
+Curve = tuple[str, list[Point]]
 
 
-def plot_curve(sweep: Sweep, path: Path) -> None:
-    """FID and Inception Score against the fraction, FID against time; a row for each guidance scale."""
+@dataclass(frozen=True)
+class Panel:
+    """A picture of its own: a metric against the fraction of the smallest model, or against time."""
+
+    name: str
+    title: str
+    draw: Callable[[Axes, Sequence[Curve]], None]
+
+
+def panels(sweep: Sweep) -> list[Panel]:
+    """What is drawn of a sweep; where there are three models or more the fraction of one says little."""
+    found = []
+    for metric, name in (("fid", sweep.fid_name.upper()), ("inception_score", "Inception Score")):
+        if len(sweep.points[0].fractions) == 2:
+            found.append(Panel(f"{metric}_fraction", f"{name} against fraction", _against_fraction(metric, name)))
+        found.append(Panel(f"{metric}_time", f"{name} against time", _against_time(metric, name)))
+    return found
+
+
+def draw_curves(sweep: Sweep) -> Figure:
+    """All panels in a row, and a row for each guidance scale; one point a scale is drawn over the scale."""
     scales = sweep.guidance_scales
     if len(sweep.points) == len(scales) > 1:
-        return _plot_scan(sweep, path)
-    figure = Figure(figsize=(12, 3.6 * len(scales)), layout="constrained")
-    for row, scale in zip(figure.subplots(len(scales), 3, squeeze=False), scales, strict=True):
-        points = sweep.at_scale(scale)
-        fractions = [point.small_fraction for point in points]
-        fid, time_ms = [point.fid for point in points], [1000 * point.seconds_per_image for point in points]
-        _line(row[0], fractions, fid, "fraction of steps of the smallest model", sweep.fid_name.upper())
-        _line(row[1], fractions, [p.inception_score for p in points], row[0].get_xlabel(), "Inception Score")
-        _line(row[2], time_ms, fid, "time per image (ms)", sweep.fid_name.upper())
-        intervals = [point.fid_interval for point in points]
-        if None not in intervals:
-            low, high = zip(*intervals, strict=True)
-            row[0].fill_between(fractions, low, high, color=COLOUR, alpha=0.15, linewidth=0, label="95% by chance")
-            row[0].set_ylim(0.6 * min(fid), 1.6 * max(fid))  # an interval may reach below zero
-            row[0].legend(loc="upper left", frameon=False)
-        row[0].axhline(fid[0], color=REFERENCE_COLOUR, linestyle="--", linewidth=1)
-        for axes in (row[0], row[2]):
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
-            axes.yaxis.set_minor_formatter(matplotlib.ticker.LogFormatter(minor_thresholds=(2, 0.5)))
-        for index, (x, y, fraction) in enumerate(zip(time_ms, fid, fractions, strict=True)):
-            offset = (5, 5) if index % 2 == 0 else (5, -11)  # neighbours on either side of the line
-            row[2].annotate(f"{fraction:g}", (x, y), textcoords="offset points", xytext=offset, fontsize=8)
-        row[1].set_title(f"guidance scale {scale}")
-    figure.savefig(path, dpi=110)
-    return None
+        return _draw_scan(sweep)
+    shown = panels(sweep)
+    drawn = figure(PANEL[0] * len(shown), PANEL[1] * len(scales))
+    for row, scale in zip(drawn.subplots(len(scales), len(shown), squeeze=False), scales, strict=True):
+        for axes, panel in zip(row, shown, strict=True):
+            panel.draw(axes, curves_at(sweep, scale))
+            axes.set_title(f"guidance scale {scale}", fontsize=10)
+    return drawn
 
 
-def _plot_scan(sweep: Sweep, path: Path) -> None:
-    """One point for each guidance scale: FID and Inception Score against the scale."""
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    scales = [float(np.mean(scale)) for scale in sweep.guidance_scales]
-    _line(left, scales, [point.fid for point in sweep.points], "guidance scale", sweep.fid_name.upper())
-    _line(right, scales, [p.inception_score for p in sweep.points], "guidance scale", "Inception Score")
-    figure.savefig(path, dpi=110)
+def draw_panel(panel: Panel, sweep: Sweep, scale: float | list[float]) -> Figure:
+    """One panel alone."""
+    drawn = figure(*PANEL)
+    panel.draw(drawn.subplots(), curves_at(sweep, scale))
+    return drawn
 
 
-def _line(axes: Axes, x: Sequence[float], y: Sequence[float], x_label: str, y_label: str) -> None:
-    axes.plot(x, y, marker="o", markersize=4, color=COLOUR)
-    axes.set_xlabel(x_label)
+def curves_at(sweep: Sweep, scale: float | list[float]) -> list[Curve]:
+    """The curves of a guidance scale, each named by what tells it from the others."""
+    found = [(series, points) for at, series, points in sweep.curves() if at == scale]
+    return [(_label(series, [other for other, _ in found]), points) for series, points in found]
+
+
+def _label(series: Series, everything: Sequence[Series]) -> str:
+    varying = [
+        f"{value} steps" if key == "num_steps" else str(value).replace("_", " ")
+        for key, value in asdict(series).items()
+        if len({getattr(other, key) for other in everything}) > 1
+    ]
+    return ", ".join(varying)
+
+
+def _against_fraction(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], None]:
+    def draw(axes: Axes, curves: Sequence[Curve]) -> None:
+        for colour, (label, points) in zip(_colours(curves), curves, strict=True):
+            x, y = [p.small_fraction for p in points], [p.metric(metric) for p in points]
+            axes.plot(x, y, marker="o", markersize=4, color=colour, label=label or None)
+            if metric == "fid":
+                _draw_interval(axes, points, colour)
+        large = [p.metric(metric) for _, points in curves for p in points if p.is_large_alone]
+        if len(large) == 1:
+            axes.axhline(large[0], color=MUTED, linestyle="--", linewidth=1, label="large model alone")
+        axes.set_xlabel("fraction of steps of the small model")
+        _finish(axes, name, log=metric == "fid")
+
+    return draw
+
+
+def _against_time(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], None]:
+    def draw(axes: Axes, curves: Sequence[Curve]) -> None:
+        for colour, (label, points) in zip(_colours(curves), curves, strict=True):
+            x, y = [1000 * p.seconds_per_image for p in points], [p.metric(metric) for p in points]
+            line = "-" if len(points[0].fractions) == 2 else ""
+            axes.plot(x, y, line, marker="o", markersize=4, color=colour, label=label or None)
+            if len(curves) == 1 and len(points[0].fractions) == 2:
+                _name_fractions(axes, points, x, y)
+        everything = [point for _, points in curves for point in points]
+        times = [1000 * point.seconds_per_image for point in everything]
+        values = [point.metric(metric) for point in everything]
+        front = pareto_front(times, values, higher_is_better=metric != "fid")
+        axes.plot(
+            [times[i] for i in front], [values[i] for i in front], color=INK, linewidth=1, linestyle=":",
+            label="Pareto front",
+        )  # fmt: skip
+        for position, marker, label in ((-1, "s", "large model alone"), (0, "^", "small model alone")):
+            alone = [i for i, point in enumerate(everything) if point.fractions[position] == 1]
+            axes.plot(
+                [times[i] for i in alone], [values[i] for i in alone], marker, markersize=9, markerfacecolor="none",
+                markeredgecolor=INK, label=label,
+            )  # fmt: skip
+        axes.set_xlabel("time per image (ms)")
+        _finish(axes, name, log=metric == "fid")
+
+    return draw
+
+
+def _colours(curves: Sequence[Curve]) -> list[str]:
+    return [PALETTE[i % len(PALETTE)] for i in range(len(curves))]
+
+
+def _draw_interval(axes: Axes, points: Sequence[Point], colour: str) -> None:
+    intervals = [point.fid_interval for point in points]
+    if None in intervals:
+        return
+    low, high = np.array(intervals).T
+    lowest = min(point.fid for point in points) / 3  # an interval may reach below zero, where a logarithm ends
+    x = [point.small_fraction for point in points]
+    axes.fill_between(x, np.maximum(low, lowest), high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _name_fractions(axes: Axes, points: Sequence[Point], x: Sequence[float], y: Sequence[float]) -> None:
+    for index, point in enumerate(points):
+        offset = (6, 5) if index % 2 == 0 else (6, -11)  # neighbours on either side of the line
+        place = {"textcoords": "offset points", "xytext": offset, "fontsize": 8}
+        axes.annotate(f"{point.small_fraction:g}", (x[index], y[index]), **place)
+
+
+def _finish(axes: Axes, y_label: str, log: bool) -> None:
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.25)
+    if log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend()
 
 
-def plot_strip(runs: Sequence[tuple[Point, Run]], path: Path, num_rows: int = 10, image_size: int = 64) -> None:
+def _draw_scan(sweep: Sweep) -> Figure:
+    """One point for each guidance scale: FID and Inception Score against the scale."""
+    drawn = figure(2 * PANEL[0], PANEL[1])
+    scales = [float(np.mean(scale)) for scale in sweep.guidance_scales]
+    for axes, metric in zip(drawn.subplots(1, 2), ("fid", "inception_score"), strict=True):
+        axes.plot(scales, [point.metric(metric) for point in sweep.points], marker="o", markersize=4, color=PALETTE[0])
+        axes.set_xlabel("guidance scale")
+        _finish(axes, sweep.fid_name.upper() if metric == "fid" else "Inception Score", log=False)
+    return drawn
+
+
+def draw_strip(runs: Sequence[tuple[Point, Run]], num_rows: int = 10, image_size: int = 64) -> Figure:
     """One row for each class, one column for each point: the same image index, so the same noise."""
-    rows = _first_of_each_class(runs[0][1], num_rows)
-    figure = Figure(figsize=(0.75 * len(runs) + 0.6, 0.75 * len(rows) + 0.7), layout="constrained")
-    grid = figure.subplots(len(rows), len(runs), squeeze=False)
+    rows = first_of_each_class(runs[0][1], num_rows)
+    drawn = figure(0.75 * len(runs) + 0.6, 0.75 * len(rows) + 0.7)
+    grid = drawn.subplots(len(rows), len(runs), squeeze=False)
     for column, (point, run) in enumerate(runs):
-        images = _read_images(run, list(rows.values()))
+        images = read_images(run, list(rows.values()))
         for row, (label, image) in enumerate(zip(rows, images, strict=True)):
             axes = grid[row, column]
             axes.imshow(Image.fromarray(image).resize((image_size, image_size), Image.Resampling.NEAREST))
@@ -82,11 +177,11 @@ def plot_strip(runs: Sequence[tuple[Point, Run]], path: Path, num_rows: int = 10
                 axes.set_ylabel(str(label), rotation=0, ha="right", va="center")
         grid[0, column].set_title("/".join(f"{f:g}" for f in point.fractions[:-1]), fontsize=9)
     wide = "fraction of steps of the smaller models; the same noise and label across a row"
-    figure.supxlabel(wide if len(runs) > 5 else "fraction", fontsize=9)
-    figure.savefig(path, dpi=110)
+    drawn.supxlabel(wide if len(runs) > 5 else "fraction", fontsize=9)
+    return drawn
 
 
-def _first_of_each_class(run: Run, num_rows: int) -> dict[int, int]:
+def first_of_each_class(run: Run, num_rows: int) -> dict[int, int]:
     """Class -> index of its first image, for the lowest `num_rows` classes among the first shards."""
     found: dict[int, int] = {}
     for block, shard in zip(run.blocks, read_shards(run.shards, run.blocks, run.id), strict=True):
@@ -97,7 +192,8 @@ def _first_of_each_class(run: Run, num_rows: int) -> dict[int, int]:
     return dict(sorted(found.items())[:num_rows])
 
 
-def _read_images(run: Run, indices: Sequence[int]) -> list[np.ndarray]:
+def read_images(run: Run, indices: Sequence[int]) -> list[np.ndarray]:
+    """Images (H, W, 3) uint8 of a run by their index."""
     wanted = [next(block for block in run.blocks if block.start <= index < block.stop) for index in indices]
     shards = {block: shard for block in set(wanted) for shard in read_shards(run.shards, [block], run.id)}
     return [shards[block].images[index - block.start] for block, index in zip(wanted, indices, strict=True)]

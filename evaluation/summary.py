@@ -25,7 +25,7 @@ def summarise(chapters: Sequence[Chapter], page: Path) -> str:
     lines = [
         f"# Trajectory stitching: {', '.join(dict.fromkeys(c.sweep.protocol['pair'] for c in chapters))}",
         "",
-        f"{first['sampler']['name'].upper()}, {first['num_steps']} steps, {first['num_images']} images for each point "
+        f"{_sampling(first)}{first['num_images']} images for each point "
         f"with the same noise and labels (seed {first['seed']}), {first['precision']}, on {first['device_name']}. "
         f"FID against {first['reference_num_images']} real images over the features of `{first['extractor']}`.",
         "",
@@ -34,6 +34,13 @@ def summarise(chapters: Sequence[Chapter], page: Path) -> str:
     for chapter in chapters:
         lines += _section(chapter, everything, page)
     return "\n".join(lines)
+
+
+def _sampling(protocol: dict) -> str:
+    """The sampler and its steps, where all points share them."""
+    if not {"sampler", "num_steps"} <= protocol.keys():
+        return ""
+    return f"{protocol['sampler']['name'].upper()}, {protocol['num_steps']} steps, "
 
 
 def find_flat_point(points: Sequence[Point]) -> Point | None:
@@ -50,6 +57,8 @@ def find_flat_point(points: Sequence[Point]) -> Point | None:
 
 def describe_finding(points: Sequence[Point], scale: float | list[float]) -> str:
     """How far FID stays flat, the speed-up there, and where the small model alone ends."""
+    if len(points[0].fractions) > 2:
+        return describe_fastest(points, scale)
     flat, large, small = find_flat_point(points), points[0], points[-1]
     if flat is None or len(points) < 2:
         return f"Guidance scale {scale}: no point at fraction 0, so there is nothing to compare with."
@@ -70,6 +79,21 @@ def describe_finding(points: Sequence[Point], scale: float | list[float]) -> str
     return f"Guidance scale {scale}: {found}."
 
 
+def describe_fastest(points: Sequence[Point], scale: float | list[float]) -> str:
+    """Of three models or more: the fastest point that keeps FID."""
+    large = next((point for point in points if point.is_large_alone), None)
+    if large is None:
+        return f"Guidance scale {scale}: no point of the large model alone, so there is nothing to compare with."
+    kept = [point for point in points if point.fid <= (1 + FLAT_WITHIN) * large.fid]
+    fastest = min(kept, key=lambda point: point.seconds_per_image)
+    shares = " / ".join(f"{fraction:g}" for fraction in fastest.fractions)
+    return (
+        f"Guidance scale {scale}: the fastest of {len(points)} points with FID within {FLAT_WITHIN:.0%} of the large "
+        f"model's {large.fid:.2f} is {shares} (FID {fastest.fid:.2f}), "
+        f"{large.seconds_per_image / fastest.seconds_per_image:.2f}x faster."
+    )
+
+
 def describe_point(point: Point, everything: Sequence[Point]) -> str:
     """A point on its own beside the large model alone at the same guidance scale, where that was run."""
     fractions = " / ".join(f"{fraction:g}" for fraction in point.fractions)
@@ -84,9 +108,10 @@ def describe_point(point: Point, everything: Sequence[Point]) -> str:
 def _section(chapter: Chapter, everything: Sequence[Point], page: Path) -> list[str]:
     sweep = chapter.sweep
     lines = [f"## {sweep.protocol['pair']}", ""]
-    for scale in sweep.guidance_scales:
-        points = sweep.at_scale(scale)
+    for scale, series, points in sweep.curves():
         text = describe_finding(points, scale) if len(points) > 1 else describe_point(points[0], everything)
+        if len(sweep.series) > 1:
+            text = f"{series.sampler.upper()}, {series.num_steps} steps, {series.order.replace('_', ' ')}. {text}"
         lines += [text, ""]
         verdicts = [f"- {point.paired['verdict']}." for point in points if point.paired is not None]
         if verdicts:

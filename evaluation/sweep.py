@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +11,16 @@ from pathlib import Path
 from tstitch.errors import UserError
 from tstitch.run import read_json, write_json
 from tstitch.shards import write_atomically
+
+
+@dataclass(frozen=True)
+class Series:
+    """What the points of one curve share; along it the fractions vary."""
+
+    sampler: str
+    num_steps: int
+    order: str
+    rule: str
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,10 @@ class Point:
 
     fractions: list[float]
     guidance_scale: float | list[float]
+    sampler: str
+    num_steps: int
+    order: str
+    rule: str
     allocation: list[int]
     metrics: dict[str, float]
     latency: dict[str, float]
@@ -29,12 +44,24 @@ class Point:
     paired: dict | None = None
 
     @property
+    def series(self) -> Series:
+        return Series(self.sampler, self.num_steps, self.order, self.rule)
+
+    @property
     def small_fraction(self) -> float:
         return self.fractions[0]
 
     @property
+    def is_large_alone(self) -> bool:
+        return self.fractions[-1] == 1
+
+    @property
     def fid(self) -> float:
         return next(value for name, value in self.metrics.items() if name.startswith("fid"))
+
+    def metric(self, name: str) -> float | None:
+        """A metric by its plain name, `fid` for `fid5k`; None where it was not asked for."""
+        return next((value for key, value in self.metrics.items() if re.fullmatch(rf"{name}_?\d*k?", key)), None)
 
     @property
     def fid_interval(self) -> tuple[float, float] | None:
@@ -70,9 +97,23 @@ class Sweep:
                 scales.append(point.guidance_scale)
         return scales
 
-    def at_scale(self, scale: float | list[float]) -> list[Point]:
-        """The points of one guidance scale, by fraction of the smallest model."""
-        return sorted((p for p in self.points if p.guidance_scale == scale), key=lambda p: p.small_fraction)
+    @property
+    def series(self) -> list[Series]:
+        return list(dict.fromkeys(point.series for point in self.points))
+
+    def select(self, scale: float | list[float], series: Series) -> list[Point]:
+        """The points of one guidance scale and series, by fraction of the smallest model."""
+        chosen = [p for p in self.points if p.guidance_scale == scale and p.series == series]
+        return sorted(chosen, key=lambda p: p.small_fraction)
+
+    def curves(self) -> list[tuple[float | list[float], Series, list[Point]]]:
+        """Guidance scale, series and points of every curve that has points."""
+        return [
+            (scale, series, points)
+            for scale in self.guidance_scales
+            for series in self.series
+            if (points := self.select(scale, series))
+        ]
 
 
 def join_sweeps(sweeps: Sequence[tuple[Sweep, Path]]) -> list[tuple[Sweep, list[Path]]]:
@@ -93,11 +134,13 @@ def write_sweep(sweep: Sweep, directory: Path) -> None:
     table = io.StringIO()
     metrics = list(sweep.points[0].metrics)
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["fractions", "guidance_scale", *metrics, "seconds_per_image"])
+    settings = ["guidance_scale", "sampler", "num_steps", "order", "rule"]
+    writer.writerow(["fractions", *settings, *metrics, "seconds_per_image"])
     for point in sweep.points:
         fractions = " ".join(f"{fraction:g}" for fraction in point.fractions)
+        values = [getattr(point, name) for name in settings]
         scores = [f"{point.metrics[name]:.4f}" for name in metrics]
-        writer.writerow([fractions, point.guidance_scale, *scores, f"{point.seconds_per_image:.6f}"])
+        writer.writerow([fractions, *values, *scores, f"{point.seconds_per_image:.6f}"])
     write_atomically(directory / "sweep.csv", table.getvalue().encode())
 
 

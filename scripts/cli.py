@@ -31,15 +31,20 @@ def run_command(config_name: str, main: Callable[[DictConfig], None]) -> None:
     that does not compose, an operating system error such as a full disk); 130 for Ctrl-C, 143 for SIGTERM.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
+    prepare_process()
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(guarded(main))()
+    except (HydraException, OmegaConfBaseException) as error:
+        _stop(_explain(config_name, error))
+
+
+def prepare_process() -> None:
+    """Settings of the process that must come before PyTorch is imported."""
     if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
         # Idle OpenMP threads must not spin where ranks share cores. Alone, spinning is twice as fast.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
     sys.stdout.reconfigure(line_buffering=True)
-    try:
-        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(guarded(main))()
-    except (HydraException, OmegaConfBaseException) as error:
-        _stop(_explain(config_name, error))
 
 
 def guarded(main: Callable[[T], None]) -> Callable[[T], None]:

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.autoencoder import decode
 from models.pair import build_denoiser, load_pair
 from models.published import missing_message
+from scripts.cli import ROOT
 from scripts.generating import plan_run
 from scripts.plan import DTYPES, Plan
 from scripts.sampling import latent_shape
@@ -46,10 +47,21 @@ def describe_cost(plan: Plan, out: str | None, device: torch.device, estimate: E
     return lines
 
 
+def describe_costs(plans: Sequence[Plan], device: torch.device, tflops: float | None) -> list[str]:
+    """Lines on each of several plans of one pair, then the weights that are missing."""
+    estimate = make_estimate(plans, device, tflops)
+    lines = [
+        f"[{number}/{len(plans)}] " + "\n    ".join(describe_cost(plan, None, device, estimate))
+        for number, plan in enumerate(plans, start=1)
+    ]
+    return [*lines, *missing_weights(plans)]
+
+
 def missing_weights(plans: Sequence[Plan]) -> list[str]:
     """A line for each file that the plans need and that is not there."""
     paths = dict.fromkeys(path for plan in plans for path in plan.missing_weights)
-    return [f"missing: {missing_message(path, load_manifest(), WEIGHTS_DIR)}" for path in paths]
+    messages = [missing_message(path, load_manifest(), WEIGHTS_DIR) for path in paths]
+    return [f"missing: {message.replace(f'{ROOT}/', '')}" for message in messages]
 
 
 def make_estimate(plans: Sequence[Plan], device: torch.device, tflops: float | None) -> Estimate:
@@ -81,14 +93,23 @@ def count_calls(plan: Plan) -> Counter[int]:
     return calls
 
 
-def count_flops(plan: Plan, index: int) -> int:
-    """Floating-point operations (two for a multiply-accumulate) of one evaluation for one image. Needs no weights."""
+def count_flops(plan: Plan, index: int, attention: bool = True) -> int:
+    """Floating-point operations (two for a multiply-accumulate) of one evaluation for one image. Needs no weights.
+
+    Without `attention`, its two products of tokens with tokens are left out, as in the paper's tables.
+    """
     with torch.device("meta"):
         denoiser = build_denoiser(plan.specs[index])
         latents, timestep = torch.zeros(1, *latent_shape(plan)), torch.zeros(1, dtype=torch.long)
         with FlopCounterMode(display=False) as counter:
             denoiser(latents, timestep, denoiser.conditional(timestep))
-    return counter.get_total_flops()
+    by_operation = counter.get_flop_counts()["Global"]
+    products = ("bmm", "scaled_dot_product")
+    return sum(
+        flops
+        for operation, flops in by_operation.items()
+        if attention or not any(p in str(operation) for p in products)
+    )
 
 
 def _evaluations(plan: Plan, index: int) -> int:

@@ -11,14 +11,9 @@ from models.compiled import check_compile_mode
 from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
 from models.published import missing_message
 from scripts.cli import ROOT
+from scripts.stitching import resolve_allocation
 from scripts.weights import WEIGHTS_DIR, load_manifest
-from tstitch.allocation import (
-    Allocation,
-    allocation_from_counts,
-    allocation_from_fractions,
-    allocation_from_list,
-    describe_allocation,
-)
+from tstitch.allocation import Allocation, describe_allocation
 from tstitch.digest import file_sha256
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
@@ -143,7 +138,7 @@ def make_plan(config: dict) -> Plan:
         sampler=sampler,
         solver=solver_factory(sampler["name"], schedule, timesteps, sampler["eta"]),
         timesteps=timesteps,
-        allocation=_allocation(config, timesteps, specs),
+        allocation=resolve_allocation(config, timesteps, schedule, specs),
         history=_choice(sampler, "history", HISTORIES, "sampler."),
         scales=_scales(config["guidance"]["scale"], specs),
         channels=parse_channels(config["guidance"]["channels"], specs[0].config.in_channels),
@@ -176,28 +171,6 @@ def choose_precision(name: str, device: str) -> str:
 def resolve_path(path: str) -> Path:
     """Paths in the configuration are relative to the checkout."""
     return ROOT / path
-
-
-def _allocation(config: dict, timesteps: list[int], specs: list[DenoiserSpec]) -> Allocation:
-    stitch, num_denoisers = config["stitch"], len(specs)
-    explicit = [key for key in ("counts", "denoiser_per_step") if stitch[key] is not None]
-    if len(explicit) == 2:
-        raise UserError("stitch.counts and stitch.denoiser_per_step are both set; give one")
-    if explicit == ["denoiser_per_step"]:
-        return allocation_from_list(stitch["denoiser_per_step"], len(timesteps), num_denoisers)
-    key = explicit[0] if explicit else "fractions"
-    values = stitch[key]
-    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
-        raise UserError(f"stitch.{key} must be a list of numbers, got {values!r}")
-    if len(values) != num_denoisers:
-        names = ", ".join(config["pair"]["denoisers"])
-        raise UserError(f"stitch.{key} needs {num_denoisers} values ({names}), got {len(values)}: {values}")
-    if key == "counts":
-        return allocation_from_counts(values, len(timesteps))
-    rule = config["allocation"]["rule"]
-    if rule == "timestep" and specs[0].family == "ldm":
-        rule = "timestep_strict"  # what the release does for this family
-    return allocation_from_fractions(values, timesteps, rule)
 
 
 def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from models.autoencoder import decode
 from models.pair import Pair
 from scripts.plan import Plan
+from tstitch.denoiser import Denoiser
 from tstitch.errors import UserError
 from tstitch.guidance import GuidedDenoiser
 from tstitch.images import to_uint8
@@ -57,7 +58,8 @@ def sample_images(
     clock.start()
     noise = ImageNoise(plan.seed, indices)
     labels = draw_labels(plan, noise)
-    latents = _denoise(plan, pair, noise, labels, device, lambda done: clock.mark(plan.names[done.denoiser]))
+    denoisers = guided_denoisers(plan, pair, noise)
+    latents = denoise(plan, denoisers, noise, labels, device, lambda done: clock.mark(plan.names[done.denoiser]))
     with torch.inference_mode(), _one_thread(device):
         pixels = decode(pair.autoencoder, latents)
         broken = sorted({*_broken(latents), *_broken(pixels)})  # a quantising autoencoder hides what is not finite
@@ -84,27 +86,18 @@ def latent_shape(plan: Plan) -> tuple[int, int, int]:
     return config.in_channels, config.input_size, config.input_size
 
 
-def _denoise(
+def denoise(
     plan: Plan,
-    pair: Pair,
+    denoisers: Sequence[Denoiser | None],
     noise: ImageNoise,
     labels: Tensor,
     device: torch.device,
     callback: Callable[[StepResult], None],
 ) -> Tensor:
+    """Walk the plan's trajectory for the images of `noise`; latents (N, C, H, W), float32."""
     shape = latent_shape(plan)
     return sample(
-        [
-            denoiser
-            and GuidedDenoiser(
-                denoiser,
-                scale,
-                plan.channels,
-                unconditional=partial(denoiser.unconditional, noise=noise, index=i),
-                conditional=denoiser.conditional,
-            )
-            for i, (denoiser, scale) in enumerate(zip(pair.denoisers, plan.scales, strict=True))
-        ],
+        denoisers,
         plan.allocation,
         plan.solver,
         trajectory_steps(plan.schedule, plan.timesteps),
@@ -116,6 +109,21 @@ def _denoise(
     )
 
 
+def guided_denoisers(plan: Plan, pair: Pair, noise: ImageNoise) -> list[GuidedDenoiser | None]:
+    """The pair's denoisers with their guidance; None for one that is not loaded."""
+    return [
+        denoiser
+        and GuidedDenoiser(
+            denoiser,
+            scale,
+            plan.channels,
+            unconditional=partial(denoiser.unconditional, noise=noise, index=i),
+            conditional=denoiser.conditional,
+        )
+        for i, (denoiser, scale) in enumerate(zip(pair.denoisers, plan.scales, strict=True))
+    ]
+
+
 def _trace(plan: Plan, pair: Pair, noise: ImageNoise, labels: Tensor, device: torch.device) -> dict[int, str]:
     """Sample once more, and say for each image that breaks in which step."""
     places: dict[int, str] = {}
@@ -125,7 +133,7 @@ def _trace(plan: Plan, pair: Pair, noise: ImageNoise, labels: Tensor, device: to
         for position in _broken(done.latents):
             places.setdefault(position, step)
 
-    _denoise(plan, pair, noise, labels, device, look)
+    denoise(plan, guided_denoisers(plan, pair, noise), noise, labels, device, look)
     return places
 
 

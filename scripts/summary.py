@@ -8,7 +8,8 @@ from scripts.cli import resolved, run_command
 
 
 def main(config: DictConfig) -> None:
-    from evaluation.plots import plot_curve
+    from evaluation.figures import save
+    from evaluation.plots import draw_curves
     from evaluation.summary import Chapter, summarise
     from evaluation.sweep import join_sweeps, read_sweep
     from tstitch.errors import UserError
@@ -24,7 +25,7 @@ def main(config: DictConfig) -> None:
     for sweep, sources in join_sweeps([(read_sweep(directory), directory) for directory in directories]):
         curve = page.with_name(f"{page.stem}_{sweep.protocol['pair']}.png") if len(sweep.points) > 1 else None
         if curve is not None:
-            plot_curve(sweep, curve)
+            save(draw_curves(sweep), curve)
         chapters.append(
             Chapter(sweep, curve, [(read_sweep(source).guidance_scales[0], source / "strip.png") for source in sources])
         )

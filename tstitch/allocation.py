@@ -14,6 +14,7 @@ from tstitch.errors import UserError
 
 Allocation = tuple[int, ...]
 RULES = ("steps", "timestep", "timestep_strict")
+MAX_SPANS = 6  # more in a line are not read
 
 
 def allocation_from_fractions(fractions: Sequence[float], timesteps: Sequence[int], rule: str = "steps") -> Allocation:
@@ -66,10 +67,17 @@ def check_fractions(fractions: Sequence[float]) -> None:
 
 
 def describe_allocation(allocation: Allocation, timesteps: Sequence[int], names: Sequence[str]) -> str:
-    """One line such as `small takes 20 steps (t = 999..612), large takes 30 steps (t = 591..0)`."""
+    """One line such as `small takes 20 steps (t = 999..612), large takes 30 steps (t = 591..0)`.
+
+    Where denoisers take turns, the totals and the list itself.
+    """
+    groups = [(index, len(list(group))) for index, group in groupby(allocation)]
+    if len(groups) > MAX_SPANS:
+        totals = [f"{name} takes {allocation.count(index)} steps" for index, name in enumerate(names)]
+        return f"{', '.join(totals)}, in {len(groups)} spans: {' '.join(map(str, allocation))}"
     parts, start = [], 0
-    for index, group in groupby(allocation):
-        stop = start + len(list(group))
+    for index, num_steps in groups:
+        stop = start + num_steps
         span = f"{timesteps[start]}..{timesteps[stop - 1]}" if stop - start > 1 else f"{timesteps[start]}"
         parts.append(f"{names[index]} takes {stop - start} step{'s' * (stop - start > 1)} (t = {span})")
         start = stop

@@ -67,7 +67,7 @@ def joined_ranks() -> Iterator[Ranks]:
     if ranks.world_size == 1:
         yield ranks
         return
-    _end_with_the_launcher()
+    end_with_parent()
     # Ranks meet only at the start and the end, days apart where one is slow; torchrun sees to those that die.
     dist.init_process_group("gloo", timeout=timedelta(days=30))
     try:
@@ -80,8 +80,8 @@ def _share(ranks: Ranks) -> int:
     return max(1, len(os.sched_getaffinity(0)) // ranks.local_world_size)
 
 
-def _end_with_the_launcher() -> None:
-    """Ask Linux for a SIGTERM when torchrun's agent is killed, so that no orphan goes on writing."""
+def end_with_parent() -> None:
+    """Ask Linux for a SIGTERM when the parent (torchrun's agent, a sweep) is killed: no orphan goes on writing."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -6,7 +6,8 @@ from evaluation.sweep import Point, Sweep, join_sweeps
 
 def point(fraction: float, fid: float, seconds: float) -> Point:
     latency = {"seconds_per_image": seconds, "seconds_per_image_min": seconds, "seconds_per_image_max": seconds}
-    return Point([fraction, 1 - fraction], 1.5, [0], {"fid5k": fid, "inception_score": 5.0}, latency)
+    metrics = {"fid5k": fid, "inception_score": 5.0}
+    return Point([fraction, 1 - fraction], 1.5, "ddim", 50, "small_to_large", "steps", [0], metrics, latency)
 
 
 CURVE = [point(0, 10, 1.0), point(0.2, 10.9, 0.8), point(0.4, 10.5, 0.6), point(0.6, 13, 0.4), point(0.8, 9, 0.3)]

@@ -1,0 +1,49 @@
+"""How every figure looks, and how it is saved: PNG on white, SVG that takes the text colour of its page."""
+
+import io
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from tstitch.shards import write_atomically
+
+INK, MUTED = "#1b2027", "#7a828e"
+# Each has a contrast above 3 on white and on a dark page.
+PALETTE = ("#2a78d6", "#c8650a", "#2e8b57", "#8a5cd1", "#c33d4f", "#6f7f1c", "#0f8a94", "#b0468f", "#7a828e")
+STYLE = {
+    "svg.hashsalt": "tstitch",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"),
+        INK,
+    ),
+}
+matplotlib.rcParams.update(STYLE)
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(drawn: Figure, *paths: Path) -> None:
+    """Write a figure to each path by its suffix."""
+    for path in paths:
+        if path.suffix == ".svg":
+            write_atomically(path, svg_text(drawn).encode())
+        else:
+            drawn.savefig(path, dpi=110)
+
+
+def svg_text(drawn: Figure) -> str:
+    """The figure as an `<svg>` element: no background, ink in the colour of the text around it."""
+    buffer = io.StringIO()
+    drawn.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace(INK, "currentColor")

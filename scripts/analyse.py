@@ -1,0 +1,42 @@
+"""Analyse a pair along its trajectories: similarity, spectrum, error of the stitched trajectory.
+
+python -m scripts.analyse analysis=similarity pair=digits_dit_s_b_xl
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from scripts.cli import ROOT, resolved, run_command
+
+
+def main(config: DictConfig) -> None:
+    from scripts.plan import make_plan
+    from tstitch.errors import UserError
+
+    settings = resolved(config)
+    plan = make_plan(settings)
+
+    from evaluation.figures import save
+    from scripts.analysing import ANALYSES, analyse
+    from tstitch.ranks import choose_device, joined_ranks
+    from tstitch.run import identity_hash, write_json
+
+    kind = settings["analysis"]
+    if kind not in ANALYSES:
+        raise UserError(f"analysis must be one of {', '.join(ANALYSES)}, got {kind!r}")
+    device = choose_device(settings["device"], local_rank=0)
+    identity = {**plan.identity(device.type), "analysis": kind, "fractions": settings["fractions"]}
+    default = ROOT / "runs" / f"{kind}-{plan.pair}-{identity_hash(identity)}"
+    out = Path(settings["out"]) if settings["out"] is not None else default
+    out.mkdir(parents=True, exist_ok=True)
+    with joined_ranks():
+        analysis = analyse(kind, plan, settings, device)
+    write_json(out / f"{kind}.json", {"identity": identity, "found": analysis.found, **analysis.data})
+    save(analysis.picture, out / f"{kind}.png", out / f"{kind}.svg")
+    print("\n".join(analysis.found))
+    print(out / f"{kind}.json")
+
+
+if __name__ == "__main__":
+    run_command("analyse", main)

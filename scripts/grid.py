@@ -1,0 +1,139 @@
+"""The points of a sweep: every combination of what is swept, checked before any of them runs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+
+from scripts.cli import CONFIG_DIR
+from tstitch.errors import UserError
+
+if TYPE_CHECKING:
+    from scripts.plan import Plan
+
+AXES = ("fractions", "guidance_scales", "samplers", "num_steps", "orders", "rules")
+
+
+@dataclass(frozen=True)
+class PlannedPoint:
+    """A point before it runs: what was asked for, the complete settings of its run, and their plan."""
+
+    fractions: list[float]
+    guidance_scale: float | list[float]
+    sampler: str
+    num_steps: int
+    order: str
+    rule: str
+    settings: dict
+    plan: Plan
+
+
+def plan_points(settings: dict) -> list[PlannedPoint]:
+    """The points of the grid over `AXES` and of the grids under `also`, each once, in the order of the axes.
+
+    Raises:
+        UserError: an axis that is not a list, or a value that a run refuses.
+    """
+    also = settings["also"] or []
+    if not isinstance(also, list) or not all(isinstance(grid, dict) for grid in also):
+        raise UserError(f"also must be a list of further grids, each with some of {', '.join(AXES)}, got {also!r}")
+    axes = {axis: settings[axis] for axis in AXES}
+    planned: dict[str, PlannedPoint] = {}
+    for grid in [{}, *also]:
+        unknown = sorted(grid.keys() - set(AXES))
+        if unknown:
+            raise UserError(f"unknown key {unknown[0]!r} in also; known: {', '.join(AXES)}")
+        for point in _grid_points({**axes, **grid}, settings):
+            planned.setdefault(json.dumps(point.settings, sort_keys=True), point)
+    return list(planned.values())
+
+
+def _grid_points(axes: dict, settings: dict) -> list[PlannedPoint]:
+    from scripts.plan import make_plan
+
+    sampler, guidance, allocation = settings["sampler"], settings["guidance"], settings["allocation"]
+    num_denoisers = len(settings["pair"]["denoisers"])
+    values = [
+        _values("guidance_scales", axes["guidance_scales"], guidance["scale"]),
+        _values("samplers", axes["samplers"], sampler["name"]),
+        _values("num_steps", axes["num_steps"], None),
+        _values("orders", axes["orders"], allocation["order"]),
+        _values("rules", axes["rules"], allocation["rule"]),
+        parse_fractions(axes["fractions"], num_denoisers),
+    ]
+    points = []
+    for scale, name, num_steps, order, rule, fractions in itertools.product(*values):
+        own = _sampler(name, sampler, settings["pair"]["grid"])
+        own = {**own, "num_steps": own["num_steps"] if num_steps is None else num_steps}
+        complete = {
+            **{key: value for key, value in settings.items() if key not in (*AXES, "also")},
+            "stitch": {**settings["stitch"], "fractions": fractions},
+            "guidance": {**guidance, "scale": scale},
+            "sampler": own,
+            "allocation": {**allocation, "order": order, "rule": rule},
+        }
+        points.append(
+            PlannedPoint(fractions, scale, name, own["num_steps"], order, rule, complete, make_plan(complete))
+        )
+    return points
+
+
+def parse_fractions(fractions: object, num_denoisers: int) -> list[list[float]]:
+    """Lists of fractions, one value per denoiser.
+
+    Args:
+        fractions: a list of numbers (of the small one of two denoisers) or of lists; or `START:STOP:STEP`, which for
+            more than two denoisers must be `0:1:STEP` and gives every combination on that grid (66 for three at 0.1).
+    """
+    if isinstance(fractions, str):
+        return _fraction_range(fractions, num_denoisers)
+    if not isinstance(fractions, list) or not fractions:
+        raise UserError(f"fractions must be a list of numbers, or of lists, or START:STOP:STEP, got {fractions!r}")
+    found = []
+    for fraction in fractions:
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float | list):
+            raise UserError(f"fractions must be a list of numbers, or of lists, got {fraction!r} in it")
+        found.append(fraction if isinstance(fraction, list) else [fraction, round(1 - fraction, 9)])
+    return found
+
+
+def _fraction_range(text: str, num_denoisers: int) -> list[list[float]]:
+    try:
+        start, stop, step = map(float, text.split(":"))
+    except ValueError:
+        raise UserError(f"fractions must be a list, or START:STOP:STEP such as 0:1:0.1, got {text!r}") from None
+    num = round((stop - start) / step) if step > 0 else 0
+    if not 0 <= start <= stop <= 1 or step <= 0 or abs(start + num * step - stop) > 1e-9:
+        raise UserError(
+            f"fractions START:STOP:STEP must lie in [0, 1] with STOP a whole number of steps on, got {text}"
+        )
+    if num_denoisers == 2:
+        return [[value, round(1 - value, 9)] for value in (round(start + k * step, 9) for k in range(num + 1))]
+    if (start, stop) != (0, 1):
+        raise UserError(f"fractions of {num_denoisers} denoisers must be 0:1:STEP, every combination, got {text}")
+    counts = itertools.product(range(num + 1), repeat=num_denoisers - 1)
+    return [[round(count * step, 9) for count in (*first, num - sum(first))] for first in counts if sum(first) <= num]
+
+
+def _values(axis: str, values: object, default: object) -> list:
+    if values is None:
+        return [default]
+    if not isinstance(values, list) or not values:
+        raise UserError(f"{axis} must be a list, or null, got {values!r}")
+    return values
+
+
+def _sampler(name: object, chosen: dict, grid: str) -> dict:
+    """The settings of a sampler: those that were chosen, or the defaults of another one."""
+    if name == chosen["name"]:
+        return chosen
+    path = CONFIG_DIR / "sampler" / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        raise UserError(f"unknown sampler {name!r}; known: {', '.join(known)}")
+    with_pair = OmegaConf.create({"pair": {"grid": grid}, "sampler": OmegaConf.load(path)})
+    return OmegaConf.to_container(with_pair, resolve=True)["sampler"]

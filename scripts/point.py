@@ -1,0 +1,36 @@
+"""One point of a sweep under torchrun: sample and score it. `scripts.sweep ranks=N` starts it.
+
+torchrun --nproc-per-node N -m scripts.point SETTINGS.json
+"""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from scripts.cli import guarded, prepare_process
+
+
+def main(path: Path) -> None:
+    from models.compiled import compile_pair
+    from models.pair import load_pair
+    from scripts.evaluation import load_evaluation
+    from scripts.generating import plan_run
+    from scripts.plan import DTYPES, make_plan
+    from scripts.sweeping import run_point
+    from tstitch.ranks import choose_device, joined_ranks
+    from tstitch.run import locked, read_json
+
+    content = read_json(path)
+    plan = make_plan(content["settings"])
+    with joined_ranks() as ranks:
+        device = choose_device(content["settings"]["device"], ranks.local_rank)
+        run = plan_run(plan, content["out"], device)
+        with locked(run.directory) if ranks.is_main else nullcontext():
+            pair = load_pair(plan.specs, plan.used, plan.autoencoder, DTYPES[plan.precision], device)
+            compile_pair(pair, plan.compile, device)
+            run_point(plan, run, pair, load_evaluation(plan.evaluation, device), ranks, device)
+
+
+if __name__ == "__main__":
+    prepare_process()
+    guarded(main)(Path(sys.argv[1]))

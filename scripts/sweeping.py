@@ -1,0 +1,151 @@
+"""A sweep at work: points one after another, in this process or each under torchrun, and what failed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from evaluation.sources import open_source
+from models.compiled import compile_pair
+from models.pair import Pair, load_pair
+from scripts.cli import ROOT
+from scripts.evaluation import Evaluation, load_evaluation
+from scripts.generating import plan_run, sample_run
+from scripts.grid import PlannedPoint
+from scripts.plan import DTYPES, Plan
+from tstitch.errors import UserError
+from tstitch.ranks import Ranks, end_with_parent
+from tstitch.run import Run, identity_hash, locked, read_json, write_json
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A planned point and its run."""
+
+    planned: PlannedPoint
+    run: Run
+
+    @property
+    def plan(self) -> Plan:
+        return self.planned.plan
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is sampled and scored as asked."""
+        return is_scored(self.plan, self.run) and self.run.samples.is_file()
+
+
+class Networks:
+    """What the points of a sweep share in this process, loaded when the first one needs it."""
+
+    def __init__(self, points: Sequence[SweepPoint], ranks: Ranks, device: torch.device):
+        plan, used = points[0].plan, {index for point in points for index in point.plan.used}
+
+        @cache
+        def pair() -> Pair:
+            loaded = load_pair(plan.specs, used, plan.autoencoder, DTYPES[plan.precision], device)
+            compile_pair(loaded, plan.compile, device)
+            return loaded
+
+        @cache
+        def evaluation() -> Evaluation:
+            return load_evaluation(plan.evaluation, device)
+
+        self.ranks, self.device, self.pair, self.evaluation = ranks, device, pair, evaluation
+
+
+def point_runs(planned: Sequence[PlannedPoint], directory: Path, device: torch.device) -> list[SweepPoint]:
+    """The runs of points under `directory`, one for everything that decides the bytes of its images."""
+    points = []
+    for point in planned:
+        name = f"{point.plan.directory_name()}-{identity_hash(point.plan.identity(device.type))}"
+        points.append(SweepPoint(point, plan_run(point.plan, str(directory / name), device)))
+    return points
+
+
+def run_points(
+    points: Sequence[SweepPoint],
+    networks: Networks,
+    num_ranks: int | None,
+    out: Path,
+    finished: Callable[[SweepPoint], None],
+) -> dict[int, str]:
+    """Run what is missing, in this process or each point under torchrun; failed points: position -> reason.
+
+    Args:
+        num_ranks: processes of each point, or None for this process.
+        finished: called after each point that is there, new or not.
+    """
+    failed: dict[int, str] = {}
+    for number, point in enumerate(points):
+        print(f"[{number + 1}/{len(points)}] {point.plan.describe()}")
+        try:
+            if not point.is_done:
+                _run_here(point, networks) if num_ranks is None else _launch(point, num_ranks, out)
+        except (UserError, OSError) as error:
+            failed[number] = str(error)
+        except Exception as error:  # a point that breaks must not take the others with it
+            traceback.print_exc()
+            failed[number] = f"{type(error).__name__}: {error}"
+        if number in failed:
+            print(f"failed: {failed[number]}", file=sys.stderr)
+        else:
+            finished(point)
+    return failed
+
+
+def run_point(plan: Plan, run: Run, pair: Pair, evaluation: Evaluation, ranks: Ranks, device: torch.device) -> None:
+    """Sample and score one point on the ranks that are joined."""
+    sample_run(plan, run, pair, ranks, device)
+    if is_scored(plan, run):
+        return
+    result = evaluation.result(open_source(run.directory), ranks)
+    if ranks.is_main:
+        write_json(run.directory / RESULT, {**result, "asked": plan.evaluation})
+
+
+def is_scored(plan: Plan, run: Run) -> bool:
+    """Whether the run's result is there, of this run, with the metrics that the plan asks for."""
+    return holds(run.directory / RESULT, run_id=run.id, asked=plan.evaluation)
+
+
+def holds(path: Path, **expected: object) -> bool:
+    """Whether a JSON file is there and has these values."""
+    if not path.is_file():
+        return False
+    content = read_json(path)
+    return all(content.get(key) == value for key, value in expected.items())
+
+
+def _run_here(point: SweepPoint, networks: Networks) -> None:
+    with locked(point.run.directory):
+        run_point(point.plan, point.run, networks.pair(), networks.evaluation(), networks.ranks, networks.device)
+
+
+def _launch(point: SweepPoint, num_ranks: int, out: Path) -> None:
+    """Run a point as `torchrun -m scripts.point SETTINGS`, which ends with this process, however that ends."""
+    settings = out / "settings" / f"{point.run.directory.name}.json"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    write_json(settings, {"out": str(point.run.directory.absolute()), "settings": point.planned.settings})
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    process = subprocess.Popen(
+        [*command, "-m", "scripts.point", str(settings.absolute())], cwd=ROOT, preexec_fn=end_with_parent
+    )
+    try:
+        code = process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        process.wait()
+    if code != 0:
+        raise UserError(f"torchrun ended with exit code {code}; its messages are above")

@@ -1,0 +1,146 @@
+"""From planned points to a finished sweep: run, time, compare, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from evaluation.latency import measure_latency
+from evaluation.sources import open_source
+from evaluation.spread import bootstrap_fid, describe_difference
+from evaluation.sweep import Point, Sweep, write_sweep
+from scripts.cli import ROOT
+from scripts.dashboard import Dashboard
+from scripts.grid import AXES, PlannedPoint
+from scripts.sampling import sample_images
+from scripts.sweeping import RESULT, Networks, SweepPoint, holds, point_runs, run_points
+from tstitch.errors import UserError
+from tstitch.ranks import joined_ranks
+from tstitch.run import Run, check_run, identity_hash, locked, read_json, write_json
+
+POINTS, LATENCY, PAIRED = "points", "latency.json", "paired.json"
+OF_A_POINT = ("allocation", "guidance", "denoisers")
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep's directory, what it found (None where every point failed), the points' runs, and what failed."""
+
+    directory: Path
+    sweep: Sweep | None
+    runs: list[Run]
+    failed: list[str]
+
+
+def sweep_points(planned: Sequence[PlannedPoint], settings: dict, device: torch.device) -> Swept:
+    """Run the points that are missing, time them in one shuffled session, and write `sweep.json` and `sweep.csv`."""
+    out = Path(settings["out"]) if settings["out"] is not None else default_directory(settings)
+    beside = ROOT / "runs" if settings["out"] is None else out
+    directory = Path(settings["points"]) if settings["points"] is not None else beside / POINTS
+    points = point_runs(planned, directory, device)
+    for point in points:
+        check_run(point.run)
+    dashboard = Dashboard(settings["wandb"], out)
+    with joined_ranks() as ranks, locked(out):
+        if ranks.world_size > 1:
+            raise UserError("a sweep starts without torchrun; ranks=N runs each of its points under torchrun")
+        networks = Networks(points, ranks, device)
+        failures = run_points(points, networks, settings["ranks"], out, dashboard.log_result)
+        done = [point for number, point in enumerate(points) if number not in failures]
+        failed = [f"{points[number].plan.describe()}: {reason}" for number, reason in failures.items()]
+        if not done:
+            return Swept(out, None, [], failed)
+        _measure_missing_latencies(done, networks, settings["latency"])
+        _compare_with_large(done, networks)
+        sweep = Sweep([_collect(point) for point in done], _shared_protocol(done))
+        write_sweep(sweep, out)
+        dashboard.log_sweep(sweep, done)
+    return Swept(out, sweep, [point.run for point in done], failed)
+
+
+def default_directory(settings: dict) -> Path:
+    """Named after everything but the axes, so that a fraction more continues the same sweep."""
+    ignored = {*AXES, "also", "out", "points", "ranks", "wandb", "latency", "dry_run", "tflops"}
+    shared = {key: value for key, value in settings.items() if key not in ignored}
+    return ROOT / "runs" / f"sweep-{settings['pair']['name']}-{identity_hash(shared)}"
+
+
+def _measure_missing_latencies(points: Sequence[SweepPoint], networks: Networks, settings: dict) -> None:
+    """Measure the points that have no latency with these settings yet, in one shuffled session."""
+    missing = [p for p in points if not holds(p.run.directory / LATENCY, run_id=p.run.id, **settings)]
+    if not missing:
+        return
+    batch_size, repeats = settings["batch_size"], settings["repeats"]
+    print(f"latency: {repeats} repeats of {batch_size} images at {len(missing)} points")
+    pair, images = networks.pair(), range(batch_size)
+    calls = [partial(sample_images, point.plan, pair, images, networks.device) for point in missing]
+    for point, latency in zip(missing, measure_latency(calls, repeats), strict=True):
+        per_image = latency.per_image(batch_size)
+        write_json(point.run.directory / LATENCY, {"run_id": point.run.id, **settings, **per_image})
+
+
+def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> None:
+    """Say of each point that shares noise, scale and sampler with one of the large model alone whether it is worse."""
+    for large in points:
+        if large.plan.fractions[-1] != 1 or large.plan.evaluation["bootstrap"] == 0:
+            continue
+        expected = {"against": large.run.id, "asked": large.plan.evaluation}
+        group = [
+            point
+            for point in points
+            if (point.plan.scales, point.plan.sampler) == (large.plan.scales, large.plan.sampler)
+            and point is not large
+            and not holds(point.run.directory / PAIRED, run_id=point.run.id, **expected)
+        ]
+        if not group:
+            continue
+        evaluation = networks.evaluation()
+        sets = [evaluation.features(open_source(point.run.directory), networks.ranks).pool for point in (large, *group)]
+        bootstrap = bootstrap_fid(sets, evaluation.reference.pool, evaluation.num_draws)
+        for k, point in enumerate(group, start=1):
+            names = tuple("/".join(f"{share:g}" for share in p.plan.fractions) for p in (large, point))
+            difference = bootstrap.difference(0, k)
+            verdict = describe_difference(names, float(bootstrap.values[0]), difference)
+            found = {"run_id": point.run.id, **expected, **difference.as_dict(), "verdict": verdict}
+            write_json(point.run.directory / PAIRED, found)
+
+
+def _collect(point: SweepPoint) -> Point:
+    planned, directory = point.planned, point.run.directory
+    result, latency = read_json(directory / RESULT), read_json(directory / LATENCY)
+    paired = None
+    if (directory / PAIRED).is_file():
+        content = read_json(directory / PAIRED)
+        if content["asked"] == point.plan.evaluation:
+            paired = {key: content[key] for key in ("value", "std", "interval95", "verdict")}
+    del latency["run_id"]
+    return Point(
+        fractions=planned.fractions,
+        guidance_scale=planned.guidance_scale,
+        sampler=planned.sampler,
+        num_steps=planned.num_steps,
+        order=planned.order,
+        rule=planned.rule,
+        allocation=list(point.plan.allocation),
+        metrics=result["metrics"],
+        latency=latency,
+        spread=result["spread"],
+        paired=paired,
+    )
+
+
+def _shared_protocol(points: Sequence[SweepPoint]) -> dict:
+    """What the protocols of all points agree on; a sampler or its steps only where they were not swept."""
+    protocols = [read_json(point.run.directory / RESULT)["protocol"] for point in points]
+    first = protocols[0]
+    shared = {
+        key: value
+        for key, value in first.items()
+        if key not in OF_A_POINT and all(protocol.get(key) == value for protocol in protocols)
+    }
+    denoisers = {name: digest for protocol in protocols for name, digest in protocol["denoisers"].items()}
+    return {**shared, "denoisers": denoisers, "guidance_channels": points[0].plan.channels or "all"}

@@ -1,0 +1,60 @@
+"""Tables and figures of the paper, ours beside theirs: `python -m scripts.table name=table1 [pairs=digits]`."""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from scripts.cli import CONFIG_DIR, resolved, run_command
+
+SOME_POINTS_FAILED = 1
+
+
+def main(config: DictConfig) -> None:
+    from tstitch.errors import UserError
+
+    settings = resolved(config)
+    names = experiment_names(settings["name"])
+    if settings["pairs"] not in ("imagenet", "digits"):
+        raise UserError(f"pairs must be imagenet or digits, got {settings['pairs']!r}")
+    if settings["sweep"] is not None and len(names) != 1:
+        raise UserError(f"sweep= is for one experiment; name={settings['name']} is {len(names)}: {', '.join(names)}")
+
+    from evaluation.figures import save
+    from evaluation.render import FORMATS, markdown
+    from scripts.tables import make_page
+    from tstitch.shards import write_atomically
+
+    out = Path(settings["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for name in names:
+        page = make_page(name, settings)
+        for suffix, render in FORMATS.items():
+            write_atomically(out / f"{name}.{suffix}", render(page.table).encode())
+        text = markdown(page.table)
+        if page.picture is not None:
+            save(page.picture, out / f"{name}.png")
+            text += f"\n![{page.table.title}]({name}.png)\n"
+        write_atomically(out / f"{name}.md", f"{text}\n```\n{page.command}\n```\n".encode())
+        print(text)
+        print(out / f"{name}.md")
+        failed += page.failed
+    if failed:
+        print(f"{len(failed)} points failed; the same command tries them again:", *failed, sep="\n", file=sys.stderr)
+        sys.exit(SOME_POINTS_FAILED)
+
+
+def experiment_names(name: str | None) -> list[str]:
+    """The experiments of a name: itself, or those that begin with it and an underscore; all without one."""
+    from tstitch.errors import UserError
+
+    known = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
+    names = known if name is None else [own for own in known if own == name or own.startswith(f"{name}_")]
+    if not names:
+        raise UserError(f"unknown experiment {name!r}; known: {', '.join(known)}")
+    return names
+
+
+if __name__ == "__main__":
+    run_command("table", main)

@@ -1,0 +1,133 @@
+"""Every experiment of the paper at tiny size, and the tables that come out."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from scripts.table import experiment_names
+from tests.conftest import ROOT
+from tests.scripts.command import run_here
+from tests.scripts.test_bad_input import check_one_line
+
+EXPERIMENTS = experiment_names(None)
+TINY = ["pairs=digits", "num_images=8", "batch_size=8", "num_steps=4", "step_counts=[2,4]", "fractions=0:1:0.5"]
+REPORTED = ROOT.parent / "shared/paper/reported.md"
+
+
+def make(capfd, monkeypatch, tmp_path: Path, *arguments: str):
+    places = [f"out={tmp_path / 'tables'}", f"points={tmp_path / 'points'}"]
+    return run_here(capfd, monkeypatch, "table", *arguments, *places)
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "table8"])
+def test_every_experiment_runs_on_the_digits(capfd, monkeypatch, tmp_path: Path, name: str) -> None:
+    outcome = make(capfd, monkeypatch, tmp_path, f"name={name}", *TINY)
+    assert outcome.code == 0, outcome.err
+    page = (tmp_path / "tables" / f"{name}.md").read_text()
+    paper = OmegaConf.load(ROOT / "configs/experiment" / f"{name}.yaml").paper
+    assert page.startswith(f"## {paper.title}\n")
+    assert f"python -m scripts.table name={name} pairs=digits num_images=8" in page
+    rows = list(csv.reader((tmp_path / "tables" / f"{name}.csv").open()))
+    assert len(rows) > 1
+    assert all(len(row) == len(rows[0]) for row in rows)
+    assert r"\toprule" in (tmp_path / "tables" / f"{name}.tex").read_text()
+    if paper.kind != "analysis":
+        assert "protocols differ: data: imagenet256 in the paper, digits here" in page
+        assert " PFLOPs in the denoisers" in page
+    if paper.kind != "models":
+        assert (tmp_path / "tables" / f"{name}.png").stat().st_size > 5000
+
+
+def test_memory_is_measured_in_a_process_for_each_point(capfd, monkeypatch, tmp_path: Path) -> None:
+    outcome = make(capfd, monkeypatch, tmp_path, "name=table8", *TINY)
+    assert outcome.code == 0, outcome.err
+    rows = list(csv.DictReader((tmp_path / "tables" / "table8.csv").open()))
+    small, large, both = rows
+    assert float(both["parameters (M) here"]) == pytest.approx(
+        float(small["parameters (M) here"]) + float(large["parameters (M) here"]), rel=1e-2
+    )
+    assert all(float(row["peak memory (MB) here"]) > 100 for row in rows)
+    assert len(list(tmp_path.glob("table8-digits/settings/*.json"))) == 3
+
+
+def test_points_are_shared_and_never_run_twice(capfd, monkeypatch, tmp_path: Path) -> None:
+    assert make(capfd, monkeypatch, tmp_path, "name=fig5_s_xl", *TINY).code == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("points/*/samples.npz")}
+    outcome = make(capfd, monkeypatch, tmp_path, "name=table7", *TINY)
+    assert outcome.code == 0, outcome.err
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("points/*/samples.npz")}
+    assert len(before) == 3
+    assert 5 <= len(after) <= 6, "the half that small to large takes is there already"
+    assert before.items() <= after.items()
+
+
+def test_without_weights_the_table_says_which_and_what_it_would_cost(capfd, monkeypatch, tmp_path: Path) -> None:
+    outcome = make(capfd, monkeypatch, tmp_path, "name=table9")
+    assert outcome.code == 0, outcome.err
+    assert "| 0.4 / 0.6 | 8.95 | 0.8 | 0.75 | 11 |" in outcome.out
+    assert "weights/dit_s_256.pt do not exist" in outcome.out
+    assert "Cost: 11 points of 5,000 images" in outcome.out
+    outcome = make(capfd, monkeypatch, tmp_path, "name=table3")
+    assert "| dit_xl | DiT-XL | 675.1 | 675.1 | 114.4 | 114.5 |" in outcome.out
+
+
+def test_a_finished_sweep_is_judged_where_its_protocol_is_the_papers(capfd, monkeypatch, tmp_path: Path) -> None:
+    outcome = make(capfd, monkeypatch, tmp_path, "name=fig5_s_xl", *TINY)
+    assert outcome.code == 0, outcome.err
+    found = tmp_path / "fig5_s_xl-digits"
+    sweep = json.loads((found / "sweep.json").read_text())
+    for point, fid in zip(sweep["points"], (9.3, 12.0, 33.0), strict=True):
+        point["metrics"] = {"fid5k": fid, "inception_score": 100.0}
+    extractor = {"extractor": "inception-v3-compat", "reference": "VIRTUAL_imagenet256_labeled.npz"}
+    sweep["protocol"] |= {"num_images": 5000, "pair": "dit_s_xl", **extractor}
+    (found / "sweep.json").write_text(json.dumps(sweep))
+    outcome = make(capfd, monkeypatch, tmp_path, "name=fig5_s_xl", f"sweep={found}")
+    assert outcome.code == 0, outcome.err
+    rows = list(csv.DictReader((tmp_path / "tables" / "fig5_s_xl.csv").open()))
+    assert [row["within 0.74"] for row in rows] == ["yes", "no", "yes"]
+    assert [row["difference"] for row in rows] == ["+0.11", "+1.91", "+0.04"]
+    sweep["protocol"]["num_images"] = 1000
+    (found / "sweep.json").write_text(json.dumps(sweep))
+    outcome = make(capfd, monkeypatch, tmp_path, "name=fig5_s_xl", f"sweep={found}")
+    assert "num images: 5000 in the paper, 1000 here" in outcome.out
+    rows = list(csv.DictReader((tmp_path / "tables" / "fig5_s_xl.csv").open()))
+    assert {row["within 0.74"] for row in rows} == {"-"}
+    outcome = make(capfd, monkeypatch, tmp_path, "name=fig5_s_xl", f"sweep={found}", "mix_protocols=true")
+    rows = list(csv.DictReader((tmp_path / "tables" / "fig5_s_xl.csv").open()))
+    assert {row["within 0.74"] for row in rows} == {"yes", "no"}
+    assert "Judged although the protocols differ" in outcome.out
+
+
+def test_mistakes_are_one_line(capfd, monkeypatch, tmp_path: Path) -> None:
+    check_one_line(make(capfd, monkeypatch, tmp_path, "name=table99"), "unknown experiment 'table99'; known: fig11")
+    check_one_line(make(capfd, monkeypatch, tmp_path, "name=fig5", "sweep=x"), "name=fig5 is 3: fig5_b_xl")
+    check_one_line(make(capfd, monkeypatch, tmp_path, "pairs=cifar"), "pairs must be imagenet or digits")
+    outcome = run_here(capfd, monkeypatch, "sweep", "experiment=fig3", "pair=digits_dit_s_b_xl")
+    check_one_line(outcome, "this experiment is an analysis: python -m scripts.analyse analysis=similarity")
+
+
+def test_the_papers_numbers_are_those_reported() -> None:
+    """Spot checks against the collected figures; a typing error in a row shows in its sum."""
+    if not REPORTED.is_file():
+        pytest.skip(f"no collected figures at {REPORTED}")
+    text = REPORTED.read_text()
+
+    def curve(name: str, position: int = 0) -> dict:
+        return OmegaConf.to_container(
+            OmegaConf.load(ROOT / "configs/experiment" / f"{name}.yaml").paper.curves[position]
+        )
+
+    for name, label in (("table9", "FID | 9.20"), ("table1", "FID | 20.11")):
+        row = next(line for line in text.splitlines() if label in line)
+        assert curve(name)["fid"] == [float(cell) for cell in row.split("|")[2:-1]]
+    for name, label in (("fig5_s_xl", "| XL/S |"), ("fig5_b_xl", "| XL/B |"), ("fig5_s_b", "| B/S |")):
+        row = next(line for line in text.splitlines() if line.startswith(label))
+        assert curve(name)["fid"] == [float(cell) for cell in row.split("|")[2:-1]]
+    assert len(curve("fig6")["fractions"]) == 66
+    row = next(line for line in text.splitlines() if line.startswith("| 20/30/50 |"))
+    place = curve("fig6")["fractions"].index([0.2, 0.3, 0.5])
+    cells = [float(cell) for cell in row.split("|")[2:-1]]
+    assert [curve("fig6")[key][place] for key in ("time_s", "fid", "inception_score")] == cells
