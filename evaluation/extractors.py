@@ -24,6 +24,7 @@ PUBLISHED = {
     DINOV2: "dinov2_vitb14_pretrain.pth by facebookresearch/dinov2",
 }
 SPATIAL_CHANNELS = 7
+INCEPTION_CPU_BATCH = 16  # more takes memory, and on a CPU it is slower: the activations leave the cache
 
 
 class DigitsExtractor(FeatureExtractorBase):
@@ -128,6 +129,11 @@ class Extractor:
     def has_logits(self) -> bool:
         return self.name != DINOV2
 
+    def batch_size(self, asked: int) -> int:
+        """How many images at once, of as many as were asked for."""
+        on_cpu = self.device.type == "cpu" and self.name == INCEPTION
+        return min(asked, INCEPTION_CPU_BATCH) if on_cpu else asked
+
     @torch.inference_mode()
     def __call__(self, images: np.ndarray, with_spatial: bool = False) -> Features:
         """The features of bytes (N, H, W, 3)."""
@@ -170,7 +176,7 @@ def load_extractor(name: str, weights: Path, device: torch.device) -> Extractor:
     try:
         if name == INCEPTION:
             # torch-fidelity reads the file without this restriction, so what it may hold is settled here.
-            torch.load(weights, weights_only=True)
+            torch.load(weights, weights_only=True, mmap=True)
         network = kind(name, layers, feature_extractor_weights_path=str(weights))
     except Exception as error:  # on garbage the readers raise nearly anything, KeyError included
         raise UserError(f"weights {weights} are not those of the extractor {name}: {str(error)[:120]}") from error

@@ -98,7 +98,7 @@ def _read_all(source: Source, cache: FeatureCache, with_spatial: bool) -> Featur
 
 
 def _extract(part: Part, extractor: Extractor, with_spatial: bool, batch_size: int) -> Features:
-    images = part.load()
+    images, batch_size = part.load(), extractor.batch_size(batch_size)
     batches = [
         extractor(images[start : start + batch_size], with_spatial) for start in range(0, len(images), batch_size)
     ]

@@ -1,6 +1,7 @@
 """How every figure looks, and how it is saved: PNG on white, SVG that takes the text colour of its page."""
 
 import io
+import re
 from pathlib import Path
 
 import matplotlib
@@ -41,9 +42,14 @@ def save(drawn: Figure, *paths: Path) -> None:
             drawn.savefig(path, dpi=110)
 
 
-def svg_text(drawn: Figure) -> str:
-    """The figure as an `<svg>` element: no background, ink in the colour of the text around it."""
+def svg_text(drawn: Figure, prefix: str = "") -> str:
+    """The figure as an `<svg>` element: no background, ink in the colour of the text around it.
+
+    Args:
+        prefix: of every id, so that several figures can stand in one page.
+    """
     buffer = io.StringIO()
     drawn.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :].replace(INK, "currentColor")
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)

@@ -31,28 +31,40 @@ def precision_recall(samples: np.ndarray, reference: np.ndarray, nearest: int = 
 
 
 def _squared_radii(features: Tensor, nearest: int) -> Tensor:
-    # A vector is its own neighbour at distance 0, so the k-th other one stands at place k + 1.
-    return torch.cat([block.kthvalue(nearest + 1, dim=1).values for block in _blocks(features, features)])
+    # A vector is its own neighbour at distance 0, so the k-th other one is the (k + 1)-th smallest distance.
+    radii = []
+    for rows in _distances(features, features):
+        smallest = torch.full((BLOCK, nearest + 1), torch.inf)
+        for _, tile in rows:
+            smallest = torch.cat([smallest[: len(tile)], tile], dim=1).topk(nearest + 1, largest=False).values
+        radii.append(smallest.amax(dim=1))
+    return torch.cat(radii)
 
 
 def _share_inside(points: Tensor, centres: Tensor, squared_radii: Tensor) -> float:
-    inside = sum(int((block <= squared_radii).any(dim=1).sum()) for block in _blocks(points, centres))
-    return inside / len(points)
+    num_inside = 0
+    for rows in _distances(points, centres):
+        inside = torch.stack([(tile <= squared_radii[columns]).any(dim=1) for columns, tile in rows])
+        num_inside += int(inside.any(dim=0).sum())
+    return num_inside / len(points)
 
 
-def _blocks(first: Tensor, second: Tensor) -> Iterator[Tensor]:
-    """Squared distances of `first` to `second` (rows, M), float32, some rows at a time."""
+def _distances(first: Tensor, second: Tensor) -> Iterator[Iterator[tuple[slice, Tensor]]]:
+    """Squared distances, float32: for each block of rows of `first` its tiles (rows, columns of `second`)."""
     halves, norms = second.half(), _half_squared_norms(second)
-    for rows in first.split(BLOCK):
-        rounded, distances = rows.half().float(), torch.empty(len(rows), len(second))
-        row_norms = _half_squared_norms(rows)[:, None]
+
+    def tiles(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        rounded, row_norms = rows.half().float(), _half_squared_norms(rows)[:, None]
         for start in range(0, len(second), COLUMNS):
             columns = slice(start, start + COLUMNS)
             product = 2 * (rounded @ halves[columns].float().T).half()
-            distances[:, columns] = row_norms - product + norms[columns]
-        if not distances.isfinite().all():
-            distances = rows.square().sum(dim=1)[:, None] - 2 * rows @ second.T + second.square().sum(dim=1)
-        yield distances.clamp_(min=0)
+            tile = (row_norms - product + norms[columns]).float()
+            if not tile.isfinite().all():
+                squares = rows.square().sum(dim=1)[:, None] + second[columns].square().sum(dim=1)
+                tile = squares - 2 * rows @ second[columns].T
+            yield columns, tile.clamp_(min=0)
+
+    return (tiles(rows) for rows in first.split(BLOCK))
 
 
 def _half_squared_norms(features: Tensor) -> Tensor:

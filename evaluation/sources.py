@@ -87,8 +87,13 @@ def _open_npz(path: Path) -> Source:
         raise UserError(f"{path}: {IMAGES} has shape {images.shape}; images must be (N, H, W, 3)")
 
     def part(start: int) -> Part:
-        rows = images[start : start + PART]
-        return Part(len(rows), f"{checksum:08x}-{len(images)}-{start}-{len(rows)}", lambda: np.ascontiguousarray(rows))
+        num = min(PART, len(images) - start)
+
+        def load() -> np.ndarray:
+            # A map of its own, so that what was read leaves this process's memory with it.
+            return np.array(map_member(path, IMAGES)[start : start + num])
+
+        return Part(num, f"{checksum:08x}-{len(images)}-{start}-{num}", load)
 
     parts = [part(start) for start in range(0, len(images), PART)]
     return Source(path, parts, images.shape[1:3], labels)

@@ -28,7 +28,7 @@ class Point:
     """One stitched setting: what was run, what it scored, how long an image takes.
 
     `spread` has the 95% interval of FID, `paired` that of its difference from the large model alone with
-    the same noise, and a verdict in words.
+    the same noise, and a verdict in words. `run` is the place of its images, relative to the sweep's directory.
     """
 
     fractions: list[float]
@@ -39,9 +39,10 @@ class Point:
     rule: str
     allocation: list[int]
     metrics: dict[str, float]
-    latency: dict[str, float]
+    latency: dict
     spread: dict[str, dict] = field(default_factory=dict)
     paired: dict | None = None
+    run: str = ""
 
     @property
     def series(self) -> Series:
@@ -76,6 +77,11 @@ class Point:
     @property
     def seconds_per_image(self) -> float:
         return self.latency["seconds_per_image"]
+
+    @property
+    def stages_s_per_image(self) -> dict[str, float]:
+        """Seconds of an image by stage: each denoiser by name, `autoencoder`, `rest`."""
+        return self.latency.get("stages_s_per_image", {})
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +57,7 @@ def sweep_points(planned: Sequence[PlannedPoint], settings: dict, device: torch.
             return Swept(out, None, [], failed)
         _measure_missing_latencies(done, networks, settings["latency"])
         _compare_with_large(done, networks)
-        sweep = Sweep([_collect(point) for point in done], _shared_protocol(done))
+        sweep = Sweep([_collect(point, out) for point in done], _shared_protocol(done))
         write_sweep(sweep, out)
         dashboard.log_sweep(sweep, done)
     return Swept(out, sweep, [point.run for point in done], failed)
@@ -78,7 +79,7 @@ def _measure_missing_latencies(points: Sequence[SweepPoint], networks: Networks,
     print(f"latency: {repeats} repeats of {batch_size} images at {len(missing)} points")
     pair, images = networks.pair(), range(batch_size)
     calls = [partial(sample_images, point.plan, pair, images, networks.device) for point in missing]
-    for point, latency in zip(missing, measure_latency(calls, repeats), strict=True):
+    for point, latency in zip(missing, measure_latency(calls, repeats, networks.device), strict=True):
         per_image = latency.per_image(batch_size)
         write_json(point.run.directory / LATENCY, {"run_id": point.run.id, **settings, **per_image})
 
@@ -109,7 +110,7 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> Non
             write_json(point.run.directory / PAIRED, found)
 
 
-def _collect(point: SweepPoint) -> Point:
+def _collect(point: SweepPoint, out: Path) -> Point:
     planned, directory = point.planned, point.run.directory
     result, latency = read_json(directory / RESULT), read_json(directory / LATENCY)
     paired = None
@@ -130,6 +131,7 @@ def _collect(point: SweepPoint) -> Point:
         latency=latency,
         spread=result["spread"],
         paired=paired,
+        run=Path(os.path.relpath(directory, out)).as_posix(),
     )
 
 

@@ -15,4 +15,7 @@ def make_inception(path: Path) -> None:
         network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
     finally:
         FeatureExtractorInceptionV3.load_state_dict = real
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):  # the default shrinks every image to the same point
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     torch.save(network.state_dict(), path)

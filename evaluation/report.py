@@ -1,0 +1,177 @@
+"""One self-contained HTML page on a sweep."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from evaluation.figures import PALETTE, figure, svg_text
+from evaluation.latency import REST
+from evaluation.plots import draw_panel, first_of_each_class, panels, read_images
+from evaluation.summary import describe_fastest, describe_finding, find_flat_point
+from evaluation.sweep import Point, Sweep
+from evaluation.tables import Table
+from tstitch.run import Run
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+NUM_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An analysis on the page: its picture and its sentences."""
+
+    picture: Figure
+    found: list[str]
+
+
+def render_report(
+    sweep: Sweep, runs: Sequence[Run], analyses: Sequence[Finding], tables: Sequence[Table], commands: str
+) -> str:
+    """The page: everything is inside it, nothing is loaded.
+
+    Args:
+        runs: of the sweep's points, in their order.
+        tables: ours beside the paper's.
+        commands: that make the sweep and the page again.
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    scale, series, points = sweep.curves()[0]
+    several = len(sweep.points[0].fractions) > 2
+    shown = [
+        (p, r) for p, r in zip(sweep.points, runs, strict=True) if p.guidance_scale == scale and p.series == series
+    ]
+    return environment.from_string(TEMPLATE.read_text()).render(
+        title=f"Trajectory stitching: {sweep.protocol['pair']}",
+        lead=_lead(sweep),
+        numbers=_numbers(points),
+        found=[(describe_fastest if several else describe_finding)(own, at) for at, _, own in sweep.curves()],
+        curves=_curves(sweep),
+        verdicts=[point.paired["verdict"] for point in sweep.points if point.paired is not None],
+        strip=_strip(sorted(shown, key=lambda pair: pair[0].small_fraction)),
+        latency=_latency(points),
+        latency_caption="Median milliseconds of an image by stage, as it is sampled in a batch of "
+        f"{points[0].latency.get('batch_size')} on {sweep.protocol['device_name']}.",
+        analyses=[
+            {"svg": svg_text(finding.picture, f"a{k}-"), "found": finding.found} for k, finding in enumerate(analyses)
+        ],
+        tables=[*tables, _points_table(sweep)],
+        protocol=list(_flatten(sweep.protocol)),
+        commands=commands,
+    )
+
+
+def _lead(sweep: Sweep) -> str:
+    p = sweep.protocol
+    sampler = f"{p['sampler']['name'].upper()}, {p['num_steps']} steps, " if "sampler" in p and "num_steps" in p else ""
+    return (
+        f"{sampler}{p['num_images']:,} images a point with the same noise and labels (seed {p['seed']}), "
+        f"{p['precision']}, on {p['device_name']}. FID against {p['reference_num_images'] or 'the'} real images over "
+        f"the features of {p['extractor']}."
+    )
+
+
+def _numbers(points: Sequence[Point]) -> list[tuple[str, str]]:
+    """The few numbers to see first: the large model, the best free lunch, the small model."""
+    large = next((point for point in points if point.is_large_alone), None)
+    small = next((point for point in points if point.small_fraction == 1), None)
+    found = [] if large is None else [("FID of the large model", f"{large.fid:.2f}")]
+    flat = find_flat_point(points) if len(points[0].fractions) == 2 else None
+    if large is not None and flat is not None and flat is not large:
+        speed_up = large.seconds_per_image / flat.seconds_per_image
+        found += [
+            ("FID within 10% up to fraction", f"{flat.small_fraction:g}"),
+            ("FID there", f"{flat.fid:.2f}"),
+            ("speed-up there", f"{speed_up:.2f}x"),
+        ]
+    return found if small is None else [*found, ("FID of the small model", f"{small.fid:.2f}")]
+
+
+def _curves(sweep: Sweep) -> list[tuple[object, list[dict]]]:
+    found = []
+    for s, scale in enumerate(sweep.guidance_scales):
+        pictures = [
+            {"caption": panel.title, "svg": svg_text(draw_panel(panel, sweep, scale), f"c{s}-{panel.name}-")}
+            for panel in panels(sweep)
+        ]
+        found.append((scale, pictures))
+    return found
+
+
+def _strip(columns: Sequence[tuple[Point, Run]]) -> dict:
+    rows = first_of_each_class(columns[0][1], NUM_CLASSES)
+    images = [read_images(run, list(rows.values())) for _, run in columns]
+    return {
+        "fractions": ["/".join(f"{value:g}" for value in point.fractions[:-1]) for point, _ in columns],
+        "rows": [
+            {"label": label, "images": [_data_url(column[k]) for column in images]} for k, label in enumerate(rows)
+        ],
+    }
+
+
+def _latency(points: Sequence[Point]) -> str | None:
+    """Stacked bars of the stages by fraction; None where a point has no stages."""
+    if not all(point.stages_s_per_image for point in points):
+        return None
+    names = _stage_names(points)
+    drawn = figure(7.5, 0.42 * len(points) + 1.2)
+    axes, left = drawn.subplots(), np.zeros(len(points))
+    labels = [" / ".join(f"{value:g}" for value in point.fractions) for point in points]
+    for colour, name in zip(PALETTE, names, strict=False):
+        widths = np.array([1000 * point.stages_s_per_image.get(name, 0.0) for point in points])
+        axes.barh(labels, widths, left=left, color=colour, label=name)
+        left += widths
+    axes.invert_yaxis()
+    axes.set_xlabel("ms per image")
+    axes.set_ylabel("fractions")
+    axes.legend(ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return svg_text(drawn, "l-")
+
+
+def _stage_names(points: Sequence[Point]) -> list[str]:
+    """The denoisers, small to large as the points with more of the small ones come later, then what follows them."""
+    names = dict.fromkeys(name for point in reversed(points) for name in point.stages_s_per_image)
+    after = [name for name in names if name in ("autoencoder", REST)]
+    return [name for name in names if name not in after] + after
+
+
+def _points_table(sweep: Sweep) -> Table:
+    metrics = list(sweep.points[0].metrics)
+    settings = ("guidance_scale", "sampler", "num_steps", "order")
+    columns = ["fractions", *(name.replace("_", " ") for name in settings), *metrics, "95% interval of FID"]
+    rows = []
+    for point in sweep.points:
+        low_high = point.fid_interval
+        interval = "-" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}"
+        values = [str(getattr(point, name)).replace("_", " ") for name in settings]
+        scores = [f"{point.metrics[name]:.4g}" for name in metrics]
+        times = [
+            1000 * point.seconds_per_image,
+            *(1000 * point.latency[f"seconds_per_image_{e}"] for e in ("min", "max")),
+        ]
+        fractions = " / ".join(f"{value:g}" for value in point.fractions)
+        rows.append([fractions, *values, *scores, interval, f"{times[0]:.2f}", f"{times[1]:.2f} to {times[2]:.2f}"])
+    return Table("All points", [*columns, "ms per image", "fastest to slowest"], rows, [])
+
+
+def _flatten(values: dict, prefix: str = "") -> list[tuple[str, str]]:
+    found = []
+    for key, value in values.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, dict):
+            found += _flatten(value, f"{name}: ")
+        else:
+            found.append((name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+    return found
+
+
+def _data_url(image: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,103 @@
+"""One HTML page on a sweep: `python -m scripts.report sweep=DIR`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from scripts.cli import resolved, run_command
+
+if TYPE_CHECKING:
+    from evaluation.report import Finding
+    from evaluation.sweep import Sweep
+    from evaluation.tables import Table
+
+
+def main(config: DictConfig) -> None:
+    from evaluation.report import render_report
+    from evaluation.sweep import read_sweep
+    from tstitch.errors import UserError
+    from tstitch.run import load_run
+    from tstitch.shards import write_atomically
+
+    settings = resolved(config)
+    directory = Path(settings["sweep"])
+    sweep = read_sweep(directory)
+    if not isinstance(settings["analyses"], list):
+        raise UserError(f"analyses must be a list of names, got {settings['analyses']!r}")
+    runs = [load_run(directory / point.run) for point in sweep.points]
+    page = Path(settings["out"]) if settings["out"] is not None else directory / "report.html"
+    tables = _beside_paper(sweep, settings)
+    analyses = [_analyse(kind, sweep, settings["device"]) for kind in settings["analyses"]]
+    commands = f"{reproduce(sweep)}\npython -m scripts.report sweep={directory}"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(page, render_report(sweep, runs, analyses, tables, commands).encode())
+    print(page)
+
+
+def reproduce(sweep: Sweep) -> str:
+    """The command that makes a sweep again."""
+    p, points = sweep.protocol, sweep.points
+
+    def listed(values: list) -> str:
+        return f"[{','.join(map(str, dict.fromkeys(values)))}]"
+
+    fractions = [f"[{','.join(f'{value:g}' for value in point.fractions)}]" for point in points]
+    axes = {
+        "fractions": listed(fractions),
+        "guidance_scales": listed([str(scale).replace(" ", "") for scale in sweep.guidance_scales]),
+        "samplers": listed([point.sampler for point in points]),
+        "num_steps": listed([point.num_steps for point in points]),
+        "orders": listed([point.order for point in points]),
+    }
+    lines = [f"python -m scripts.sweep pair={p['pair']} num_images={p['num_images']} seed={p['seed']}"]
+    lines[0] += f" precision={p['precision']} batch_size={p['batch_size']}"
+    return " \\\n    ".join([*lines, *(f"'{key}={value}'" for key, value in axes.items())])
+
+
+def _beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
+    from hydra import compose
+
+    from evaluation.paper import Paper
+    from evaluation.tables import points_table
+    from scripts.grid import plan_points
+    from scripts.tables import quality_differences
+
+    pair = sweep.protocol["pair"]
+    name = settings["experiment"] or settings["beside"].get(pair.removeprefix("digits_"))
+    if name is None:
+        return []
+    published = resolved(compose("sweep", [f"experiment={name}", "dry_run=true"]))
+    if published["paper"]["kind"] != "points":
+        return []
+    paper = Paper(**published["paper"])
+    own = plan_points(resolved(compose("sweep", [f"pair={pair}", "dry_run=true"])))
+    return [points_table(paper, sweep, quality_differences(paper, published, sweep, own[0].settings))]
+
+
+def _analyse(kind: str, sweep: Sweep, device: str) -> Finding:
+    import torch
+    from hydra import compose
+
+    from evaluation.report import Finding
+    from scripts.analysing import ANALYSES, analyse
+    from scripts.plan import make_plan
+    from tstitch.errors import UserError
+    from tstitch.ranks import choose_device, joined_ranks
+
+    if kind not in ANALYSES:
+        raise UserError(f"analyses must be of {', '.join(ANALYSES)}, got {kind!r}")
+    first, p = sweep.points[0], sweep.protocol
+    scale = str(first.guidance_scale).replace(" ", "")
+    asked = [f"pair={p['pair']}", f"sampler={first.sampler}", f"sampler.num_steps={first.num_steps}"]
+    asked += [f"guidance.scale={scale}", f"precision={p['precision']}", f"device={device}"]
+    settings = resolved(compose("analyse", asked))
+    with joined_ranks(), torch.inference_mode():
+        analysis = analyse(kind, make_plan(settings), settings, choose_device(device, local_rank=0))
+    return Finding(analysis.picture, analysis.found)
+
+
+if __name__ == "__main__":
+    run_command("report", main)
