@@ -1,0 +1,100 @@
+"""What goes to the dashboard: real offline runs whose files are read back."""
+
+import json
+from pathlib import Path
+
+import pytest
+from wandb.proto import wandb_internal_pb2
+from wandb.sdk.internal.datastore import DataStore
+
+from tests.scripts.command import run_here
+
+TINY = ["num_images=8", "batch_size=8", "sampler.num_steps=3", "latency.repeats=1", "pair.evaluation.bootstrap=5"]
+SWEEP = [*TINY, "fractions=[0,0.5]", "wandb.mode=offline"]
+
+
+def records(out: Path) -> dict[Path, list]:
+    """The records of every offline run below a sweep's directory."""
+    found = {}
+    for path in sorted(out.glob("wandb/offline-run-*/run-*.wandb")):
+        store = DataStore()
+        store.open_for_scan(str(path))
+        own = []
+        while (data := store.scan_data()) is not None:
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            own.append(record)
+        found[path] = own
+    return found
+
+
+def values(items) -> dict[str, object]:
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DISABLE_GIT", "true")
+
+
+def test_a_sweep_offline_is_read_back(capfd, monkeypatch, tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    outcome = run_here(capfd, monkeypatch, "sweep", *SWEEP, f"out={out}")
+    assert outcome.code == 0, outcome.err
+    sweep = json.loads((out / "sweep.json").read_text())
+    found = records(out)
+    runs = {path: next(r.run for r in own if r.WhichOneof("record_type") == "run") for path, own in found.items()}
+    assert len({run.run_group for run in runs.values()}) == 1
+    assert {run.project for run in runs.values()} == {"tstitch"}
+    by_point: dict[str, dict] = {}
+    pictures = set()
+    for path, run in runs.items():
+        summary: dict = {}
+        for record in found[path]:
+            if record.WhichOneof("record_type") == "summary":
+                summary |= values(record.summary.update)
+            if record.WhichOneof("record_type") == "history":
+                keys = values(record.history.item)
+                if any(key.startswith("strip") for key in keys):
+                    pictures.add(run.run_id)
+        by_point.setdefault(run.run_id, {}).update(summary)
+    points = {run_id: summary for run_id, summary in by_point.items() if run_id.startswith("point-")}
+    assert len(points) == 2
+    assert pictures == set(points)
+    fids = sorted(summary["fid8"] for summary in points.values())
+    assert fids == pytest.approx(sorted(point["metrics"]["fid8"] for point in sweep["points"]))
+    assert all(summary["seconds_per_image"] > 0 for summary in points.values())
+    assert list(out.glob("wandb/offline-run-*/files/media/images/strip*.png"))
+    assert list(out.glob("wandb/offline-run-*/files/media/table/points*.json"))
+    config = next(values(run.config.update) for run in runs.values() if run.run_id.startswith("point-"))
+    assert config["small_fraction"] in (0, 0.5)
+    assert config["seed"] == 0
+
+
+def test_started_again_it_sends_nothing_twice_and_a_new_point_joins_the_group(
+    capfd, monkeypatch, tmp_path: Path
+) -> None:
+    out = tmp_path / "sweep"
+    assert run_here(capfd, monkeypatch, "sweep", *SWEEP, f"out={out}").code == 0
+    first = set(records(out))
+    assert run_here(capfd, monkeypatch, "sweep", *SWEEP, f"out={out}").code == 0
+    assert set(records(out)) == first
+    assert run_here(capfd, monkeypatch, "sweep", *SWEEP, "fractions=[0,0.5,1]", f"out={out}").code == 0
+    new = set(records(out)) - first
+    ids = {next(r.run.run_id for r in records(out)[path] if r.WhichOneof("record_type") == "run") for path in new}
+    assert len([run_id for run_id in ids if run_id.startswith("point-")]) == 1
+    assert len([run_id for run_id in ids if run_id.startswith("sweep-")]) == 1, "the table is drawn anew"
+
+
+def test_off_means_that_wandb_is_not_even_imported(tmp_path: Path) -> None:
+    import sys
+
+    from tests.scripts.command import run
+
+    code = (
+        "import sys; sys.argv[1:] = sys.argv[1:]; from scripts.sweep import main; from scripts.cli import run_command;"
+    )
+    code += "run_command('sweep', main); assert 'wandb' not in sys.modules"
+    outcome = run(sys.executable, "-c", code, *TINY, "fractions=[1]", f"out={tmp_path / 'out'}")
+    assert outcome.code == 0, outcome.err
