@@ -40,6 +40,7 @@ demo: $(READY) ## Stitch the digits pair at every fraction, draw the curve and t
 	$(PY) -m scripts.sweep pair=digits_dit_s_b_xl $(DEMO_SETTINGS) 'fractions=[[0.3,0.3,0.4]]' out=$(DEMO)/three_models
 	$(PY) -m scripts.summary out=$(DEMO)/summary.md \
 		'sweeps=[$(DEMO)/two_models,$(DEMO)/two_models_scale_1.5,$(DEMO)/three_models]'
+	$(PY) -m scripts.report sweep=$(DEMO)/two_models out=$(DEMO)/report.html
 
 sweep: $(READY) ## Sweep a pair: make sweep PAIR=digits_ldm_s_ldm [FRACTIONS=0,0.4,1] [STEPS=50] [SAMPLER=ddim] [GPUS=8] [NUM=1000]
 	$(PY) -m scripts.sweep pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) num_images=$(NUM) \
@@ -51,6 +52,12 @@ table: $(READY) ## A table or figure of the paper beside ours: make table NAME=t
 tables: $(READY) ## All of them: make tables PAIRS=digits (an hour on two cores with DIGITS_SIZE, which it takes for the digits)
 	$(PY) -m scripts.table pairs=$(PAIRS) precision=auto $(if $(GPUS),ranks=$(GPUS)) \
 		$(or $(TABLE_SETTINGS),$(if $(filter digits,$(PAIRS)),$(DIGITS_SIZE)))
+
+report: $(READY) ## One HTML page on a sweep: make report RUN=runs/sweep-...
+	$(PY) -m scripts.report sweep=$(RUN)
+
+wandb-sync: $(READY) ## Send what sweeps with wandb.mode=offline have logged below runs/ and RUN
+	find runs $(RUN) -type d -name 'offline-run-*' -path '*/wandb/*' -exec .venv/bin/wandb sync {} +
 
 test: $(READY) ## Run the tests (minutes on two cores)
 	$(PY) -m pytest

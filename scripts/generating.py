@@ -107,7 +107,8 @@ def device_name(device: torch.device) -> str:
     """The name of the GPU, or of the processor with the number of threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor_name()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_processor_name()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _processor_name() -> str:

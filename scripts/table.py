@@ -27,7 +27,7 @@ def main(config: DictConfig) -> None:
 
     out = Path(settings["out"])
     out.mkdir(parents=True, exist_ok=True)
-    failed = []
+    failed, index = [], []
     for name in names:
         page = make_page(name, settings)
         for suffix, render in FORMATS.items():
@@ -40,6 +40,10 @@ def main(config: DictConfig) -> None:
         print(text)
         print(out / f"{name}.md")
         failed += page.failed
+        index.append(f"- [{page.table.title}]({name}.md)")
+    if settings["name"] is None:
+        title = f"# The paper's tables and figures, {settings['pairs']}"
+        write_atomically(out / "README.md", "\n".join([title, "", *index, ""]).encode())
     if failed:
         print(f"{len(failed)} points failed; the same command tries them again:", *failed, sep="\n", file=sys.stderr)
         sys.exit(SOME_POINTS_FAILED)

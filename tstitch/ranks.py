@@ -4,10 +4,9 @@ import ctypes
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -15,9 +14,9 @@ import torch
 import torch.distributed as dist
 
 from tstitch.errors import UserError
+from tstitch.meeting import Meeting
 
 PR_SET_PDEATHSIG = 1
-POLL_S = 0.05
 T = TypeVar("T")
 
 
@@ -29,6 +28,7 @@ class Ranks:
     world_size: int
     local_rank: int
     local_world_size: int
+    meeting: Meeting | None = None
 
     @property
     def is_main(self) -> bool:
@@ -36,26 +36,16 @@ class Ranks:
 
     def wait_for_all(self) -> None:
         """Return when every rank has come here. Signals are still handled while waiting."""
-        if self.world_size == 1:
-            return
-        barrier = dist.barrier(async_op=True)
-        while not barrier.is_completed():
-            time.sleep(POLL_S)
-        barrier.wait()
+        self.gather(None)
 
     def gather(self, value: T) -> list[T]:
         """The values of all ranks, on every rank, in the order of the ranks."""
-        if self.world_size == 1:
-            return [value]
-        self.wait_for_all()
-        values: list[T | None] = [None] * self.world_size
-        dist.all_gather_object(values, value)
-        return values
+        return [value] if self.meeting is None else self.meeting.gather(value)
 
 
 @contextmanager
 def joined_ranks() -> Iterator[Ranks]:
-    """Join the process group that torchrun describes (gloo: ranks exchange no tensors), and leave it at the end.
+    """Join the ranks that torchrun describes, and leave them at the end; they exchange no tensors.
 
     CPU threads are shared out evenly among the ranks of a machine, a power of two each: matrix products over three
     threads are cut at other places and round differently, those over one, two or four do not.
@@ -68,12 +58,10 @@ def joined_ranks() -> Iterator[Ranks]:
         yield ranks
         return
     end_with_parent()
-    # Ranks meet only at the start and the end, days apart where one is slow; torchrun sees to those that die.
-    dist.init_process_group("gloo", timeout=timedelta(days=30))
-    try:
-        yield ranks
-    finally:
-        dist.destroy_process_group()
+    store, rank, world_size = next(dist.rendezvous("env://", timeout=timedelta(minutes=10)))
+    meeting = Meeting(store, rank, world_size)
+    yield replace(ranks, meeting=meeting)
+    meeting.leave()
 
 
 def _share(ranks: Ranks) -> int:

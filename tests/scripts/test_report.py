@@ -65,7 +65,8 @@ def test_it_fits_a_phone_and_a_desk(page: Path, tmp_path: Path, width: int) -> N
     measuring = tmp_path / "measured.html"
     script = (
         "<script>addEventListener('load', () => { const f = document.createElement('iframe');"
-        f"f.style.width = '{width}px'; f.style.height = '900px'; f.srcdoc = document.querySelector('template').innerHTML;"
+        f"f.style.width = '{width}px'; f.style.height = '900px';"
+        "f.srcdoc = document.querySelector('template').innerHTML;"
         "f.onload = () => { const d = f.contentDocument; document.title = ["
         "d.documentElement.scrollWidth, d.documentElement.clientWidth, d.querySelectorAll('svg').length,"
         "[...d.images].every(i => i.naturalWidth > 0)].join(' ') }; document.body.append(f); });</script>"

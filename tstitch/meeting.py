@@ -1,0 +1,71 @@
+"""How ranks meet: small values exchanged through the key-value store that torchrun serves.
+
+Not through a process group: torchrun keeps one store over restarts, and a gloo group that is joined again can read the
+address of a rank that has died, and then waits for it for ever. Here every meeting begins with a handshake that
+what an earlier launch left in the store cannot answer.
+"""
+
+import pickle
+import time
+import uuid
+from collections.abc import Callable
+
+from torch.distributed import Store
+
+POLL_S = 0.05
+FAREWELL_S = 5.0
+
+
+class Meeting:
+    """The ranks of one launch. Waiting polls, so that signals are handled; torchrun sees to ranks that die."""
+
+    def __init__(self, store: Store, rank: int, world_size: int):
+        self.store, self.rank, self.world_size, self.round = store, rank, world_size, 0
+        self.session = self._welcome() if rank == 0 else self._introduce()
+
+    def gather(self, value: object) -> list:
+        """The values of all ranks, in the order of the ranks."""
+        self.round += 1
+        self.store.set(self._key(self.rank), pickle.dumps(value))
+        keys = [self._key(rank) for rank in range(self.world_size)]
+        _wait(lambda: self.store.check(keys))
+        return [pickle.loads(self.store.get(key)) for key in keys]
+
+    def leave(self) -> None:
+        """Let the others read the last values before the store goes with rank 0, where rank 0 serves it."""
+        if self.rank != 0:
+            self.store.set(f"{self.session}/left/{self.rank}", "")
+            return
+        keys = [f"{self.session}/left/{rank}" for rank in range(1, self.world_size)]
+        deadline = time.monotonic() + FAREWELL_S
+        _wait(lambda: self.store.check(keys) or time.monotonic() > deadline)
+
+    def _key(self, rank: int) -> str:
+        return f"{self.session}/{self.round}/{rank}"
+
+    def _welcome(self) -> str:
+        """Rank 0 answers whoever introduces himself, until all have used the answer; the dead of before never do."""
+        session, others = uuid.uuid4().hex, range(1, self.world_size)
+        here = [f"{session}/here/{rank}" for rank in others]
+
+        def everybody_is_here() -> bool:
+            for rank in others:
+                if self.store.check([f"hello/{rank}"]):
+                    self.store.set(f"welcome/{self.store.get(f'hello/{rank}').decode()}", session)
+            return self.store.check(here)
+
+        _wait(everybody_is_here)
+        return session
+
+    def _introduce(self) -> str:
+        name = uuid.uuid4().hex
+        self.store.set(f"hello/{self.rank}", name)
+        _wait(lambda: self.store.check([f"welcome/{name}"]))
+        session = self.store.get(f"welcome/{name}").decode()
+        self.store.set(f"{session}/here/{self.rank}", "")
+        return session
+
+
+def _wait(is_over: Callable[[], bool]) -> None:
+    while not is_over():
+        time.sleep(POLL_S)
