@@ -20,7 +20,7 @@ DIGITS_SIZE = num_images=256 num_steps=50 'step_counts=[10,20,50,100]' fractions
 ZOO ?= models/zoo/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sweep table tables report wandb-sync test test-all rehearsal bench-io bench-eval lint format scan zoo clean
+.PHONY: help setup demo sweep table tables latency report wandb-sync test test-all rehearsal bench-io bench-eval lint format scan zoo clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ table: $(READY) ## A table or figure of the paper beside ours: make table NAME=t
 tables: $(READY) ## All of them: make tables PAIRS=digits (an hour on two cores with DIGITS_SIZE, which it takes for the digits)
 	$(PY) -m scripts.table pairs=$(PAIRS) precision=auto $(if $(GPUS),ranks=$(GPUS)) \
 		$(or $(TABLE_SETTINGS),$(if $(filter digits,$(PAIRS)),$(DIGITS_SIZE)))
+
+latency: $(READY) ## Latency against fraction, the ideal line and the machine's limit: make latency PAIR=digits_dit_s_xl
+	$(PY) -m scripts.latency pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) 'fractions=$(FRACTIONS_VALUE)' out=$(or $(OUT),latency.json)
 
 report: $(READY) ## One HTML page on a sweep: make report RUN=runs/sweep-...
 	$(PY) -m scripts.report sweep=$(RUN)

@@ -2,37 +2,63 @@
 
 Not through a process group: torchrun keeps one store over restarts, and a gloo group that is joined again can read the
 address of a rank that has died, and then waits for it for ever. Here every meeting begins with a handshake that
-what an earlier launch left in the store cannot answer.
+what an earlier launch left in the store cannot answer, and every rank shows that it lives by a heartbeat, so that one
+whose machine is gone is missed by those who wait for it; torchrun then starts them anew.
 """
 
 import pickle
+import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 
 from torch.distributed import Store
 
 POLL_S = 0.05
+BEAT_S = 2.0
+SILENCE_S = 30.0
 FAREWELL_S = 5.0
 
 
+class RankLost(RuntimeError):
+    """A rank has shown no sign of life for `SILENCE_S`."""
+
+
 class Meeting:
-    """The ranks of one launch. Waiting polls, so that signals are handled; torchrun sees to ranks that die."""
+    """The ranks of one launch. Waiting polls, so that signals are handled meanwhile."""
 
     def __init__(self, store: Store, rank: int, world_size: int):
         self.store, self.rank, self.world_size, self.round = store, rank, world_size, 0
         self.session = self._welcome() if rank == 0 else self._introduce()
+        self.beats: dict[int, tuple[bytes, float]] = {}
+        self.is_over = threading.Event()
+        threading.Thread(target=self._beat, daemon=True).start()
 
     def gather(self, value: object) -> list:
-        """The values of all ranks, in the order of the ranks."""
+        """The values of all ranks, in the order of the ranks.
+
+        Raises:
+            RankLost: one that is waited for is silent.
+        """
         self.round += 1
         self.store.set(self._key(self.rank), pickle.dumps(value))
         keys = [self._key(rank) for rank in range(self.world_size)]
-        _wait(lambda: self.store.check(keys))
+
+        def everybody_has_come() -> bool:
+            if self.store.check(keys):
+                return True
+            for rank, key in enumerate(keys):
+                if not self.store.check([key]):
+                    self._listen(rank)
+            return False
+
+        _wait(everybody_has_come)
         return [pickle.loads(self.store.get(key)) for key in keys]
 
     def leave(self) -> None:
         """Let the others read the last values before the store goes with rank 0, where rank 0 serves it."""
+        self.is_over.set()
         if self.rank != 0:
             self.store.set(f"{self.session}/left/{self.rank}", "")
             return
@@ -42,6 +68,22 @@ class Meeting:
 
     def _key(self, rank: int) -> str:
         return f"{self.session}/{self.round}/{rank}"
+
+    def _beat(self) -> None:
+        count = 0
+        with suppress(RuntimeError):  # the store is gone, and so is the launch
+            while not self.is_over.wait(BEAT_S):
+                count += 1
+                self.store.set(f"{self.session}/beat/{self.rank}", str(count))
+
+    def _listen(self, rank: int) -> None:
+        key, now = f"{self.session}/beat/{rank}", time.monotonic()
+        beat = self.store.get(key) if self.store.check([key]) else b""
+        heard, at = self.beats.get(rank, (None, now))
+        if beat != heard:
+            self.beats[rank] = (beat, now)
+        elif now - at > SILENCE_S:
+            raise RankLost(f"rank {rank} has been silent for {SILENCE_S:g} s")
 
     def _welcome(self) -> str:
         """Rank 0 answers whoever introduces himself, until all have used the answer; the dead of before never do."""

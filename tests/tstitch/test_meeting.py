@@ -3,7 +3,7 @@ from datetime import timedelta
 
 from torch.distributed import HashStore, Store, TCPStore
 
-from tstitch.meeting import Meeting
+from tstitch.meeting import Meeting, RankLost
 
 
 def meet(stores: list[Store], rounds: int = 3) -> list[list]:
@@ -43,3 +43,25 @@ def test_over_a_socket() -> None:
     server = TCPStore("localhost", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=30))
     client = TCPStore("localhost", server.port, is_master=False, timeout=timedelta(seconds=30))
     assert meet([server, client]) == [[(0, 2), (1, 2)]] * 2
+
+
+def test_a_rank_that_is_gone_is_missed(monkeypatch) -> None:
+    monkeypatch.setattr("tstitch.meeting.BEAT_S", 0.05)
+    monkeypatch.setattr("tstitch.meeting.SILENCE_S", 0.5)
+    store, errors = HashStore(), []
+
+    def wait_for_the_other() -> None:
+        meeting = Meeting(store, 0, 2)
+        try:
+            meeting.gather("here")
+        except RankLost as error:
+            errors.append(str(error))
+
+    waiting = threading.Thread(target=wait_for_the_other, daemon=True)
+    waiting.start()
+    other = Meeting(store, 1, 2)
+    waiting.join(timeout=1.5)
+    assert waiting.is_alive(), "a rank that takes its time is waited for as long as it lives"
+    other.is_over.set()
+    waiting.join(timeout=10)
+    assert errors == ["rank 1 has been silent for 0.5 s"]

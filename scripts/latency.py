@@ -1,0 +1,55 @@
+"""Latency and throughput of a pair at several fractions, and how near they are to the ideal line and to the machine.
+
+python -m scripts.latency pair=digits_dit_s_xl fractions=0:1:0.1 out=latency.json
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from scripts.cli import resolved, run_command
+
+
+def main(config: DictConfig) -> None:
+    from scripts.grid import parse_fractions
+    from scripts.plan import check_whole_number, make_plan
+    from tstitch.errors import UserError
+
+    settings = resolved(config)
+    check_whole_number("repeats", settings["repeats"], lowest=1)
+    batch_sizes = settings["batch_sizes"]
+    if not isinstance(batch_sizes, list) or not batch_sizes:
+        raise UserError(f"batch_sizes must be a list of whole numbers, got {batch_sizes!r}")
+    for size in batch_sizes:
+        check_whole_number("batch_sizes", size, lowest=1)
+    num = len(settings["pair"]["denoisers"])
+    asked = parse_fractions(settings["fractions"], num)
+    alone = [[float(k == index) for k in range(num)] for index in range(num)]
+    fractions = [*asked, *(point for point in alone if point not in asked)]  # the ideal line goes through these
+    plans = [make_plan({**settings, "stitch": {**settings["stitch"], "fractions": point}}) for point in fractions]
+    interleaved = make_plan(
+        {
+            **settings,
+            "stitch": {**settings["stitch"], "fractions": [1 / num] * num},
+            "allocation": {**settings["allocation"], "order": "interleave"},
+        }
+    )
+
+    # A mistake in the settings should not wait for these.
+    from scripts.timed import describe_batch, measure_pair
+    from tstitch.ranks import choose_device, joined_ranks
+    from tstitch.run import write_json
+
+    with joined_ranks():
+        device = choose_device(settings["device"], local_rank=0)
+        result = measure_pair(plans, fractions, interleaved, batch_sizes, settings["repeats"], device)
+    for batch in result["batches"]:
+        print("\n".join(describe_batch(batch, result["matmul_tflops"])))
+    out = Path(settings["out"] or "latency.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, result)
+    print(out)
+
+
+if __name__ == "__main__":
+    run_command("latency", main)

@@ -1,0 +1,158 @@
+"""A session of latency measurements: warm, shuffled, split by stage, against the ideal line and the machine's limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+import torch
+
+from evaluation.latency import Latency, measure_latency
+from evaluation.limits import matmul_tflops
+from evaluation.line import Line, ideal_line
+from models.compiled import compile_pair
+from models.pair import Pair, load_pair
+from scripts.cost import count_calls, count_flops
+from scripts.machine import describe_machine
+from scripts.model_facts import model_row
+from scripts.plan import DTYPES, Plan
+from scripts.sampling import sample_images
+from tstitch.timing import peak_memory_mb
+
+
+def measure_pair(
+    plans: Sequence[Plan],
+    fractions: Sequence[Sequence[float]],
+    interleaved: Plan,
+    batch_sizes: Sequence[int],
+    repeats: int,
+    device: torch.device,
+) -> dict:
+    """What `latency.json` holds.
+
+    Args:
+        plans: one for each of `fractions`, every denoiser alone among them.
+        interleaved: the denoisers in turn, for the cost of a switch.
+        batch_sizes: images at once.
+    """
+    plan = plans[0]
+    used = range(len(plan.specs))
+    pair = load_pair(plan.specs, used, plan.autoencoder, DTYPES[plan.precision], device)
+    compile_pair(pair, plan.compile, device)
+    rate = matmul_tflops(DTYPES[plan.precision], device)
+    batches = [_measure_batch(plans, fractions, interleaved, pair, size, repeats, rate, device) for size in batch_sizes]
+    rows = [model_row(plan, [index], []) for index in used]
+    return {
+        "pair": plan.pair,
+        "machine": describe_machine(device),
+        "precision": plan.precision,
+        "compile": plan.compile,
+        "sampler": plan.sampler,
+        "num_steps": len(plan.timesteps),
+        "guidance_scale": plan.scales,
+        "repeats": repeats,
+        "matmul_tflops": rate,
+        "denoisers": [
+            {
+                "name": row.name,
+                "parameters_m": row.parameters_m,
+                "gmacs": row.gmacs,
+                "gflops_with_attention": count_flops(plan, index) / 1e9,
+                "storage_mb": row.storage_mb,
+                "weights_mb": _weights_mb(pair.denoisers[index].network),
+            }
+            for index, row in enumerate(rows)
+        ],
+        "autoencoder_weights_mb": _weights_mb(pair.autoencoder),
+        "peak_memory_mb": peak_memory_mb(device),
+        "batches": batches,
+    }
+
+
+def describe_batch(batch: dict, rate: float) -> list[str]:
+    """Lines for the terminal."""
+    lines = [
+        f"{batch['batch_size']} images at once ({rate * 1000:,.0f} GFLOP/s in matrix products, "
+        f"{batch['switch_ms']:+.2f} ms for a switch)"
+    ]
+    for point in batch["points"]:
+        stages = "  ".join(f"{name} {1000 * seconds:.1f}" for name, seconds in point["stages_s"].items())
+        fractions = "/".join(f"{value:g}" for value in point["fractions"])
+        lines.append(
+            f"  {fractions:>12}: {point['median_s']:.3f} s (p10 {point['p10_s']:.3f}, p90 {point['p90_s']:.3f}), "
+            f"{point['images_per_s']:.2f} images/s, {point['deviation_percent']:+.1f}% from the line, "
+            f"{point['share_of_limit']:.0%} of the limit; ms: {stages}"
+        )
+    return lines
+
+
+def _measure_batch(
+    plans: Sequence[Plan],
+    fractions: Sequence[Sequence[float]],
+    interleaved: Plan,
+    pair: Pair,
+    batch_size: int,
+    repeats: int,
+    rate: float,
+    device: torch.device,
+) -> dict:
+    images = range(batch_size)
+    calls = [partial(sample_images, plan, pair, images, device) for plan in (*plans, interleaved)]
+    *latencies, turns = measure_latency(calls, repeats, device)
+    line = _line(plans, fractions, latencies)
+    flops = [count_flops(plans[0], index) for index in range(len(plans[0].specs))]
+    points = [
+        _point(plan, own, latency, line, flops, batch_size, rate)
+        for plan, own, latency in zip(plans, fractions, latencies, strict=True)
+    ]
+    switches = sum(a != b for a, b in pairwise(interleaved.allocation))
+    overhead = turns.median_s - line.at(interleaved.fractions)
+    return {
+        "batch_size": batch_size,
+        "line": {"denoisers_s": line.denoisers_s, "fixed_s": line.fixed_s},
+        "switch_ms": 1000 * overhead / max(1, switches),
+        "points": points,
+    }
+
+
+def _line(plans: Sequence[Plan], fractions: Sequence[Sequence[float]], latencies: Sequence[Latency]) -> Line:
+    alone = [
+        next(latency for own, latency in zip(fractions, latencies, strict=True) if own[index] == 1)
+        for index in range(len(plans[0].specs))
+    ]
+    names = plans[0].names
+    fixed = [sum(seconds for stage, seconds in latency.stages_s.items() if stage not in names) for latency in latencies]
+    return ideal_line([latency.median_s for latency in alone], sorted(fixed)[len(fixed) // 2])
+
+
+def _point(
+    plan: Plan,
+    fractions: Sequence[float],
+    latency: Latency,
+    line: Line,
+    flops: Sequence[int],
+    batch_size: int,
+    rate: float,
+) -> dict:
+    calls = count_calls(plan)
+    gflops = sum(calls[i] * (1 if plan.scales[i] == 1 else 2) * flops[i] for i in plan.used) / 1e9
+    network_s = sum(latency.stages_s.get(plan.names[index], 0.0) for index in plan.used)
+    p10, p90 = (float(torch.tensor(latency.totals_s).quantile(q)) for q in (0.1, 0.9))
+    return {
+        "fractions": list(fractions),
+        "steps": [plan.allocation.count(index) for index in range(len(plan.specs))],
+        "network_calls": [calls[index] for index in range(len(plan.specs))],
+        "gflops_per_image": gflops,
+        "median_s": latency.median_s,
+        "p10_s": p10,
+        "p90_s": p90,
+        "images_per_s": batch_size / latency.median_s,
+        "stages_s": latency.stages_s,
+        "deviation_percent": line.deviation_percent(plan.fractions, latency.median_s),
+        "share_of_limit": gflops * batch_size / network_s / (rate * 1000),
+    }
+
+
+def _weights_mb(network: torch.nn.Module) -> float:
+    return sum(values.nbytes for values in network.state_dict().values()) / 1e6
