@@ -120,8 +120,10 @@ class StitchedDenoiser(nn.Module):
             return super().to(*args, **kwargs)
         device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         self._home = device or self._home
-        for index, each in enumerate(self.denoisers):
-            each.to(device=device and (device if index == self._active else "cpu"), dtype=dtype)
+        for index in sorted(
+            range(len(self.denoisers)), key=lambda index: index == self._active
+        ):  # the one at work last
+            self.denoisers[index].to(device=device and (device if index == self._active else "cpu"), dtype=dtype)
         return self
 
     @torch.compiler.disable(recursive=False)
