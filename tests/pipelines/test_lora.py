@@ -14,19 +14,17 @@ from tstitch import stitch
 SD = FAMILIES["sd"]
 
 
-def lora_file(folder: Path, size: str, seed: int) -> Path:
-    """A LoRA for the small or the large UNet whose update is not zero."""
-    network = unet(size)
+def lora_file(folder: Path, network: torch.nn.Module, seed: int) -> Path:
+    """A LoRA for a UNet whose update is not zero."""
     network.add_adapter(LoraConfig(r=2, lora_alpha=8, target_modules=["to_q", "to_v"], init_lora_weights=False))
     torch.manual_seed(seed)
     for name, parameter in network.named_parameters():
         if "lora_" in name:
             torch.nn.init.normal_(parameter)
+    path = folder / f"lora{seed}.safetensors"
     layers = get_peft_model_state_dict(network)
-    diffusers.StableDiffusionPipeline.save_lora_weights(
-        folder, unet_lora_layers=layers, weight_name=f"{size}{seed}.safetensors"
-    )
-    return folder / f"{size}{seed}.safetensors"
+    diffusers.StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, weight_name=path.name)
+    return path
 
 
 def with_lora(path: Path, size: str) -> torch.nn.Module:
@@ -38,7 +36,7 @@ def with_lora(path: Path, size: str) -> torch.nn.Module:
 
 
 def test_lora_goes_to_the_large_denoiser(tmp_path: Path) -> None:
-    path = lora_file(tmp_path, "large", 0)
+    path = lora_file(tmp_path, unet("large"), 0)
     pipe = SD.build()
     pipe.unet = with_lora(path, "large")
     stitch(pipe, unet("small"), fraction=0.4)
@@ -62,7 +60,7 @@ def test_lora_goes_to_the_large_denoiser(tmp_path: Path) -> None:
 
 
 def test_lora_goes_to_the_small_denoiser_when_it_is_addressed(tmp_path: Path) -> None:
-    path = lora_file(tmp_path, "small", 0)
+    path = lora_file(tmp_path, unet("small"), 0)
     pipe = SD.build()
     stitch(pipe, with_lora(path, "small"), fraction=0.4)
     expected = run(SD, pipe)
@@ -78,7 +76,7 @@ def test_each_stage_has_adapters_of_its_own(tmp_path: Path) -> None:
     """One network in two stages: a LoRA in the first, another in the second, none in the third."""
     pipe = SD.build()
     for seed in (0, 1):
-        pipe.load_lora_weights(lora_file(tmp_path, "large", seed), adapter_name=f"style{seed}")
+        pipe.load_lora_weights(lora_file(tmp_path, unet("large"), seed), adapter_name=f"style{seed}")
     network = pipe.unet
 
     def by_hand(pipe: object, index: int, timestep: object, tensors: dict) -> dict:
