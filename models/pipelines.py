@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from tstitch import stitch
 from tstitch.digest import file_sha256
@@ -117,7 +118,7 @@ def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.
         kind = getattr(diffusers, base.replace("Pipeline", "ControlNetPipeline"))
     try:
         pipe = kind.from_pretrained(spec.large, dtype=dtype, local_files_only=True, **parts)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{spec.large} cannot be loaded: {error}") from error
     networks = [_load_model(folder, dtype) for folder in spec.denoisers[:-1]]
     if networks:
@@ -146,7 +147,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         raise UserError(f"{folder} holds a {name}, which diffusers does not have")
     try:
         return getattr(diffusers, name).from_pretrained(folder, dtype=dtype, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder} cannot be loaded: {error}") from error
 
 
