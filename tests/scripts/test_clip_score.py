@@ -62,3 +62,9 @@ def test_mistakes_are_one_line(capfd, monkeypatch, sampled: Path) -> None:
     }
     for arguments, message in mistakes.items():
         check_one_line(run_here(capfd, monkeypatch, "clip_score", *arguments), message)
+
+
+def test_the_images_are_scored_against_a_reference_of_captions(capfd, monkeypatch, sampled: Path) -> None:
+    """Never against ImageNet's by default: a run says what it is to be compared with."""
+    outcome = run_here(capfd, monkeypatch, "evaluate", f"run={sampled / 'half'}")
+    check_one_line(outcome, "weights/mscoco_val2014_256.npz")
