@@ -8,8 +8,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from scripts.cli import resolved, run_command
+from scripts.prompts import CAPTIONS
 
-PAIRED = ("seed", "captions", "num_images")
+PAIRED = ("seed", "labels", "num_images")
 
 
 def main(config: DictConfig) -> None:
@@ -25,7 +26,7 @@ def main(config: DictConfig) -> None:
     check_whole_number("batch_size", settings["batch_size"], lowest=1)
     sources = [open_source(Path(settings[key])) for key in ("run", "against") if settings[key] is not None]
     for source in sources:
-        if source.run is None or "captions" not in source.run.identity:
+        if source.run is None or not (source.path / CAPTIONS).is_file():
             raise UserError(f"{source.path} is not a run of scripts.prompts")
     if len(sources) == 2:
         different = [key for key in PAIRED if sources[0].run.identity[key] != sources[1].run.identity[key]]
@@ -61,7 +62,6 @@ def _scores(clip, source, batch_size: int):
     import numpy as np
 
     from evaluation.clip_score import clip_scores
-    from scripts.prompts import CAPTIONS
     from tstitch.run import read_json
 
     captions = read_json(source.path / CAPTIONS)["captions"]

@@ -53,7 +53,7 @@ class PromptPlan:
         return {
             "pipeline": digests(self.spec),
             "scheduler": self.spec.scheduler,
-            "captions": hashlib.sha256(json.dumps(self.captions).encode()).hexdigest(),
+            "labels": f"captions {hashlib.sha256(json.dumps(self.captions).encode()).hexdigest()}",
             "call": self.call,
             "control_image": self.control_image and hashlib.sha256(self.control_image.read_bytes()).hexdigest(),
             "allocation": list(self.allocation),

@@ -55,6 +55,7 @@ def main(config: DictConfig) -> None:
                     "num_steps": len(plan.timesteps),
                     "timesteps": plan.timesteps,
                     "denoisers": plan.names,
+                    "evaluation": settings["evaluation"],
                     "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
                     "versions": _versions(),
                 }

@@ -28,12 +28,9 @@ def test_what_a_recipe_imports_and_calls_exists(recipe: str) -> None:
             assert {keyword.arg for keyword in call.keywords} <= known
         if isinstance(call.func, ast.Attribute) and call.func.attr in ("allocate", "describe", "addressing"):
             assert hasattr(StitchedDenoiser, call.func.attr)
-        if (
-            isinstance(call.func, ast.Attribute)
-            and call.func.attr.startswith("enable_")
-            and ast.unparse(call.func.value) == "pipe"
-        ):
-            assert hasattr(diffusers.StableDiffusionXLPipeline, call.func.attr)
+        if isinstance(call.func, ast.Attribute) and call.func.attr.startswith("enable_"):
+            kinds = {"pipe": diffusers.StableDiffusionXLPipeline, "pipe.vae": diffusers.AutoencoderKL}
+            assert hasattr(kinds[ast.unparse(call.func.value)], call.func.attr)
 
 
 def test_the_docs_name_every_experiment() -> None:

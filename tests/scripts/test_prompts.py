@@ -294,3 +294,10 @@ def test_the_noise_of_an_image_is_its_own() -> None:
     draws = [[torch.randn(3, generator=generator) for generator in each] for each in (first, second)]
     assert torch.equal(draws[0][1], draws[1][0])
     assert not torch.equal(draws[0][0], draws[0][1])
+
+
+@pytest.mark.parametrize("name", ["prompts", "clip_score"])
+def test_help_is_shown(name: str) -> None:
+    shown = run(*PYTHON, "-m", f"scripts.{name}", "--help")
+    assert shown.code == 0
+    assert f"python -m scripts.{name}" in shown.out
