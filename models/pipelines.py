@@ -69,14 +69,20 @@ _HOW = "weights are local files only: put the published folder there or give its
 
 def digests(spec: PipelineSpec) -> dict:
     """A checksum of every part that decides the images. Reads the weights."""
-    parts = {"large": spec.large, "vae": spec.vae, "controlnet": spec.controlnet}
-    denoisers = [folder_sha256(folder) for folder in spec.denoisers]
-    others = {name: folder and folder_sha256(folder) for name, folder in parts.items()}
-    return {**others, "denoisers": denoisers, "loras": [path and file_sha256(path) for path in spec.loras]}
+    parts = json.loads((spec.large / "model_index.json").read_text())
+    replaced = {spec.component, *(["vae"] if spec.vae else [])}
+    kept = [name for name in parts if name not in replaced and (spec.large / name).is_dir()]
+    others = {"vae": spec.vae, "controlnet": spec.controlnet}
+    return {
+        "large": {name: folder_sha256(spec.large / name) for name in kept},
+        "denoisers": [folder_sha256(folder) for folder in spec.denoisers],
+        **{name: folder and folder_sha256(folder) for name, folder in others.items()},
+        "loras": [path and file_sha256(path) for path in spec.loras],
+    }
 
 
 def folder_sha256(folder: Path) -> str:
-    """One checksum over the names and the contents of a model's or a pipeline's files."""
+    """One checksum over the names and the contents of a model's files."""
     total = hashlib.sha256()
     for path in _files(folder, (*WEIGHTS, *SETTINGS)):
         total.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
@@ -117,7 +123,9 @@ def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.
         base = json.loads((spec.large / "model_index.json").read_text())["_class_name"]
         kind = getattr(diffusers, base.replace("Pipeline", "ControlNetPipeline"))
     try:
-        pipe = kind.from_pretrained(spec.large, dtype=dtype, local_files_only=True, **parts)
+        pipe = kind.from_pretrained(
+            spec.large, dtype=dtype, local_files_only=True, variant=_variant(spec.large), **parts
+        )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{spec.large} cannot be loaded: {error}") from error
     networks = [_load_model(folder, dtype) for folder in spec.denoisers[:-1]]
@@ -146,7 +154,9 @@ def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
     if not hasattr(diffusers, str(name)):
         raise UserError(f"{folder} holds a {name}, which diffusers does not have")
     try:
-        return getattr(diffusers, name).from_pretrained(folder, dtype=dtype, local_files_only=True)
+        return getattr(diffusers, name).from_pretrained(
+            folder, dtype=dtype, local_files_only=True, variant=_variant(folder)
+        )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder} cannot be loaded: {error}") from error
 
@@ -163,8 +173,14 @@ def _denoiser_folder(folder: Path, component: str) -> Path:
     return folder if (folder / "config.json").is_file() else folder / component
 
 
+def _variant(folder: Path) -> str | None:
+    """`fp16` where a folder has no other weights."""
+    files = _files(folder, WEIGHTS)
+    return "fp16" if files and all(".fp16." in path.name for path in files) else None
+
+
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files of a model, or of a pipeline's components; a `.bin` beside a `.safetensors` is not read by diffusers."""
+    """Files of a model or a pipeline; a `.bin` beside a `.safetensors` is not read by diffusers."""
     found = sorted(path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file())
     safe = {path.parent for path in found if path.suffix == ".safetensors"}
     return [path for path in found if path.suffix != ".bin" or path.parent not in safe]

@@ -56,7 +56,8 @@ def _reasons(
     widths = [next((each.config[key] for key in TEXT_WIDTH if each.config.get(key)), None) for each in (small, large)]
     if widths[0] != widths[1]:
         yield f"text width is {widths[0]}, the large one's {widths[1]}: they read the output of other text encoders"
-    if getattr(pipe, "controlnet", None) is not None and _residuals(small) != _residuals(large):
+    has_controls = any(getattr(pipe, name, None) is not None for name in ("controlnet", "adapter"))
+    if has_controls and _residuals(small) != _residuals(large):
         yield f"its blocks are {_residuals(small)}, the large one's {_residuals(large)}: a ControlNet fits only one"
     if small.dtype != large.dtype:
         yield f"its dtype is {small.dtype}, the large one's {large.dtype}: load both in the same"

@@ -120,10 +120,12 @@ class StitchedDenoiser(nn.Module):
             return super().to(*args, **kwargs)
         device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         self._home = device or self._home
+        cast = {"dtype": dtype} if dtype is not None else {}
         for index in sorted(
             range(len(self.denoisers)), key=lambda index: index == self._active
         ):  # the one at work last
-            self.denoisers[index].to(device=device and (device if index == self._active else "cpu"), dtype=dtype)
+            place = {"device": device if index == self._active else "cpu"} if device is not None else {}
+            self.denoisers[index].to(**place, **cast)
         return self
 
     @torch.compiler.disable(recursive=False)

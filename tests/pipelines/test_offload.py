@@ -12,6 +12,24 @@ SD = FAMILIES["sd"]
 gpu = pytest.mark.gpu
 
 
+@pytest.mark.parametrize("residency", ["both", "swap"])
+@pytest.mark.filterwarnings("ignore:residency='swap' has no effect on a CPU")
+def test_offload_with_a_cpu_in_the_place_of_the_gpu(residency: str) -> None:
+    """The hooks are the real ones; only the device that they move to is not."""
+    pipe = SD.build()
+    stitched = stitch(pipe, unet("small"), fraction=0.4, residency=residency)
+    plain = run(SD, pipe)
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert hasattr(stitched, "_hf_hook")
+    for _ in range(2):
+        assert torch.equal(run(SD, pipe), plain)
+    with pytest.warns(UserWarning, match="enable it again after unstitch"):
+        unstitch(pipe)
+    assert not hasattr(pipe.unet, "_hf_hook")
+    stitch(pipe, stitched.denoisers[0], fraction=0.4)
+    assert torch.equal(run(SD, pipe), plain)
+
+
 def test_weights_that_are_fetched_layer_by_layer() -> None:
     """What `enable_sequential_cpu_offload` does to each component, with the CPU in the place of the GPU."""
     pipe = SD.build()
@@ -22,17 +40,13 @@ def test_weights_that_are_fetched_layer_by_layer() -> None:
     assert torch.equal(run(SD, pipe), plain)
 
 
-def test_a_hook_on_the_stitched_denoiser_moves_it_as_one() -> None:
+def test_group_offload_reaches_every_denoiser() -> None:
     pipe = SD.build()
     stitched = stitch(pipe, unet("small"), fraction=0.4)
     plain = run(SD, pipe)
-    _, hook = accelerate.cpu_offload_with_hook(stitched, torch.device("cpu"))
-    pipe._all_hooks = []
+    stitched.enable_group_offload(torch.device("cpu"), torch.device("cpu"), offload_type="leaf_level")
+    assert all(hasattr(each.conv_in, "_diffusers_hook") for each in stitched.denoisers)
     assert torch.equal(run(SD, pipe), plain)
-    with pytest.warns(UserWarning, match="enable it again after unstitch"):
-        unstitch(pipe)
-    assert not hasattr(pipe.unet, "_hf_hook")
-    assert hook is not None
 
 
 def test_offload_before_stitch_is_refused() -> None:

@@ -164,6 +164,9 @@ def test_pipelines_made_of_its_components_share_it() -> None:
     other = diffusers.StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False)
     run(FAMILIES["sd_img2img"], other, strength=0.5)
     assert stitched.allocation == (0, 0, 1, 1)
+    other = diffusers.StableDiffusionImg2ImgPipeline.from_pipe(pipe, unet=pipe.unet)
+    run(FAMILIES["sd_img2img"], other, strength=1.0)
+    assert stitched.allocation == (0,) * 4 + (1,) * 4
     other.scheduler = diffusers.EulerDiscreteScheduler.from_config(other.scheduler.config)
     with pytest.raises(UserError, match="outside a run of the scheduler of its pipeline"):
         run(FAMILIES["sd_img2img"], other)

@@ -16,33 +16,16 @@ from tests.conftest import ROOT
 from tests.pipelines.families import FAMILIES, image, sdxl_unet, unet
 from tests.pipelines.test_lora import lora_file
 from tests.scripts.command import PYTHON, run, run_here, start
+from tests.scripts.prompt_runs import CAPTIONS, arguments, save_weights
 from tests.scripts.test_bad_input import check_one_line
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs/prompts").glob("*.yaml"))
-CAPTIONS = ["a cat", "a hat", "a red hat, a cat", "cats", "two hats", "a dog", "dogs"]
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    """A large pipeline, a small UNet, and captions on disk."""
-    folder = tmp_path_factory.mktemp("weights")
-    FAMILIES["sd"].build().save_pretrained(folder / "large")
-    unet("small").save_pretrained(folder / "small")
-    pipe = FAMILIES["sd"].build()
-    blocks = ("CrossAttnDownBlock2D", "DownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
-    pipe.unet = unet("large", down_block_types=blocks[0], up_block_types=blocks[1])
-    pipe.save_pretrained(folder / "top")
-    (folder / "captions.txt").write_text("\n".join(CAPTIONS) + "\n")
-    return folder
-
-
-def arguments(weights: Path, out: Path, *more: str) -> list[str]:
-    return [
-        f"large={weights / 'large'}", f"small=[{weights / 'small'}]", f"captions={weights / 'captions.txt'}",
-        f"out={out}", "call.height=16", "call.width=16", "call.num_inference_steps=5", "batch_size=2",
-        "precision=float32", "stitch.fraction=0.4", *more,
-    ]  # fmt: skip
+    return save_weights(tmp_path_factory.mktemp("weights"))
 
 
 def images(out: Path) -> np.ndarray:
@@ -192,87 +175,14 @@ def test_a_controlnet_from_its_folder(capfd, monkeypatch, tmp_path: Path) -> Non
     assert not np.array_equal(images(tmp_path / "out"), images(tmp_path / "weak"))
 
 
-MISTAKES = {
-    "captions=nowhere.txt": "nowhere.txt does not exist; give a text file",
-    "captions=null": "give one of captions=FILE and prompt='...'",
-    "prompt=a cat": "give one of captions=FILE and prompt='...'",
-    "large=nowhere": "nowhere is not the folder of a pipeline (no model_index.json); weights are local files only",
-    "small=[nowhere]": "nowhere/unet holds no diffusers model (no config.json); weights are local files only",
-    "small=nowhere": "small must be a list of folders, got 'nowhere'",
-    "loras=[nowhere.safetensors,null]": "nowhere.safetensors does not exist",
-    "loras=[null]": "loras needs 2 entries",
-    "scheduler=Eular": "unknown scheduler 'Eular'; known: ",
-    "prompts=table_3": "unknown prompts 'table_3'; known: bk_sdm_tiny, figure_16",
-    "stitch.fraction=1.5": "fractions must lie in [0, 1], got [1.5, -0.5]",
-    "stitch.counts=[1,4]": "give one of fraction, fractions, counts, allocation, boundary, got fraction and counts",
-    "stitch.ratio=0.3": "unknown key 'stitch.ratio'; known in stitch: allocation, boundary, counts, fraction",
-    "call.num_inference_steps=0": "call.num_inference_steps must be a whole number of 1 or more, got 0",
-    "call.height=17": "StableDiffusionPipeline refused the call",
-    "call.controlnet_conditioning_scale=0.5": "call.controlnet_conditioning_scale is unknown to StableDiffusion",
-    "batch_size=0": "batch_size must be a whole number of 1 or more, got 0",
-    "seed=-1": "seed must be a whole number of 0 or more, got -1",
-    "precision=fp8": "unknown precision 'fp8'; known: float32, float16, bf16",
-    "tome_ratio=2": "tome_ratio must lie in (0, 0.75], got 2",
-    "deepcache_interval=0": "deepcache_interval must be a whole number of 1 or more, got 0",
-    "control_image=nowhere.png": "controlnet and control_image go together",
-    "device=tpu": "unknown device 'tpu'; known: auto, cpu, cuda",
-}
-
-
-@pytest.mark.parametrize("argument", MISTAKES)
-def test_a_mistake_is_one_line(capfd, monkeypatch, tmp_path: Path, weights: Path, argument: str) -> None:
-    key = argument.partition("=")[0]
-    given = [each for each in arguments(weights, tmp_path / "out") if not each.startswith(f"{key}=")]
-    check_one_line(run_here(capfd, monkeypatch, "prompts", *given, argument), MISTAKES[argument])
-    assert not (tmp_path / "out" / "samples.npz").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("empty.txt", "\n\n", "holds no captions"),
-        ("gap.txt", "a cat\n\na hat\n", "has an empty caption at 2"),
-        ("coco.json", "{}", "is not a COCO captions file: KeyError 'annotations'"),
-        ("broken.json", "{", "is not a COCO captions file: JSONDecodeError"),
-    ],
-)
-def test_captions_that_cannot_be_read(
-    capfd, monkeypatch, tmp_path: Path, weights: Path, name, content, message
-) -> None:
-    (tmp_path / name).write_text(content)
-    outcome = run_here(
-        capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / "out", f"captions={tmp_path / name}")
-    )
-    check_one_line(outcome, message)
-
-
-def test_coco_captions_are_the_first_of_each_image(tmp_path: Path) -> None:
-    from scripts.captions import read_captions
-
-    annotations = [
-        {"image_id": 9, "id": 4, "caption": "a dog"},
-        {"image_id": 2, "id": 8, "caption": "later"},
-        {"image_id": 2, "id": 3, "caption": " two\n cats "},
-    ]
-    (tmp_path / "captions.json").write_text(json.dumps({"annotations": annotations}))
-    assert read_captions(tmp_path / "captions.json") == ["two cats", "a dog"]
-
-
-def test_another_run_in_the_directory_is_refused(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
-    few = arguments(weights, tmp_path / "out", "num_images=2")
-    assert run_here(capfd, monkeypatch, "prompts", *few).code == 0
-    outcome = run_here(capfd, monkeypatch, "prompts", *few[:-2], "num_images=2", "stitch.fraction=0.6")
-    check_one_line(outcome, "holds another run; it differs in allocation")
-
-
-def test_damaged_weights_are_one_line(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
-    unet("small").save_pretrained(tmp_path / "small")
-    file = tmp_path / "small" / "diffusion_pytorch_model.safetensors"
-    file.write_bytes(file.read_bytes()[:1000])
-    outcome = run_here(
-        capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / "out", f"small=[{tmp_path / 'small'}]")
-    )
-    check_one_line(outcome, f"{tmp_path / 'small'} cannot be loaded")
+def test_weights_of_the_half_precision_variant_load(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
+    FAMILIES["sd"].build().save_pretrained(tmp_path / "large", variant="fp16")
+    unet("small").save_pretrained(tmp_path / "small", variant="fp16")
+    variant = [f"large={tmp_path / 'large'}", f"small=[{tmp_path / 'small'}]"]
+    for name, changes in {"plain": [], "variant": variant}.items():
+        outcome = run_here(capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / name, *changes))
+        assert outcome.code == 0, outcome.err
+    assert np.array_equal(images(tmp_path / "plain"), images(tmp_path / "variant"))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
