@@ -1,6 +1,7 @@
 """Text-to-image pipelines from folders on disk, in diffusers' layout. Nothing is downloaded."""
 
 import hashlib
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from tstitch.errors import UserError
 
 WEIGHTS, SETTINGS = (".safetensors", ".bin"), (".json", ".txt", ".model")
 COMPONENTS = ("unet", "transformer")
+# These would blacken images, or mark them where another package happens to be installed.
+WITHOUT = {"safety_checker": None, "requires_safety_checker": False, "add_watermarker": False}
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ _HOW = "weights are local files only: put the published folder there or give its
 def digests(spec: PipelineSpec) -> dict:
     """A checksum of every part that decides the images. Reads the weights."""
     parts = json.loads((spec.large / "model_index.json").read_text())
-    replaced = {spec.component, *(["vae"] if spec.vae else [])}
+    replaced = {spec.component, *WITHOUT, *(["vae"] if spec.vae else [])}
     kept = [name for name in parts if name not in replaced and (spec.large / name).is_dir()]
     others = {"vae": spec.vae, "controlnet": spec.controlnet}
     return {
@@ -117,11 +120,15 @@ def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.
     parts = {"scheduler": load_scheduler(spec), spec.component: _load_model(spec.denoisers[-1], dtype)}
     if spec.vae is not None:
         parts["vae"] = _load_model(spec.vae, dtype)
-    kind = diffusers.DiffusionPipeline
+    name = json.loads((spec.large / "model_index.json").read_text())["_class_name"]
     if spec.controlnet is not None:
         parts["controlnet"] = _load_model(spec.controlnet, dtype)
-        base = json.loads((spec.large / "model_index.json").read_text())["_class_name"]
-        kind = getattr(diffusers, base.replace("Pipeline", "ControlNetPipeline"))
+        name = name.replace("Pipeline", "ControlNetPipeline")
+    kind = getattr(diffusers, name, None)
+    if kind is None:
+        raise UserError(f"{spec.large} is a {name}, which diffusers does not have")
+    known = inspect.signature(kind.__init__).parameters
+    parts |= {key: value for key, value in WITHOUT.items() if key in known}
     try:
         pipe = kind.from_pretrained(
             spec.large, dtype=dtype, local_files_only=True, variant=_variant(spec.large), **parts

@@ -45,8 +45,8 @@ class PromptPlan:
 
     def describe(self) -> str:
         """The resolved allocation, in a line."""
-        scale = f"guidance scale {self.call['guidance_scale']:g}"
-        return f"{describe_allocation(self.allocation, self.timesteps, self.names)}; {scale}"
+        scale = self.call.get("guidance_scale", "the pipeline's own")
+        return f"{describe_allocation(self.allocation, self.timesteps, self.names)}; guidance scale {scale}"
 
     def identity(self, device_type: str) -> dict:
         """Everything that decides the bytes of the images. Reads the weights, for their checksums."""
@@ -88,7 +88,10 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
     spec = _spec(settings)
     call = {key: value for key, value in settings["call"].items() if value is not None}
     check_whole_number("call.num_inference_steps", call.get("num_inference_steps"), 1)
-    control_image = _path(settings["control_image"])
+    for key in ("deepcache_interval", "tome_ratio"):
+        if settings[key] is not None and spec.component != "unet":
+            raise UserError(f"{key} is for pipelines with a unet; {spec.large} has a {spec.component}")
+    control_image = _path("control_image", settings["control_image"])
     if (control_image is None) != (spec.controlnet is None):
         raise UserError("controlnet and control_image go together; give both or neither")
     if control_image is not None and not control_image.is_file():
@@ -122,18 +125,20 @@ def _spec(settings: dict) -> PipelineSpec:
     if not isinstance(loras, list) or len(loras) != len(small) + 1:
         raise UserError(f"loras needs {len(small) + 1} entries (null for none), one for each denoiser, got {loras!r}")
     spec = PipelineSpec(
-        large=resolve_path(settings["large"]),
+        large=_path("large", settings["large"] or ""),
         small=tuple(map(resolve_path, small)),
-        denoiser=_path(settings["large_denoiser"]),
-        vae=_path(settings["vae"]),
-        controlnet=_path(settings["controlnet"]),
-        loras=tuple(map(_path, loras)),
+        denoiser=_path("large_denoiser", settings["large_denoiser"]),
+        vae=_path("vae", settings["vae"]),
+        controlnet=_path("controlnet", settings["controlnet"]),
+        loras=tuple(_path("loras", path) for path in loras),
         scheduler=settings["scheduler"],
-        allow=tuple(settings["allow"]),
+        allow=tuple(settings["allow"] or ()),
     )
     check_files(spec)
     return spec
 
 
-def _path(value: str | None) -> Path | None:
+def _path(key: str, value: str | None) -> Path | None:
+    if value is not None and not isinstance(value, str):
+        raise UserError(f"{key} must be a path, got {value!r}")
     return None if value is None else resolve_path(value)

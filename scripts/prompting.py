@@ -33,7 +33,7 @@ def shard_maker(plan: PromptPlan, pipe: object, device: torch.device, clock: Sta
             call["image"] = [control] * len(indices)
         try:
             with _accelerated(plan, pipe, block):
-                result = pipe([plan.captions[index] for index in captions], output_type="pil", **call)
+                result = pipe([plan.captions[index] for index in captions], output_type="np", **call)
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(f"out of GPU memory at batch_size={plan.batch_size}; try a smaller one") from error
         except UserError:
@@ -43,7 +43,10 @@ def shard_maker(plan: PromptPlan, pipe: object, device: torch.device, clock: Sta
         clock.mark("pipeline")
         if not hasattr(result, "images"):
             raise UserError(f"{type(pipe).__name__} makes no images; this command samples text-to-image pipelines")
-        images = [image.convert("RGB") for image in result.images]
+        for index, pixels in zip(indices, result.images, strict=True):
+            if not np.isfinite(pixels).all():
+                raise UserError(f"image {index} has NaN or Inf in {plan.precision}; try precision=bf16 or float32")
+        images = [Image.fromarray((pixels * 255).round().astype(np.uint8)) for pixels in result.images]
         if plan.resize is not None:
             images = [image.resize((plan.resize, plan.resize), Image.Resampling.BICUBIC) for image in images]
         return Shard(np.stack([np.asarray(image) for image in images]), np.array(captions, dtype=np.int64))

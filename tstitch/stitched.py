@@ -56,10 +56,9 @@ class StitchedDenoiser(nn.Module):
         except AttributeError:
             if name in HOOKS or "denoisers" not in vars(self).get("_modules", {}):
                 raise
-        if name in FOR_ALL and (
-            each := [getattr(network, name) for network in self.denoisers if hasattr(network, name)]
-        ):
-            return lambda *args, **kwargs: [method(*args, **kwargs) for method in each]
+        methods = [getattr(each, name) for each in self.denoisers if name in FOR_ALL and hasattr(each, name)]
+        if methods:
+            return lambda *args, **kwargs: [method(*args, **kwargs) for method in methods]
         return getattr(self.denoisers[self._addressed], name)
 
     @property
@@ -79,12 +78,10 @@ class StitchedDenoiser(nn.Module):
 
     def describe(self) -> str:
         """Which denoiser took which steps of the latest run, in a line."""
+        if self._trajectory is None:
+            return "no run yet"
         names = [f"{index} ({each.__class__.__name__})" for index, each in enumerate(self.denoisers)]
-        return (
-            describe_allocation(self.allocation, self._trajectory.timesteps, names)
-            if self._trajectory
-            else "no run yet"
-        )
+        return describe_allocation(self.allocation, self._trajectory.timesteps, names)
 
     @contextmanager
     def addressing(self, index: int) -> Iterator[None]:
@@ -121,9 +118,8 @@ class StitchedDenoiser(nn.Module):
         device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         self._home = device or self._home
         cast = {"dtype": dtype} if dtype is not None else {}
-        for index in sorted(
-            range(len(self.denoisers)), key=lambda index: index == self._active
-        ):  # the one at work last
+        resting = [index for index in range(len(self.denoisers)) if index != self._active]
+        for index in (*resting, self._active):
             place = {"device": device if index == self._active else "cpu"} if device is not None else {}
             self.denoisers[index].to(**place, **cast)
         return self
@@ -150,8 +146,11 @@ class StitchedDenoiser(nn.Module):
     def _enter(self, index: int) -> None:
         self._active, denoiser = index, self.denoisers[index]
         if self.adapters is not None and getattr(denoiser, "peft_config", None):
-            denoiser.enable_adapters() if self.adapters[index] else denoiser.disable_adapters()
-            denoiser.set_adapters(list(self.adapters[index])) if self.adapters[index] else None
+            if self.adapters[index]:
+                denoiser.enable_adapters()
+                denoiser.set_adapters(list(self.adapters[index]))
+            else:
+                denoiser.disable_adapters()
         if self.residency == "both" or hasattr(denoiser, "_hf_hook"):
             return
         if self.device.type == "cpu":

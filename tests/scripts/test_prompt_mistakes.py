@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.pipelines.families import unet
+from tests.pipelines.families import FAMILIES, unet
 from tests.scripts.command import run_here
 from tests.scripts.prompt_runs import arguments, save_weights
 from tests.scripts.test_bad_input import check_one_line
@@ -21,6 +22,8 @@ MISTAKES = {
     "captions=null": "give one of captions=FILE and prompt='...'",
     "prompt=a cat": "give one of captions=FILE and prompt='...'",
     "large=nowhere": "nowhere is not the folder of a pipeline (no model_index.json); weights are local files only",
+    "large=3": "large must be a path, got 3",
+    "large=null": "is not the folder of a pipeline",
     "small=[nowhere]": "nowhere/unet holds no diffusers model (no config.json); weights are local files only",
     "small=nowhere": "small must be a list of folders, got 'nowhere'",
     "loras=[nowhere.safetensors,null]": "nowhere.safetensors does not exist",
@@ -97,3 +100,22 @@ def test_damaged_weights_are_one_line(capfd, monkeypatch, tmp_path: Path, weight
         capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / "out", f"small=[{tmp_path / 'small'}]")
     )
     check_one_line(outcome, f"{tmp_path / 'small'} cannot be loaded")
+
+
+def test_nan_is_named_and_nothing_is_written(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
+    network = unet("large")
+    torch.nn.init.constant_(network.conv_out.bias, torch.inf)
+    network.save_pretrained(tmp_path / "broken")
+    broken = arguments(weights, tmp_path / "out", f"large_denoiser={tmp_path / 'broken'}")
+    check_one_line(run_here(capfd, monkeypatch, "prompts", *broken), "image 0 has NaN or Inf in float32")
+    assert not list((tmp_path / "out" / "shards").glob("*.npz"))
+
+
+def test_unet_only_options_are_refused_for_transformers(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
+    FAMILIES["pixart"].build().save_pretrained(tmp_path / "pixart")
+    FAMILIES["pixart"].denoiser("small").save_pretrained(tmp_path / "small")
+    pixart = arguments(weights, tmp_path / "out", f"large={tmp_path / 'pixart'}", f"small=[{tmp_path / 'small'}]")
+    outcome = run_here(capfd, monkeypatch, "prompts", *pixart, "tome_ratio=0.5")
+    check_one_line(outcome, "tome_ratio is for pipelines with a unet")
+    more = ["call.guidance_scale=null", "+call.use_resolution_binning=false", "+call.clean_caption=false"]
+    assert run_here(capfd, monkeypatch, "prompts", *pixart, *more).code == 0
