@@ -49,8 +49,8 @@ def _reasons(
         return
     for keys, reason in CHECKS.items():
         for key in (key for key in keys if WAIVERS.get(key) not in allow):
-            values = [each.config.get(key) or None for each in (small, large)]
-            if values[0] != values[1]:
+            values = [each.config.get(key) for each in (small, large)]
+            if (values[0] or None) != (values[1] or None):
                 waiver = f" (allow=['{WAIVERS[key]}'] lets it pass)" if key in WAIVERS else ""
                 yield f"{key} is {values[0]}, the large one's {values[1]}: {reason}{waiver}"
     widths = [next((each.config[key] for key in TEXT_WIDTH if each.config.get(key)), None) for each in (small, large)]

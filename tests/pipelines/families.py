@@ -184,6 +184,25 @@ def _wan() -> object:
     )  # fmt: skip
 
 
+def flux_transformer(size: str) -> nn.Module:
+    torch.manual_seed(71 if size == "small" else 72)
+    return diffusers.FluxTransformer2DModel(
+        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16,
+        num_attention_heads=2 if size == "small" else 3, joint_attention_dim=parts.TEXT_WIDTH,
+        pooled_projection_dim=parts.TEXT_WIDTH, axes_dims_rope=(4, 4, 8), guidance_embeds=True,
+    ).eval()  # fmt: skip
+
+
+def _flux() -> object:
+    torch.manual_seed(1)
+    return diffusers.FluxPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=parts.autoencoder(shift_factor=0.0), text_encoder=parts.clip_text_encoder(),
+        tokenizer=parts.clip_tokenizer(), text_encoder_2=parts.t5_text_encoder(), tokenizer_2=parts.t5_tokenizer(),
+        transformer=flux_transformer("large"),
+    )  # fmt: skip
+
+
 EPSILON = (
     "DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler", "HeunDiscreteScheduler",
     "UniPCMultistepScheduler", "LCMScheduler",
@@ -224,6 +243,10 @@ FAMILIES = {
     "dit": Family(
         _dit, dit_transformer, {"class_labels": [3, 7], "guidance_scale": 1.5},
         ("DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler"), "transformer",
+    ),
+    "flux": Family(
+        _flux, flux_transformer, {**GUIDED, "height": 16, "width": 16, "max_sequence_length": 16},
+        ("FlowMatchEulerDiscreteScheduler",), "transformer",
     ),
     "wan": Family(
         _wan, wan_transformer,

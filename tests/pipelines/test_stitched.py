@@ -126,6 +126,17 @@ def test_compiled_denoisers_run_as_plain_ones(how: str) -> None:
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
+def test_the_default_compiler_gives_what_plain_networks_give() -> None:
+    plain = run(SD, stitched_sd()[0])
+    pipe, stitched = stitched_sd()
+    pipe.unet.compile()
+    torch.testing.assert_close(run(SD, pipe), plain, rtol=1e-3, atol=1e-3)
+    stitched.allocate(fraction=0.8)
+    assert run(SD, pipe).isfinite().all()
+    assert stitched.allocation == (0, 0, 0, 0, 1)
+
+
 def test_a_saved_pipeline_is_the_large_one(tmp_path: Path) -> None:
     pipe, _ = stitched_sd()
     with pytest.warns(UserWarning, match="only the large denoiser"):
