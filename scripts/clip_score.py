@@ -3,12 +3,21 @@
 python -m scripts.clip_score run=DIR model=FOLDER [against=DIR]
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from scripts.cli import resolved, run_command
 from scripts.prompts import CAPTIONS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from evaluation.clip_score import Clip
+    from evaluation.sources import Source
 
 PAIRED = ("seed", "labels", "num_images")
 
@@ -55,7 +64,7 @@ def main(config: DictConfig) -> None:
     print(out)
 
 
-def _scores(clip, source, batch_size: int):
+def _scores(clip: Clip, source: Source, batch_size: int) -> np.ndarray:
     """Scores (N,) of a run's images, kept beside them in `clip_score.csv` with the captions."""
     import csv
 

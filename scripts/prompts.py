@@ -28,6 +28,7 @@ def main(config: DictConfig) -> None:
     from diffusers.utils.logging import disable_progress_bar
 
     from models.pipelines import load_pipeline
+    from scripts.progress import Progress
     from scripts.prompt_plan import DTYPES, make_prompt_plan
     from scripts.prompting import shard_maker
     from tstitch.generate import generate
@@ -65,7 +66,9 @@ def main(config: DictConfig) -> None:
             clock = StageClock(device)
             make_shard = shard_maker(plan, pipe, device, clock)
             side = plan.resize or plan.call.get("height") or 1024
-            generate(run, ranks, make_shard, 3 * side**2, print, lambda missing: _progress(run, missing), clock)
+            generate(
+                run, ranks, make_shard, 3 * side**2, print, lambda missing: Progress(run, missing, "prompts"), clock
+            )
             measured = ranks.gather((clock.totals(), peak_memory_mb(device)))
             if ranks.is_main:
                 seconds = {stage: sum(own.get(stage, 0.0) for own, _ in measured) for stage in measured[0][0]}
@@ -74,12 +77,6 @@ def main(config: DictConfig) -> None:
                 write_json(run.record, {**earlier, **latest})
         if ranks.is_main:
             print(run.samples)
-
-
-def _progress(run, missing):
-    from scripts.progress import Progress
-
-    return Progress(run, missing, "prompts")
 
 
 def _versions() -> dict[str, str]:
