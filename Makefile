@@ -30,7 +30,7 @@ setup: $(READY) ## Make .venv with the pinned dependencies
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; name one with make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[research,train,dev]'
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[research,pipelines,train,dev]'
 	@touch $@
 
 demo: $(READY) ## Stitch the digits pair at every fraction, draw the curve and the strip, say what was found

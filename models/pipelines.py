@@ -1,0 +1,193 @@
+"""Text-to-image pipelines from folders on disk, in diffusers' layout. Nothing is downloaded."""
+
+import hashlib
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+
+from tstitch import stitch
+from tstitch.digest import file_sha256
+from tstitch.errors import UserError
+
+WEIGHTS, SETTINGS = (".safetensors", ".bin"), (".json", ".txt", ".model")
+COMPONENTS = ("unet", "transformer")
+# These would blacken images, or mark them where another package happens to be installed.
+WITHOUT = {"safety_checker": None, "requires_safety_checker": False, "add_watermarker": False}
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """Where the parts of a stitched pipeline are.
+
+    Attributes:
+        large: the folder of a pipeline, with its `model_index.json`.
+        small: folders of denoisers, or of pipelines that hold them, from small to large.
+        denoiser: a folder whose denoiser takes the place of the pipeline's own, or None.
+        vae: a folder whose autoencoder takes the place of the pipeline's own, or None; so `controlnet`.
+        loras: a file for each denoiser, small to large, that is fused into it, or None.
+        scheduler: the name of a scheduler class of diffusers, or None for the pipeline's own.
+    """
+
+    large: Path
+    small: tuple[Path, ...]
+    denoiser: Path | None
+    vae: Path | None
+    controlnet: Path | None
+    loras: tuple[Path | None, ...]
+    scheduler: str | None
+    allow: tuple[str, ...] = ()
+
+    @property
+    def component(self) -> str:
+        """`unet` or `transformer`."""
+        return _component(self.large)
+
+    @property
+    def denoisers(self) -> list[Path]:
+        """Folders of all denoisers, small to large."""
+        own = self.denoiser or self.large
+        return [_denoiser_folder(folder, self.component) for folder in (*self.small, own)]
+
+
+def check_files(spec: PipelineSpec) -> None:
+    """Raise `UserError` for the first folder or file that is not there."""
+    if not (spec.large / "model_index.json").is_file():
+        raise UserError(f"large={spec.large} is not the folder of a pipeline (no model_index.json); {_HOW}")
+    for folder in (*spec.denoisers, spec.vae, spec.controlnet):
+        if folder is not None and not (folder / "config.json").is_file():
+            raise UserError(f"{folder} holds no diffusers model (no config.json); {_HOW}")
+        if folder is not None and not _files(folder, WEIGHTS):
+            raise UserError(f"{folder} holds no weights (.safetensors or .bin); {_HOW}")
+    for path in spec.loras:
+        if path is not None and not path.is_file():
+            raise UserError(f"LoRA {path} does not exist; {_HOW}")
+
+
+_HOW = "weights are local files only: put the published folder there or give its place"
+
+
+def digests(spec: PipelineSpec) -> dict:
+    """A checksum of every part that decides the images. Reads the weights."""
+    parts = json.loads((spec.large / "model_index.json").read_text())
+    replaced = {spec.component, *WITHOUT, *(["vae"] if spec.vae else [])}
+    kept = [name for name in parts if name not in replaced and (spec.large / name).is_dir()]
+    others = {"vae": spec.vae, "controlnet": spec.controlnet}
+    return {
+        "large": {name: folder_sha256(spec.large / name) for name in kept},
+        "denoisers": [folder_sha256(folder) for folder in spec.denoisers],
+        **{name: folder and folder_sha256(folder) for name, folder in others.items()},
+        "loras": [path and file_sha256(path) for path in spec.loras],
+    }
+
+
+def folder_sha256(folder: Path) -> str:
+    """One checksum over the names and the contents of a model's files."""
+    total = hashlib.sha256()
+    for path in _files(folder, (*WEIGHTS, *SETTINGS)):
+        total.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
+    return total.hexdigest()
+
+
+def load_scheduler(spec: PipelineSpec) -> object:
+    """The scheduler that the pipeline will have.
+
+    Raises:
+        UserError: diffusers has no scheduler of this name.
+    """
+    import diffusers
+
+    config = json.loads((spec.large / "scheduler" / "scheduler_config.json").read_text())
+    name = spec.scheduler or config["_class_name"]
+    kind = getattr(diffusers, name, None)
+    if kind is None or not hasattr(kind, "set_timesteps"):
+        known = sorted(each for each in dir(diffusers) if each.endswith("Scheduler") and "Flax" not in each)
+        raise UserError(f"unknown scheduler {name!r}; known: {', '.join(known)}")
+    return kind.from_config(config)
+
+
+def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> object:
+    """The pipeline on `device`, stitched with an explicit allocation unless it has no small denoisers.
+
+    Raises:
+        UserError: the denoisers do not fit each other, or a file cannot be read.
+    """
+    import diffusers
+
+    parts = {"scheduler": load_scheduler(spec), spec.component: _load_model(spec.denoisers[-1], dtype)}
+    if spec.vae is not None:
+        parts["vae"] = _load_model(spec.vae, dtype)
+    name = json.loads((spec.large / "model_index.json").read_text())["_class_name"]
+    if spec.controlnet is not None:
+        parts["controlnet"] = _load_model(spec.controlnet, dtype)
+        name = name.replace("Pipeline", "ControlNetPipeline")
+    kind = getattr(diffusers, name, None)
+    if kind is None:
+        raise UserError(f"{spec.large} is a {name}, which diffusers does not have")
+    known = inspect.signature(kind.__init__).parameters
+    parts |= {key: value for key, value in WITHOUT.items() if key in known}
+    try:
+        pipe = kind.from_pretrained(
+            spec.large, dtype=dtype, local_files_only=True, variant=_variant(spec.large), **parts
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{spec.large} cannot be loaded: {error}") from error
+    networks = [_load_model(folder, dtype) for folder in spec.denoisers[:-1]]
+    if networks:
+        stitch(pipe, *networks, allocation=allocation, allow=spec.allow)
+    for index, path in enumerate(spec.loras):
+        if path is not None:
+            _fuse(pipe, spec.component, index if networks else None, path)
+    return pipe.to(device)
+
+
+def _fuse(pipe: object, component: str, index: int | None, path: Path) -> None:
+    from contextlib import nullcontext
+
+    denoiser = getattr(pipe, component)
+    with denoiser.addressing(index) if index is not None else nullcontext():
+        pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name="fused")
+        denoiser.fuse_lora()
+        denoiser.unload_lora()
+
+
+def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+    import diffusers
+
+    name = json.loads((folder / "config.json").read_text()).get("_class_name")
+    if not hasattr(diffusers, str(name)):
+        raise UserError(f"{folder} holds a {name}, which diffusers does not have")
+    try:
+        return getattr(diffusers, name).from_pretrained(
+            folder, dtype=dtype, local_files_only=True, variant=_variant(folder)
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder} cannot be loaded: {error}") from error
+
+
+def _component(large: Path) -> str:
+    parts = json.loads((large / "model_index.json").read_text())
+    found = [name for name in COMPONENTS if parts.get(name, [None])[0] is not None]
+    if len(found) != 1:
+        raise UserError(f"{large} is a {parts.get('_class_name')}, which has no unet or transformer to stitch")
+    return found[0]
+
+
+def _denoiser_folder(folder: Path, component: str) -> Path:
+    return folder if (folder / "config.json").is_file() else folder / component
+
+
+def _variant(folder: Path) -> str | None:
+    """`fp16` where a folder has no other weights."""
+    files = _files(folder, WEIGHTS)
+    return "fp16" if files and all(".fp16." in path.name for path in files) else None
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files of a model or a pipeline; a `.bin` beside a `.safetensors` is not read by diffusers."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file())
+    safe = {path.parent for path in found if path.suffix == ".safetensors"}
+    return [path for path in found if path.suffix != ".bin" or path.parent not in safe]

@@ -1,0 +1,95 @@
+"""How well images follow their prompts: the CLIP score of each, the mean, and the difference between two runs.
+
+python -m scripts.clip_score run=DIR model=FOLDER [against=DIR]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from scripts.cli import resolved, run_command
+from scripts.prompts import CAPTIONS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from evaluation.clip_score import Clip
+    from evaluation.sources import Source
+
+PAIRED = ("seed", "labels", "num_images")
+
+
+def main(config: DictConfig) -> None:
+    from evaluation.clip_score import describe_alignment, load_clip, mean_spread
+    from evaluation.sources import open_source
+    from scripts.plan import check_whole_number, resolve_path
+    from tstitch.errors import UserError
+    from tstitch.ranks import choose_device
+    from tstitch.run import write_json
+
+    settings = resolved(config)
+    check_whole_number("bootstrap", settings["bootstrap"], lowest=2)
+    check_whole_number("batch_size", settings["batch_size"], lowest=1)
+    sources = [open_source(Path(settings[key])) for key in ("run", "against") if settings[key] is not None]
+    for source in sources:
+        if source.run is None or not (source.path / CAPTIONS).is_file():
+            raise UserError(f"{source.path} is not a run of scripts.prompts")
+    if len(sources) == 2:
+        different = [key for key in PAIRED if sources[0].run.identity[key] != sources[1].run.identity[key]]
+        if different:
+            raise UserError(f"{sources[0].path} and {sources[1].path} are not paired: they differ in {different[0]}")
+    clip = load_clip(resolve_path(settings["model"]), choose_device(settings["device"], local_rank=0))
+    scores = [_scores(clip, source, settings["batch_size"]) for source in sources]
+    means = [mean_spread(values, settings["bootstrap"]) for values in scores]
+    result = {
+        "run_id": sources[0].run.id,
+        "metrics": {"clip_score": means[0].value},
+        "spread": {"clip_score": means[0].as_dict()},
+        "protocol": {
+            **sources[0].run.identity, "clip": clip.name, "clip_sha256": clip.sha256,
+            "bootstrap_draws": settings["bootstrap"],
+        },
+    }  # fmt: skip
+    for source, mean in zip(sources, means, strict=True):
+        print(f"{source.path}: CLIP score {mean.value:.4f}  (95%: {mean.interval[0]:.4f} to {mean.interval[1]:.4f})")
+    if len(sources) == 2:
+        difference = mean_spread(scores[0] - scores[1], settings["bootstrap"])
+        result["against"] = {"run_id": sources[1].run.id, "difference": difference.as_dict()}
+        print(describe_alignment(difference))
+    out = sources[0].path / "clip_score.json"
+    write_json(out, result)
+    print(out)
+
+
+def _scores(clip: Clip, source: Source, batch_size: int) -> np.ndarray:
+    """Scores (N,) of a run's images, kept beside them in `clip_score.csv` with the captions."""
+    import csv
+
+    import numpy as np
+
+    from evaluation.clip_score import clip_scores
+    from tstitch.run import read_json
+
+    captions = read_json(source.path / CAPTIONS)["captions"]
+    found, start = [], 0
+    for part in source.parts:
+        images = part.load()
+        for first in range(0, len(images), batch_size):
+            some = images[first : first + batch_size]
+            texts = [captions[label] for label in source.labels[start : start + len(some)]]
+            found.append(clip_scores(clip, some, texts))
+            start += len(some)
+    scores = np.concatenate(found)
+    with (source.path / "clip_score.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "clip_score", "caption"])
+        for index, (label, score) in enumerate(zip(source.labels, scores, strict=True)):
+            writer.writerow([index, f"{score:.6f}", captions[label]])
+    return scores
+
+
+if __name__ == "__main__":
+    run_command("clip_score", main)

@@ -1,0 +1,88 @@
+"""A plan of prompts at work: a pipeline and a block of image indices in, bytes out."""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from PIL import Image
+
+from scripts.prompt_plan import PromptPlan
+from tstitch.errors import UserError
+from tstitch.shards import Block, Shard
+from tstitch.timing import StageClock
+
+
+def shard_maker(plan: PromptPlan, pipe: object, device: torch.device, clock: StageClock) -> Callable[[Block], Shard]:
+    """What samples one block of images; their bytes depend on the block alone."""
+    pipe.set_progress_bar_config(disable=True)
+    known = inspect.signature(type(pipe).__call__).parameters
+    for key in plan.call:
+        if key not in known:
+            raise UserError(f"call.{key} is unknown to {type(pipe).__name__}; null leaves it out")
+    control = Image.open(plan.control_image).convert("RGB") if plan.control_image else None
+
+    def make_shard(block: Block) -> Shard:
+        clock.start()
+        indices = range(block.start, block.stop)
+        captions = [index % len(plan.captions) for index in indices]
+        call = {**plan.call, "generator": generators(plan.seed, indices)}
+        if control is not None:
+            call["image"] = [control] * len(indices)
+        try:
+            with _accelerated(plan, pipe, block):
+                result = pipe([plan.captions[index] for index in captions], output_type="np", **call)
+        except torch.cuda.OutOfMemoryError as error:
+            raise UserError(f"out of GPU memory at batch_size={plan.batch_size}; try a smaller one") from error
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"{type(pipe).__name__} refused the call: {error}") from error
+        clock.mark("pipeline")
+        if not hasattr(result, "images"):
+            raise UserError(f"{type(pipe).__name__} makes no images; this command samples text-to-image pipelines")
+        for index, pixels in zip(indices, result.images, strict=True):
+            if not np.isfinite(pixels).all():
+                raise UserError(f"image {index} has NaN or Inf in {plan.precision}; try precision=bf16 or float32")
+        images = [Image.fromarray((pixels * 255).round().astype(np.uint8)) for pixels in result.images]
+        if plan.resize is not None:
+            images = [image.resize((plan.resize, plan.resize), Image.Resampling.BICUBIC) for image in images]
+        return Shard(np.stack([np.asarray(image) for image in images]), np.array(captions, dtype=np.int64))
+
+    return make_shard
+
+
+def generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
+    """A generator for each image, on the CPU: start latents and step noise depend on (seed, index) alone."""
+    draws = [np.random.Generator(np.random.Philox(key=[seed, index])).integers(2**63) for index in indices]
+    return [torch.Generator().manual_seed(int(draw)) for draw in draws]
+
+
+@contextmanager
+def _accelerated(plan: PromptPlan, pipe: object, block: Block) -> Iterator[None]:
+    """DeepCache on the large denoiser and token merging on all, as far as the plan has them."""
+    helper = None
+    component = plan.spec.component
+    if plan.deepcache_interval is not None:
+        from DeepCache import DeepCacheSDHelper
+
+        stitched = getattr(pipe, component)
+        large = stitched.denoisers[-1] if plan.spec.small else stitched
+        # One for each call: what it has cached is of the trajectory before, and of where that one was switched.
+        helper = DeepCacheSDHelper(pipe=SimpleNamespace(unet=large, scheduler=pipe.scheduler))
+        helper.set_params(cache_interval=plan.deepcache_interval, cache_branch_id=0)
+        helper.enable()
+    if plan.tome_ratio is not None:
+        import tomesd
+
+        torch.manual_seed(plan.seed + block.start)  # it takes its random destinations from the global state
+        tomesd.apply_patch(pipe, ratio=plan.tome_ratio)
+    try:
+        yield
+    finally:
+        if helper is not None:
+            helper.disable()
+        if plan.tome_ratio is not None:
+            tomesd.remove_patch(pipe)

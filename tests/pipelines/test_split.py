@@ -1,0 +1,79 @@
+"""Every way to share out the steps."""
+
+import pytest
+
+from tests.pipelines.families import FAMILIES, run, unet
+from tstitch import stitch
+from tstitch.errors import UserError
+from tstitch.split import make_split
+
+TIMESTEPS = [801, 601, 401, 201, 1]
+
+
+@pytest.mark.parametrize(
+    ("how", "allocation"),
+    [
+        ({"fraction": 0.4}, (0, 0, 2, 2, 2)),
+        ({"fractions": [0.4, 0.2, 0.4]}, (0, 0, 1, 2, 2)),
+        ({"counts": [1, 3, 1]}, (0, 1, 1, 1, 2)),
+        ({"allocation": [0, 2, 1, 0, 2]}, (0, 2, 1, 0, 2)),
+        ({"boundary": [601, 201]}, (0, 0, 1, 1, 2)),
+    ],
+)
+def test_ways_to_share_out(how: dict, allocation: tuple[int, ...]) -> None:
+    if "fraction" in how:
+        assert make_split(2, **how)(TIMESTEPS) == tuple(min(index, 1) for index in allocation)
+    else:
+        assert make_split(3, **how)(TIMESTEPS) == allocation
+
+
+@pytest.mark.parametrize(
+    ("num_denoisers", "how", "message"),
+    [
+        (2, {}, "give one of fraction, fractions, counts, allocation, boundary, got none"),
+        (2, {"fraction": 0.4, "counts": [1, 4]}, "got fraction and counts"),
+        (2, {"ratio": 0.4}, "give one of fraction, .* got ratio"),
+        (2, {"fraction": 1.4}, r"fractions must lie in \[0, 1\]"),
+        (2, {"fraction": "0.4"}, "fraction must hold numbers, got '0.4'"),
+        (3, {"fraction": 0.4}, "fraction does not fit 3 denoisers"),
+        (2, {"fractions": [0.4, 0.4]}, "fractions must sum to 1"),
+        (2, {"fractions": [0.2, 0.4, 0.4]}, "fractions does not fit 2 denoisers"),
+        (2, {"counts": [1.5, 3.5]}, "counts must hold whole numbers"),
+        (3, {"boundary": [100, 500]}, "boundary timesteps must descend"),
+        (2, {"boundary": [500, 100]}, "boundary does not fit 2 denoisers"),
+    ],
+)
+def test_what_cannot_be_is_named(num_denoisers: int, how: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_split(num_denoisers, **how)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"counts": [1, 3]}, "counts must be 0 or more and sum to the 5 solver steps"),
+        ({"allocation": [0, 1]}, "an explicit allocation needs 5 entries"),
+        ({"allocation": [0, 1, 2, 1, 1]}, "denoiser indices in 0..1, got 2"),
+    ],
+)
+def test_another_number_of_steps_is_named_when_the_pipeline_runs(how: dict, message: str) -> None:
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    stitch(pipe, family.denoiser("small"), **how)
+    with pytest.raises(UserError, match=message):
+        run(family, pipe)
+
+
+def test_three_denoisers_take_their_steps() -> None:
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    stitched = stitch(pipe, unet("small"), unet("medium"), fractions=[0.4, 0.2, 0.4])
+    calls = []
+    for index, denoiser in enumerate(stitched.denoisers):
+        denoiser.register_forward_hook(lambda *_, index=index: calls.append(index))
+    run(family, pipe)
+    assert calls == [0, 0, 1, 2, 2]
+    stitched.allocate(boundary=[601, 401])
+    run(family, pipe)
+    assert stitched.allocation == (0, 0, 1, 2, 2)
+    assert "0 (UNet2DConditionModel) takes 2 steps (t = 801..601)" in stitched.describe()

@@ -1,0 +1,121 @@
+"""What a user can get wrong about captions, weights and settings of a run from prompts: one line, exit code 2."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.pipelines.families import FAMILIES, unet
+from tests.scripts.command import run_here
+from tests.scripts.prompt_runs import arguments, save_weights
+from tests.scripts.test_bad_input import check_one_line
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    return save_weights(tmp_path_factory.mktemp("weights"))
+
+
+MISTAKES = {
+    "captions=nowhere.txt": "nowhere.txt does not exist; give a text file",
+    "captions=null": "give one of captions=FILE and prompt='...'",
+    "prompt=a cat": "give one of captions=FILE and prompt='...'",
+    "large=nowhere": "nowhere is not the folder of a pipeline (no model_index.json); weights are local files only",
+    "large=3": "large must be a path, got 3",
+    "large=null": "is not the folder of a pipeline",
+    "small=[nowhere]": "nowhere/unet holds no diffusers model (no config.json); weights are local files only",
+    "small=nowhere": "small must be a list of folders, got 'nowhere'",
+    "loras=[nowhere.safetensors,null]": "nowhere.safetensors does not exist",
+    "loras=[null]": "loras needs 2 entries",
+    "scheduler=Eular": "unknown scheduler 'Eular'; known: ",
+    "prompts=table_3": "unknown prompts 'table_3'; known: bk_sdm_tiny, figure_16",
+    "stitch.fraction=1.5": "fractions must lie in [0, 1], got [1.5, -0.5]",
+    "stitch.counts=[1,4]": "give one of fraction, fractions, counts, allocation, boundary, got fraction and counts",
+    "stitch.ratio=0.3": "unknown key 'stitch.ratio'; known in stitch: allocation, boundary, counts, fraction",
+    "call.num_inference_steps=0": "call.num_inference_steps must be a whole number of 1 or more, got 0",
+    "call.height=17": "StableDiffusionPipeline refused the call",
+    "call.controlnet_conditioning_scale=0.5": "call.controlnet_conditioning_scale is unknown to StableDiffusion",
+    "batch_size=0": "batch_size must be a whole number of 1 or more, got 0",
+    "seed=-1": "seed must be a whole number of 0 or more, got -1",
+    "precision=fp8": "unknown precision 'fp8'; known: float32, float16, bf16",
+    "tome_ratio=2": "tome_ratio must lie in (0, 0.75], got 2",
+    "deepcache_interval=0": "deepcache_interval must be a whole number of 1 or more, got 0",
+    "control_image=nowhere.png": "controlnet and control_image go together",
+    "device=tpu": "unknown device 'tpu'; known: auto, cpu, cuda",
+}
+
+
+@pytest.mark.parametrize("argument", MISTAKES)
+def test_a_mistake_is_one_line(capfd, monkeypatch, tmp_path: Path, weights: Path, argument: str) -> None:
+    key = argument.partition("=")[0]
+    given = [each for each in arguments(weights, tmp_path / "out") if not each.startswith(f"{key}=")]
+    check_one_line(run_here(capfd, monkeypatch, "prompts", *given, argument), MISTAKES[argument])
+    assert not (tmp_path / "out" / "samples.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.txt", "\n\n", "holds no captions"),
+        ("gap.txt", "a cat\n\na hat\n", "has an empty caption at 2"),
+        ("coco.json", "{}", "is not a COCO captions file: KeyError 'annotations'"),
+        ("broken.json", "{", "is not a COCO captions file: JSONDecodeError"),
+    ],
+)
+def test_captions_that_cannot_be_read(
+    capfd, monkeypatch, tmp_path: Path, weights: Path, name, content, message
+) -> None:
+    (tmp_path / name).write_text(content)
+    outcome = run_here(
+        capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / "out", f"captions={tmp_path / name}")
+    )
+    check_one_line(outcome, message)
+
+
+def test_coco_captions_are_the_first_of_each_image(tmp_path: Path) -> None:
+    from scripts.captions import read_captions
+
+    annotations = [
+        {"image_id": 9, "id": 4, "caption": "a dog"},
+        {"image_id": 2, "id": 8, "caption": "later"},
+        {"image_id": 2, "id": 3, "caption": " two\n cats "},
+    ]
+    (tmp_path / "captions.json").write_text(json.dumps({"annotations": annotations}))
+    assert read_captions(tmp_path / "captions.json") == ["two cats", "a dog"]
+
+
+def test_another_run_in_the_directory_is_refused(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
+    few = arguments(weights, tmp_path / "out", "num_images=2")
+    assert run_here(capfd, monkeypatch, "prompts", *few).code == 0
+    outcome = run_here(capfd, monkeypatch, "prompts", *few[:-2], "num_images=2", "stitch.fraction=0.6")
+    check_one_line(outcome, "holds another run; it differs in allocation")
+
+
+def test_damaged_weights_are_one_line(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
+    unet("small").save_pretrained(tmp_path / "small")
+    file = tmp_path / "small" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    outcome = run_here(
+        capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / "out", f"small=[{tmp_path / 'small'}]")
+    )
+    check_one_line(outcome, f"{tmp_path / 'small'} cannot be loaded")
+
+
+def test_nan_is_named_and_nothing_is_written(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
+    network = unet("large")
+    torch.nn.init.constant_(network.conv_out.bias, torch.inf)
+    network.save_pretrained(tmp_path / "broken")
+    broken = arguments(weights, tmp_path / "out", f"large_denoiser={tmp_path / 'broken'}")
+    check_one_line(run_here(capfd, monkeypatch, "prompts", *broken), "image 0 has NaN or Inf in float32")
+    assert not list((tmp_path / "out" / "shards").glob("*.npz"))
+
+
+def test_unet_only_options_are_refused_for_transformers(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
+    FAMILIES["pixart"].build().save_pretrained(tmp_path / "pixart")
+    FAMILIES["pixart"].denoiser("small").save_pretrained(tmp_path / "small")
+    pixart = arguments(weights, tmp_path / "out", f"large={tmp_path / 'pixart'}", f"small=[{tmp_path / 'small'}]")
+    outcome = run_here(capfd, monkeypatch, "prompts", *pixart, "tome_ratio=0.5")
+    check_one_line(outcome, "tome_ratio is for pipelines with a unet")
+    more = ["call.guidance_scale=null", "+call.use_resolution_binning=false", "+call.clean_caption=false"]
+    assert run_here(capfd, monkeypatch, "prompts", *pixart, *more).code == 0

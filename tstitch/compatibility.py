@@ -1,0 +1,92 @@
+"""Why two denoisers cannot share a trajectory, as far as their configurations tell."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from tstitch.errors import UserError
+
+WAIVABLE = ("sample_size", "guidance_embedding", "prediction_type")  # a run is possible, and the user may know better
+TEXT_WIDTH = ("caption_channels", "joint_attention_dim", "text_dim", "encoder_hid_dim", "cross_attention_dim")
+POOLED_TEXT = (
+    "addition_embed_type", "projection_class_embeddings_input_dim", "addition_time_embed_dim", "pooled_projection_dim",
+    "use_additional_conditions",
+)  # fmt: skip
+CHECKS = {
+    ("in_channels", "out_channels"): "the latents of one do not fit the other",
+    ("sample_size", "patch_size"): "they follow other rules for the size of images",
+    POOLED_TEXT: "the pipeline prepares pooled text and sizes for the large one only",
+    ("num_embeds_ada_norm", "class_embed_type", "encoder_hid_dim_type"): "they take other conditions",
+    ("time_cond_proj_dim", "guidance_embeds"): "only one of them takes the guidance scale as an input",
+}
+WAIVERS = {"sample_size": "sample_size", "patch_size": "sample_size"}
+WAIVERS |= {"time_cond_proj_dim": "guidance_embedding", "guidance_embeds": "guidance_embedding"}
+
+
+def check_fits(
+    small: nn.Module, small_pipe: object | None, large: nn.Module, pipe: object, allow: Sequence[str]
+) -> None:
+    """Raise `UserError` with every reason why `small` cannot take steps of `pipe` around `large`.
+
+    Args:
+        small_pipe: the pipeline that `small` came in, if any: it tells the prediction type.
+        allow: of `WAIVABLE`, differences that do not matter to the user.
+    """
+    if not set(allow) <= set(WAIVABLE):
+        raise UserError(f"allow may hold {', '.join(WAIVABLE)}, got {', '.join(allow)}")
+    if reasons := list(_reasons(small, small_pipe, large, pipe, allow)):
+        raise UserError(f"the small {small.__class__.__name__} does not fit: {'; '.join(reasons)}")
+
+
+def _reasons(
+    small: nn.Module, small_pipe: object, large: nn.Module, pipe: object, allow: Sequence[str]
+) -> Iterator[str]:
+    kinds = [getattr(each, "_orig_mod", each).__class__.__name__ for each in (small, large)]
+    if kinds[0] != kinds[1] or not hasattr(small, "config"):
+        yield f"it is called in another way than a {kinds[1]}"
+        return
+    for keys, reason in CHECKS.items():
+        for key in (key for key in keys if WAIVERS.get(key) not in allow):
+            values = [each.config.get(key) for each in (small, large)]
+            if (values[0] or None) != (values[1] or None):
+                waiver = f" (allow=['{WAIVERS[key]}'] lets it pass)" if key in WAIVERS else ""
+                yield f"{key} is {values[0]}, the large one's {values[1]}: {reason}{waiver}"
+    widths = [next((each.config[key] for key in TEXT_WIDTH if each.config.get(key)), None) for each in (small, large)]
+    if widths[0] != widths[1]:
+        yield f"text width is {widths[0]}, the large one's {widths[1]}: they read the output of other text encoders"
+    has_controls = any(getattr(pipe, name, None) is not None for name in ("controlnet", "adapter"))
+    if has_controls and _residuals(small) != _residuals(large):
+        yield f"its blocks are {_residuals(small)}, the large one's {_residuals(large)}: a ControlNet fits only one"
+    if small.dtype != large.dtype:
+        yield f"its dtype is {small.dtype}, the large one's {large.dtype}: load both in the same"
+    types = [_prediction_type(each) for each in (_scheduler_config(small, small_pipe), pipe.scheduler.config)]
+    if "prediction_type" not in allow and None not in types and types[0] != types[1]:
+        yield f"it predicts {types[0]}, the large one {types[1]} (allow=['prediction_type'] lets it pass)"
+
+
+def _residuals(denoiser: nn.Module) -> tuple:
+    """What decides the number and the channels of a ControlNet's outputs: channels, layers, a mid block."""
+    config = denoiser.config
+    return tuple(config["block_out_channels"]), config["layers_per_block"], bool(config.get("mid_block_type"))
+
+
+def _scheduler_config(small: nn.Module, small_pipe: object | None) -> dict | None:
+    """Of its pipeline, or of the scheduler beside its weights on disk; None where neither is there."""
+    if small_pipe is not None:
+        return small_pipe.scheduler.config
+    from huggingface_hub import try_to_load_from_cache
+
+    source, name = str(small.config.get("_name_or_path") or ""), "scheduler/scheduler_config.json"
+    places = [Path(source) / name, Path(source).parent / name] if source else []
+    if source.count("/") == 1 and not Path(source).exists() and isinstance(try_to_load_from_cache(source, name), str):
+        places.append(Path(try_to_load_from_cache(source, name)))
+    return next((json.loads(place.read_text()) for place in places if place.is_file()), None)
+
+
+def _prediction_type(config: dict | None) -> str | None:
+    if config is None:
+        return None
+    flow = "FlowMatch" in str(config.get("_class_name")) or config.get("prediction_type") == "flow_prediction"
+    return "flow" if flow else config.get("prediction_type") or "epsilon"

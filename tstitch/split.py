@@ -1,0 +1,46 @@
+"""How a trajectory is to be shared out among denoisers, said before its steps are known."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from tstitch.allocation import Allocation, allocation_from_counts, allocation_from_fractions, allocation_from_list
+from tstitch.errors import UserError
+
+Split = Callable[[Sequence[float]], Allocation]
+KINDS = ("fraction", "fractions", "counts", "allocation", "boundary")
+
+
+def make_split(num_denoisers: int, **given: object) -> Split:
+    """What makes the allocation from the descending timesteps of the solver steps. Exactly one of these is given:
+
+    Args:
+        given: `fraction` of the steps for the first of two denoisers; `fractions`, one for each; `counts` of solver
+            steps, one for each; `allocation`, a denoiser index for each solver step; `boundary`, the timestep down
+            to which a denoiser goes, itself included, or a descending list with one for each but the last.
+
+    Raises:
+        UserError: none or several are given, or one has values that cannot be. What is made raises it for counts or
+            an explicit allocation of another number of steps.
+    """
+    chosen = [kind for kind in given if given[kind] is not None]
+    if len(chosen) != 1 or chosen[0] not in KINDS:
+        raise UserError(f"give one of {', '.join(KINDS)}, got {' and '.join(chosen) or 'none'}")
+    [kind], [values] = chosen, [given[kind] for kind in chosen]
+    values = [values] if isinstance(values, int | float) and kind in ("fraction", "boundary") else values
+    wanted_type = int if kind in ("counts", "allocation") else int | float
+    if not isinstance(values, Sequence) or not all(isinstance(value, wanted_type) for value in values):
+        raise UserError(f"{kind} must hold {'whole ' if wanted_type is int else ''}numbers, got {values!r}")
+    if kind == "allocation":
+        return lambda timesteps: allocation_from_list(values, len(timesteps), num_denoisers)
+    wanted = {"fraction": 1, "boundary": num_denoisers - 1}.get(kind, num_denoisers)
+    if len(values) != wanted or (kind == "fraction" and num_denoisers != 2):
+        raise UserError(f"{kind} does not fit {num_denoisers} denoisers, got {list(values)}")
+    if kind == "counts":
+        return lambda timesteps: allocation_from_counts(values, len(timesteps))
+    if kind == "boundary":
+        if list(values) != sorted(values, reverse=True):
+            raise UserError(f"boundary timesteps must descend, got {list(values)}")
+        return lambda timesteps: tuple(sum(timestep < boundary for boundary in values) for timestep in timesteps)
+    split = partial(allocation_from_fractions, values if kind == "fractions" else (values[0], 1 - values[0]))
+    split(())  # checks the fractions
+    return split
