@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from tstitch.allocation import Allocation, allocation_from_counts, allocation_from_fractions, allocation_from_list
+from tstitch.boundaries import allocation_from_timesteps
 from tstitch.errors import UserError
 
 Split = Callable[[Sequence[float]], Allocation]
@@ -38,9 +39,8 @@ def make_split(num_denoisers: int, **given: object) -> Split:
     if kind == "counts":
         return lambda timesteps: allocation_from_counts(values, len(timesteps))
     if kind == "boundary":
-        if list(values) != sorted(values, reverse=True):
-            raise UserError(f"boundary timesteps must descend, got {list(values)}")
-        return lambda timesteps: tuple(sum(timestep < boundary for boundary in values) for timestep in timesteps)
-    split = partial(allocation_from_fractions, values if kind == "fractions" else (values[0], 1 - values[0]))
-    split(())  # checks the fractions
+        split = partial(allocation_from_timesteps, values)
+    else:
+        split = partial(allocation_from_fractions, values if kind == "fractions" else (values[0], 1 - values[0]))
+    split(())  # checks the values
     return split

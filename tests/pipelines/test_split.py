@@ -39,7 +39,7 @@ def test_ways_to_share_out(how: dict, allocation: tuple[int, ...]) -> None:
         (2, {"fractions": [0.4, 0.4]}, "fractions must sum to 1"),
         (2, {"fractions": [0.2, 0.4, 0.4]}, "fractions does not fit 2 denoisers"),
         (2, {"counts": [1.5, 3.5]}, "counts must hold whole numbers"),
-        (3, {"boundary": [100, 500]}, "boundary timesteps must descend"),
+        (3, {"boundary": [100, 500]}, "timestep boundaries must be finite numbers that descend"),
         (2, {"boundary": [500, 100]}, "boundary does not fit 2 denoisers"),
     ],
 )

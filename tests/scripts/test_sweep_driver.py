@@ -4,7 +4,7 @@ import fcntl
 import json
 import random
 import shutil
-import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -42,19 +42,25 @@ def test_started_again_it_writes_the_same_bytes_and_loads_no_network(finished: P
     assert {path: path.stat().st_mtime_ns for path in points} == points
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_sweep(tmp_path: Path, finished: Path) -> None:
-    out, rng, kills = tmp_path / "sweep", random.Random(0), 0
-    for _ in range(40):
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_random_moments_it_ends_with_the_same_sweep(tmp_path: Path, finished: Path, seed: int) -> None:
+    """Moments from when the first points are begun to just before the end, for each launch anew."""
+    out, rng, kills = tmp_path / "sweep", random.Random(seed), 0
+    while True:
         process = start(*SWEEP, f"out={out}")
+        while process.poll() is None and not list(out.glob("points/*")):
+            time.sleep(0.05)
         try:
-            process.communicate(timeout=rng.uniform(2, 9))
+            process.communicate(timeout=rng.uniform(0, 1.5))
             break
-        except Exception:
-            process.send_signal(signal.SIGKILL)
+        except subprocess.TimeoutExpired:
+            process.kill()
             process.communicate()
             kills += 1
+        if kills > 30:
+            break
     assert run(*SWEEP, f"out={out}").code == 0
-    assert kills >= 2
+    assert kills >= 1
     assert without_times(out) == without_times(finished)
 
 
