@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -105,18 +105,31 @@ def run_points(
 
 
 def run_point(plan: Plan, run: Run, pair: Pair, evaluation: Evaluation, ranks: Ranks, device: torch.device) -> None:
-    """Sample and score one point on the ranks that are joined."""
-    sample_run(plan, run, pair, ranks, device)
+    """Sample and score one point on the ranks that are joined. Metrics that others have asked for are kept."""
+    if not run.samples.is_file():
+        sample_run(plan, run, pair, ranks, device)
     if is_scored(plan, run):
         return
-    result = evaluation.result(open_source(run.directory), ranks)
+    asked = {**plan.evaluation, "metrics": [*_earlier_metrics(plan, run), *plan.evaluation["metrics"]]}
+    asked["metrics"] = list(dict.fromkeys(asked["metrics"]))
+    result = replace(evaluation, metrics=asked["metrics"]).result(open_source(run.directory), ranks)
     if ranks.is_main:
-        write_json(run.directory / RESULT, {**result, "asked": plan.evaluation})
+        write_json(run.directory / RESULT, {**result, "asked": asked})
 
 
 def is_scored(plan: Plan, run: Run) -> bool:
-    """Whether the run's result is there, of this run, with the metrics that the plan asks for."""
-    return holds(run.directory / RESULT, run_id=run.id, asked=plan.evaluation)
+    """Whether the run's result is there, of this run, with the metrics that the plan asks for among others."""
+    return set(plan.evaluation["metrics"]) <= set(_earlier_metrics(plan, run))
+
+
+def _earlier_metrics(plan: Plan, run: Run) -> list[str]:
+    """The metrics that the run's result has, if it is of this run and was made as the plan asks."""
+    if not (run.directory / RESULT).is_file():
+        return []
+    result = read_json(run.directory / RESULT)
+    asked = result.get("asked", {})
+    is_alike = all(asked.get(key) == value for key, value in plan.evaluation.items() if key != "metrics")
+    return asked["metrics"] if is_alike and result.get("run_id") == run.id else []
 
 
 def holds(path: Path, **expected: object) -> bool:

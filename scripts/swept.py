@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,7 +90,7 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> Non
     for large in points:
         if large.plan.fractions[-1] != 1 or large.plan.evaluation["bootstrap"] == 0:
             continue
-        expected = {"against": large.run.id, "asked": large.plan.evaluation}
+        expected = {"against": large.run.id, **_comparison(large)}
         group = [
             point
             for point in points
@@ -110,15 +111,25 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> Non
             write_json(point.run.directory / PAIRED, found)
 
 
+def _comparison(point: SweepPoint) -> dict:
+    """What a comparison of two points depends on, beside the points."""
+    return {key: point.plan.evaluation[key] for key in ("extractor", "extractor_weights", "reference", "bootstrap")}
+
+
 def _collect(point: SweepPoint, out: Path) -> Point:
     planned, directory = point.planned, point.run.directory
     result, latency = read_json(directory / RESULT), read_json(directory / LATENCY)
     paired = None
     if (directory / PAIRED).is_file():
         content = read_json(directory / PAIRED)
-        if content["asked"] == point.plan.evaluation:
+        if _comparison(point).items() <= content.items():
             paired = {key: content[key] for key in ("value", "std", "interval95", "verdict")}
     del latency["run_id"]
+
+    def is_asked(name: str) -> bool:
+        asked = point.plan.evaluation["metrics"]
+        return any(re.fullmatch(rf"{metric}_?\d*k?(_std)?", name) for metric in asked)
+
     return Point(
         fractions=planned.fractions,
         guidance_scale=planned.guidance_scale,
@@ -127,9 +138,9 @@ def _collect(point: SweepPoint, out: Path) -> Point:
         order=planned.order,
         rule=planned.rule,
         allocation=list(point.plan.allocation),
-        metrics=result["metrics"],
+        metrics={name: value for name, value in result["metrics"].items() if is_asked(name)},
         latency=latency,
-        spread=result["spread"],
+        spread={name: value for name, value in result["spread"].items() if is_asked(name)},
         paired=paired,
         run=Path(os.path.relpath(directory, out)).as_posix(),
     )
@@ -144,5 +155,11 @@ def _shared_protocol(points: Sequence[SweepPoint]) -> dict:
         for key, value in first.items()
         if key not in OF_A_POINT and all(protocol.get(key) == value for protocol in protocols)
     }
+    devices = dict.fromkeys(protocol["device_name"] for protocol in protocols)
     denoisers = {name: digest for protocol in protocols for name, digest in protocol["denoisers"].items()}
-    return {**shared, "denoisers": denoisers, "guidance_channels": points[0].plan.channels or "all"}
+    return {
+        **shared,
+        "device_name": " and ".join(devices),
+        "denoisers": denoisers,
+        "guidance_channels": points[0].plan.channels or "all",
+    }
