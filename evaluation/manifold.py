@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 NEAREST = 3
-BLOCK, COLUMNS = 512, 4096
+BLOCK, COLUMNS = 1024, 4096
 LANES = 8
 
 
@@ -51,13 +51,13 @@ def _share_inside(points: Tensor, centres: Tensor, squared_radii: Tensor) -> flo
 
 def _distances(first: Tensor, second: Tensor) -> Iterator[Iterator[tuple[slice, Tensor]]]:
     """Squared distances, float32: for each block of rows of `first` its tiles (rows, columns of `second`)."""
-    halves, norms = second.half(), _half_squared_norms(second)
+    norms = _half_squared_norms(second)
 
     def tiles(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
         rounded, row_norms = rows.half().float(), _half_squared_norms(rows)[:, None]
         for start in range(0, len(second), COLUMNS):
             columns = slice(start, start + COLUMNS)
-            product = 2 * (rounded @ halves[columns].float().T).half()
+            product = 2 * (rounded @ second[columns].half().float().T).half()
             tile = (row_norms - product + norms[columns]).float()
             if not tile.isfinite().all():
                 squares = rows.square().sum(dim=1)[:, None] + second[columns].square().sum(dim=1)

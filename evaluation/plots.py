@@ -16,6 +16,8 @@ from tstitch.run import Run
 from tstitch.shards import read_shards
 
 PANEL = (5.2, 3.7)  # inches
+FEW = 3  # curves in a picture; with more, bands, end marks and names of points would cover each other
+LINES = ("-", "--", "-.", ":")
 Curve = tuple[str, list[Point]]
 
 
@@ -31,7 +33,10 @@ class Panel:
 def panels(sweep: Sweep) -> list[Panel]:
     """What is drawn of a sweep; where there are three models or more the fraction of one says little."""
     found = []
-    for metric, name in (("fid", sweep.fid_name.upper()), ("inception_score", "Inception Score")):
+    names = {"fid": sweep.fid_name.upper(), "inception_score": "Inception Score"}
+    if all(len(points) == 1 for _, _, points in sweep.curves()) and len(sweep.series) > 1:
+        return [Panel(metric, name, _bars(metric, name)) for metric, name in names.items()]
+    for metric, name in names.items():
         if len(sweep.points[0].fractions) == 2:
             found.append(Panel(f"{metric}_fraction", f"{name} against fraction", _against_fraction(metric, name)))
         found.append(Panel(f"{metric}_time", f"{name} against time", _against_time(metric, name)))
@@ -44,11 +49,12 @@ def draw_curves(sweep: Sweep) -> Figure:
     if len(sweep.points) == len(scales) > 1:
         return _draw_scan(sweep)
     shown = panels(sweep)
-    drawn = figure(PANEL[0] * len(shown), PANEL[1] * len(scales))
+    drawn = figure(PANEL[0] * len(shown), PANEL[1] * len(scales) + 0.4 * (len(sweep.series) > FEW))
     for row, scale in zip(drawn.subplots(len(scales), len(shown), squeeze=False), scales, strict=True):
         for axes, panel in zip(row, shown, strict=True):
             panel.draw(axes, curves_at(sweep, scale))
             axes.set_title(f"guidance scale {scale}", fontsize=10)
+    _gather_legends(drawn)
     return drawn
 
 
@@ -56,7 +62,22 @@ def draw_panel(panel: Panel, sweep: Sweep, scale: float | list[float]) -> Figure
     """One panel alone."""
     drawn = figure(*PANEL)
     panel.draw(drawn.subplots(), curves_at(sweep, scale))
+    _gather_legends(drawn)
     return drawn
+
+
+def _gather_legends(drawn: Figure) -> None:
+    """One legend below all panels, where it would cover the curves inside each."""
+    known = {
+        label: handle for axes in drawn.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if len(known) <= FEW + 3:
+        return
+    for axes in drawn.axes:
+        if axes.get_legend() is not None:
+            axes.get_legend().remove()
+    columns = max(2, int(drawn.get_figwidth() / 2.4))
+    drawn.legend(known.values(), known.keys(), loc="outside lower center", ncols=columns)
 
 
 def curves_at(sweep: Sweep, scale: float | list[float]) -> list[Curve]:
@@ -76,10 +97,10 @@ def _label(series: Series, everything: Sequence[Series]) -> str:
 
 def _against_fraction(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], None]:
     def draw(axes: Axes, curves: Sequence[Curve]) -> None:
-        for colour, (label, points) in zip(_colours(curves), curves, strict=True):
+        for (colour, line), (label, points) in zip(_looks(curves), curves, strict=True):
             x, y = [p.small_fraction for p in points], [p.metric(metric) for p in points]
-            axes.plot(x, y, marker="o", markersize=4, color=colour, label=label or None)
-            if metric == "fid":
+            axes.plot(x, y, line, marker="o", markersize=4, color=colour, label=label or None)
+            if metric == "fid" and len(curves) <= FEW:
                 _draw_interval(axes, points, colour)
         large = [p.metric(metric) for _, points in curves for p in points if p.is_large_alone]
         if len(large) == 1:
@@ -92,10 +113,10 @@ def _against_fraction(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]
 
 def _against_time(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], None]:
     def draw(axes: Axes, curves: Sequence[Curve]) -> None:
-        for colour, (label, points) in zip(_colours(curves), curves, strict=True):
+        for (colour, line), (label, points) in zip(_looks(curves), curves, strict=True):
             x, y = [1000 * p.seconds_per_image for p in points], [p.metric(metric) for p in points]
-            line = "-" if len(points[0].fractions) == 2 else ""
-            axes.plot(x, y, line, marker="o", markersize=4, color=colour, label=label or None)
+            shown_line = line if len(points[0].fractions) == 2 else "none"
+            axes.plot(x, y, linestyle=shown_line, marker="o", markersize=4, color=colour, label=label or None)
             if len(curves) == 1 and len(points[0].fractions) == 2:
                 _name_fractions(axes, points, x, y)
         everything = [point for _, points in curves for point in points]
@@ -108,18 +129,44 @@ def _against_time(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], N
         )  # fmt: skip
         for position, marker, label in ((-1, "s", "large model alone"), (0, "^", "small model alone")):
             alone = [i for i, point in enumerate(everything) if point.fractions[position] == 1]
-            axes.plot(
-                [times[i] for i in alone], [values[i] for i in alone], marker, markersize=9, markerfacecolor="none",
-                markeredgecolor=INK, label=label,
-            )  # fmt: skip
+            if alone and len(curves) <= FEW:
+                axes.plot(
+                    [times[i] for i in alone], [values[i] for i in alone], marker, markersize=9,
+                    markerfacecolor="none", markeredgecolor=INK, label=label,
+                )  # fmt: skip
         axes.set_xlabel("time per image (ms)")
         _finish(axes, name, log=metric == "fid")
 
     return draw
 
 
-def _colours(curves: Sequence[Curve]) -> list[str]:
-    return [PALETTE[i % len(PALETTE)] for i in range(len(curves))]
+def _bars(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], None]:
+    """One point for each of several settings: there is nothing to draw it against."""
+
+    def draw(axes: Axes, curves: Sequence[Curve]) -> None:
+        values = [points[0].metric(metric) for _, points in curves]
+        bars = axes.barh([label for label, _ in curves], values, color=PALETTE[0])
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+        axes.set_xlabel(name)
+        axes.invert_yaxis()
+
+    return draw
+
+
+def _looks(curves: Sequence[Curve]) -> list[tuple[str, str]]:
+    """Colour and line of each curve: where both samplers or orders and steps vary, the line tells the steps."""
+    series = [points[0].series for _, points in curves]
+    kinds = list(dict.fromkeys((one.sampler, one.order, one.rule) for one in series))
+    steps = list(dict.fromkeys(one.num_steps for one in series))
+    if len(kinds) == 1:
+        return [(PALETTE[i % len(PALETTE)], "-") for i in range(len(curves))]
+    return [
+        (
+            PALETTE[kinds.index((one.sampler, one.order, one.rule)) % len(PALETTE)],
+            LINES[steps.index(one.num_steps) % len(LINES)],
+        )
+        for one in series
+    ]
 
 
 def _draw_interval(axes: Axes, points: Sequence[Point], colour: str) -> None:
