@@ -95,7 +95,7 @@ def measure(
             denoiser = DiTDenoiser(network.to(device, dtype).eval().requires_grad_(False))
             pair = Pair([None, denoiser] if size == "XL" else [denoiser, None], autoencoder)
             name = f"ours, {precision}" + (", compiled" if mode != "none" else "")
-            own = replace(plan, precision=precision, compile=mode)
+            own = replace(plan, precisions=[precision] * len(plan.specs), compile=mode)
             if mode != "none":
                 pair = Pair(pair.denoisers, _autoencoder().to(device))
             compile_pair(pair, mode, device)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
+from models.precision import Products
 from tstitch.denoiser import Denoiser, Prediction
 from tstitch.noise import ImageNoise
 
@@ -28,12 +30,13 @@ class ClassConditionalDenoiser(Denoiser, Protocol):
 class DiTDenoiser:
     """A DiT as a denoiser. The network runs in its own dtype; latents and predictions are float32."""
 
-    def __init__(self, network: DiT):
-        self.network = network
+    def __init__(self, network: DiT, products: Products = nullcontext):
+        self.network, self.products = network, products
         self.dtype = network.pos_embed.dtype
 
     def __call__(self, latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
-        output = self.network(latents.to(self.dtype), timestep, condition).float()
+        with self.products():
+            output = self.network(latents.to(self.dtype), timestep, condition).float()
         channels = self.network.config.in_channels
         if output.shape[1] == channels:
             return Prediction(output)
@@ -50,12 +53,13 @@ class DiTDenoiser:
 class UNetDenoiser:
     """A class-conditional U-Net as a denoiser; its condition is the context (N, 1, D) of its own embedder."""
 
-    def __init__(self, network: ClassConditionalUNet):
-        self.network = network
+    def __init__(self, network: ClassConditionalUNet, products: Products = nullcontext):
+        self.network, self.products = network, products
         self.dtype = network.embedding.weight.dtype
 
     def __call__(self, latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
-        return Prediction(self.network(latents.to(self.dtype), timestep, condition.to(self.dtype)).float())
+        with self.products():
+            return Prediction(self.network(latents.to(self.dtype), timestep, condition.to(self.dtype)).float())
 
     def conditional(self, labels: Tensor) -> Tensor:
         return self.network.embedding(labels)[:, None]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.autoencoder import AutoencoderSpec, folder_weights, load_autoencoder
+from models.precision import DTYPES, Products, products
 from models.weights import check_state, read_state_dict
 from tstitch.errors import UserError
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from models.unet import UNetConfig
 
 FAMILIES = ("dit", "ldm")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,21 @@ class DenoiserSpec:
 
 @dataclass(frozen=True)
 class Pair:
-    """Loaded networks. A denoiser that is not used is None."""
+    """Loaded networks. What is not used is None."""
 
     denoisers: list[ClassConditionalDenoiser | None]
-    autoencoder: AutoencoderKL | VQModel
+    autoencoder: AutoencoderKL | VQModel | None
+    autoencoder_products: Products = nullcontext
+
+    def use(self, index: int) -> AbstractContextManager[ClassConditionalDenoiser]:
+        """The denoiser at `index`, ready on the device."""
+        return nullcontext(self.denoisers[index])
+
+    @contextmanager
+    def use_autoencoder(self) -> Iterator[AutoencoderKL | VQModel]:
+        """The autoencoder, ready on the device, multiplying in its precision."""
+        with self.autoencoder_products():
+            yield self.autoencoder
 
 
 def denoiser_spec(name: str, family: str, path: Path, config: dict, ema: bool = False) -> DenoiserSpec:
@@ -86,13 +100,24 @@ def check_denoisers(specs: Sequence[DenoiserSpec]) -> None:
 def load_pair(
     specs: Sequence[DenoiserSpec],
     used: Collection[int],
-    autoencoder: AutoencoderSpec,
-    dtype: torch.dtype,
+    autoencoder: AutoencoderSpec | None,
+    precisions: Sequence[str],
     device: torch.device,
+    autoencoder_precision: str = "float32",
 ) -> Pair:
-    """Load the autoencoder (float32) and the denoisers whose index is in `used` (in `dtype`), nothing else."""
-    denoisers = [load_denoiser(spec, dtype, device) if index in used else None for index, spec in enumerate(specs)]
-    return Pair(denoisers, load_autoencoder(autoencoder).to(device))
+    """Load the autoencoder, unless None, and the denoisers whose index is in `used`; nothing else.
+
+    Args:
+        precisions: one of `models.precision.DTYPES` for each of `specs`.
+    """
+    denoisers = [
+        load_denoiser(spec, precision, device) if index in used else None
+        for index, (spec, precision) in enumerate(zip(specs, precisions, strict=True))
+    ]
+    if autoencoder is None:
+        return Pair(denoisers, None)
+    loaded = load_autoencoder(autoencoder).to(device, DTYPES[autoencoder_precision])
+    return Pair(denoisers, _arranged(loaded, device), products(autoencoder_precision, device))
 
 
 def build_denoiser(spec: DenoiserSpec) -> ClassConditionalDenoiser:
@@ -104,14 +129,20 @@ def build_denoiser(spec: DenoiserSpec) -> ClassConditionalDenoiser:
     return DiTDenoiser(DiT(spec.config)) if spec.family == "dit" else UNetDenoiser(ClassConditionalUNet(spec.config))
 
 
-def load_denoiser(spec: DenoiserSpec, dtype: torch.dtype, device: torch.device) -> ClassConditionalDenoiser:
-    """Load one denoiser in evaluation mode."""
+def load_denoiser(spec: DenoiserSpec, precision: str, device: torch.device) -> ClassConditionalDenoiser:
+    """Load one denoiser in evaluation mode, in one of `models.precision.DTYPES`."""
     with torch.device("meta"):
         denoiser = build_denoiser(spec)
     state = _denoiser_state(spec)
     check_state(denoiser.network, state, spec.weights)
     denoiser.network.load_state_dict(state, assign=True)
-    return type(denoiser)(denoiser.network.to(device, dtype).eval().requires_grad_(False))
+    network = denoiser.network.to(device, DTYPES[precision]).eval().requires_grad_(False)
+    return type(denoiser)(_arranged(network, device), products(precision, device))
+
+
+def _arranged(network: Network, device: torch.device) -> Network:
+    """Convolution weights as tensor cores read them. Not on a CPU, where the order of sums would change."""
+    return network.to(memory_format=torch.channels_last) if device.type == "cuda" else network
 
 
 def _denoiser_state(spec: DenoiserSpec) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from matplotlib.figure import Figure
@@ -18,9 +18,10 @@ from evaluation.analysis import (
     relative_error,
 )
 from evaluation.analysis_plots import draw_error, draw_over_steps, draw_spectrum
-from models.pair import Pair, load_pair
+from models.pair import Pair
 from scripts.grid import parse_fractions
-from scripts.plan import DTYPES, Plan
+from scripts.networks import load_plan_pair
+from scripts.plan import Plan
 from scripts.trajectories import outputs_along, trajectory
 from tstitch.allocation import allocation_from_fractions
 
@@ -38,7 +39,7 @@ class Analysis:
 
 def analyse(kind: str, plan: Plan, settings: dict, device: torch.device) -> Analysis:
     """Run one of `ANALYSES` on the plan's images."""
-    pair = load_pair(plan.specs, range(len(plan.specs)), plan.autoencoder, DTYPES[plan.precision], device)
+    pair = load_plan_pair(replace(plan, compile="none"), device, range(len(plan.specs)))
     return ANALYSES[kind](plan, pair, settings, device)
 
 

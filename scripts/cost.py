@@ -3,17 +3,19 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.autoencoder import decode
-from models.pair import build_denoiser, load_pair
+from models.pair import build_denoiser
 from models.published import missing_message
 from scripts.cli import ROOT
 from scripts.generating import plan_run
-from scripts.plan import DTYPES, Plan
+from scripts.networks import load_networks
+from scripts.plan import Plan
 from scripts.sampling import latent_shape
 from scripts.weights import WEIGHTS_DIR, load_manifest
 from tstitch.denoiser import Prediction
@@ -134,16 +136,18 @@ def _from_measurement(
 def _measure(plans: Sequence[Plan], device: torch.device) -> tuple[dict[int, float], float]:
     """Seconds of one call of each denoiser that is used, and of decoding, for a batch."""
     plan, used = plans[0], sorted({index for plan in plans for index in plan.used})
-    pair = load_pair(plan.specs, used, plan.autoencoder, DTYPES[plan.precision], device)
+    networks = load_networks(replace(plan, compile="none"), device, used)
     latents = torch.randn(plan.batch_size, *latent_shape(plan), device=device)
     call_s = {}
     for index in used:
-        denoiser = pair.denoisers[index]
         x = torch.cat([latents] * _evaluations(plan, index))
         timestep = torch.full((len(x),), plan.timesteps[0], device=device)
-        condition = denoiser.conditional(torch.zeros_like(timestep))
-        call_s[index] = _time(partial(denoiser, x, timestep, condition), device)
-    return call_s, _time(partial(decode, pair.autoencoder, latents), device)
+        with networks.use(index) as denoiser:
+            condition = denoiser.conditional(torch.zeros_like(timestep))
+            call_s[index] = _time(partial(denoiser, x, timestep, condition), device)
+        del denoiser
+    with networks.use_autoencoder() as autoencoder:
+        return call_s, _time(partial(decode, autoencoder, latents), device)
 
 
 def _time(call: Callable[[], object], device: torch.device) -> float:

@@ -1,27 +1,32 @@
 """A plan's run on disk: what is recorded, made and merged. Shared by sample and sweep."""
 
 import platform
-from collections.abc import Callable
-from functools import cache
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from models.pair import Pair, load_pair
+from models.residency import Residency
 from scripts.cli import ROOT
+from scripts.networks import load_networks
 from scripts.plan import Plan
 from scripts.progress import Progress
-from scripts.sampling import BrokenImages, sample_images
+from scripts.sampling import BrokenImages, sample_images, start_images
 from tstitch.errors import UserError
 from tstitch.generate import generate
 from tstitch.ranks import Ranks
 from tstitch.run import Run, identity_hash, open_run, read_json, write_json
 from tstitch.shards import Block, Shard
-from tstitch.timing import StageClock, peak_memory_mb
+from tstitch.timing import StageClock, peak_memory_mb, restart_peak_memory
 
 VERSIONED = ("diffusers", "timm", "numpy")
 REGENERATED = "regenerated"
+STAGED_IMAGES = 2048  # latents of 256-pixel images with a multistep history are 80 KB each; more is lost at a kill
 
 
 def plan_run(plan: Plan, out: str | None, device: torch.device) -> Run:
@@ -31,48 +36,73 @@ def plan_run(plan: Plan, out: str | None, device: torch.device) -> Run:
     return Run(Path(out) if out is not None else default, identity)
 
 
-def sample_run(plan: Plan, run: Run, pair: Pair, ranks: Ranks, device: torch.device) -> None:
+def sample_run(plan: Plan, run: Run, networks: Residency, ranks: Ranks, device: torch.device) -> None:
     """Make what is missing of a run: rank 0 records it, every rank samples its blocks, rank 0 merges."""
     if ranks.is_main:
         open_run(run, _facts(plan, device))
     ranks.wait_for_all()
+    restart_peak_memory(device)
     clock = StageClock(device)
-    make_shard = _shard_maker(plan, run, pair, device, clock)
+    make_shards = partial(_make_shards, plan, run, networks, device, clock)
     label = "/".join(f"{fraction:g}" for fraction in plan.fractions)
-    generate(run, ranks, make_shard, plan.image_bytes, print, lambda missing: Progress(run, missing, label), clock)
+    generate(run, ranks, make_shards, plan.image_bytes, print, lambda missing: Progress(run, missing, label), clock)
     measured = ranks.gather((clock.totals(), peak_memory_mb(device)))
     if ranks.is_main:
         _record(run, [seconds for seconds, _ in measured], [peaks for _, peaks in measured])
 
 
-def _shard_maker(plan: Plan, run: Run, pair: Pair, device: torch.device, clock: StageClock) -> Callable[[Block], Shard]:
-    @cache
-    def float32_pair() -> Pair:
-        return load_pair(plan.specs, plan.used, plan.autoencoder, torch.float32, device)
+def _make_shards(
+    plan: Plan, run: Run, networks: Residency, device: torch.device, clock: StageClock, blocks: Sequence[Block]
+) -> Iterator[tuple[Block, Shard]]:
+    """The shards of blocks, in order."""
 
-    def make_shard(block: Block) -> Shard:
-        # Compiled networks have one batch size, so a shorter block is sampled with the images that would follow.
-        stop = block.stop if plan.compile == "none" else block.start + plan.batch_size
-        indices = range(block.start, stop)
+    @cache
+    def in_float32() -> tuple[Plan, Residency]:
+        own = replace(plan, precisions=["float32"] * len(plan.specs), autoencoder_precision="float32", compile="none")
+        return own, load_networks(own, device)
+
+    def finished(block: Block, finish: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Block, Shard]:
         try:
-            images, labels = sample_images(plan, pair, indices, device, clock)
+            images, labels = finish()
         except BrokenImages as error:
-            if plan.on_nonfinite != "float32" or plan.precision == "float32":
+            if plan.on_nonfinite != "float32" or plan.is_float32:
                 raise
             images, labels = error.sampled[0].clone(), error.sampled[1]
             for broken in error.images:
-                images[broken.position] = sample_images(plan, float32_pair(), [broken.index], device, clock)[0][0]
+                images[broken.position] = sample_images(*in_float32(), [broken.index], device, clock)[0][0]
                 place = run.directory / REGENERATED / f"{broken.index:08d}.json"
                 place.parent.mkdir(exist_ok=True)
                 write_json(place, {"index": broken.index, "label": broken.label, "broke_after": broken.place})
-        except torch.cuda.OutOfMemoryError as error:
-            smaller = max(1, plan.batch_size // 2)
-            raise UserError(
-                f"out of GPU memory at batch_size={plan.batch_size}; try batch_size={smaller} with another out="
-            ) from error
-        return Shard(images[: len(block)].numpy(), labels[: len(block)].numpy())
+        return block, Shard(images[: len(block)].numpy(), labels[: len(block)].numpy())
 
-    return make_shard
+    # A GPU works on the next batch while the host takes the bytes of this one; a CPU has nothing else to do them with.
+    ahead = 1 if device.type == "cuda" else 0
+    waiting: deque[tuple[Block, Callable[[], tuple[Tensor, Tensor]]]] = deque()
+    try:
+        for group in _groups(plan, blocks):
+            indices = [_indices(plan, block) for block in group]
+            for started in zip(group, start_images(plan, networks, indices, device, clock), strict=True):
+                waiting.append(started)
+                if len(waiting) > ahead:
+                    yield finished(*waiting.popleft())
+        while waiting:
+            yield finished(*waiting.popleft())
+    except torch.cuda.OutOfMemoryError as error:
+        smaller = max(1, plan.batch_size // 2)
+        raise UserError(
+            f"out of GPU memory at batch_size={plan.batch_size}; try batch_size={smaller} with another out"
+        ) from error
+
+
+def _groups(plan: Plan, blocks: Sequence[Block]) -> list[Sequence[Block]]:
+    """Blocks that go through each network together: one, or what `STAGED_IMAGES` allow where networks are staged."""
+    size = max(1, STAGED_IMAGES // plan.batch_size) if plan.residency == "staged" else 1
+    return [blocks[start : start + size] for start in range(0, len(blocks), size)]
+
+
+def _indices(plan: Plan, block: Block) -> range:
+    # Compiled networks have one batch size, so a shorter block is sampled with the images that would follow.
+    return range(block.start, block.stop if plan.compile == "none" else block.start + plan.batch_size)
 
 
 def _facts(plan: Plan, device: torch.device) -> dict:

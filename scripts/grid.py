@@ -41,6 +41,8 @@ def plan_points(settings: dict) -> list[PlannedPoint]:
     also = settings["also"] or []
     if not isinstance(also, list) or not all(isinstance(grid, dict) for grid in also):
         raise UserError(f"also must be a list of further grids, each with some of {', '.join(AXES)}, got {also!r}")
+    if settings["residency"] == "staged":
+        raise UserError("residency=staged is for scripts.sample; a sweep times its points with all networks in memory")
     axes = {axis: settings[axis] for axis in AXES}
     planned: dict[str, PlannedPoint] = {}
     for grid in [{}, *also]:

@@ -1,16 +1,17 @@
 """From a configuration to a plan: everything that is decided before a network is loaded."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from models.autoencoder import AutoencoderSpec
 from models.compiled import check_compile_mode
 from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
 from models.published import missing_message
+from models.residency import RESIDENCIES
 from scripts.cli import ROOT
+from scripts.precision import choose_autoencoder_precision, choose_precisions, on_cpu, show_precisions
 from scripts.stitching import resolve_allocation
 from scripts.weights import WEIGHTS_DIR, load_manifest
 from tstitch.allocation import Allocation, describe_allocation
@@ -22,8 +23,6 @@ from tstitch.sampling import HISTORIES
 from tstitch.schedule import NoiseSchedule, make_schedule, make_timesteps
 from tstitch.solvers import Solver
 
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-CPUINFO = Path("/proc/cpuinfo")
 LABELS, ON_NONFINITE = ("random", "balanced"), ("stop", "float32")
 
 
@@ -46,14 +45,26 @@ class Plan:
     batch_size: int
     seed: int
     labels: str
-    precision: str
+    precisions: list[str]
+    autoencoder_precision: str
     compile: str
+    residency: str
     on_nonfinite: str
     evaluation: dict
 
     @property
     def used(self) -> list[int]:
         return sorted(set(self.allocation))
+
+    @property
+    def precision(self) -> str:
+        """The denoisers' precision as it is recorded: one name, or `[float32,bf16]` where they differ."""
+        return show_precisions(self.precisions)
+
+    @property
+    def is_float32(self) -> bool:
+        """Whether nothing of it runs in a lower precision."""
+        return {*self.precisions, self.autoencoder_precision} == {"float32"}
 
     @property
     def names(self) -> list[str]:
@@ -86,7 +97,10 @@ class Plan:
 
     def identity(self, device_type: str) -> dict:
         """Everything that decides the bytes of the images. Reads the weights, for their checksums."""
+        # Left out where it is float32, so that runs from before there was a choice are still the same runs.
+        autoencoder = {"autoencoder_precision": self.autoencoder_precision}
         return {
+            **({} if self.autoencoder_precision == "float32" else autoencoder),
             "pair": self.pair,
             "denoisers": {self.names[i]: file_sha256(self.specs[i].weights) for i in self.used},
             "autoencoder": file_sha256(self.autoencoder.weights),
@@ -124,7 +138,6 @@ def make_plan(config: dict) -> Plan:
     for key in ("num_images", "batch_size", "seed"):
         check_whole_number(key, config[key], lowest=0 if key == "seed" else 1)
     check_whole_number("sampler.num_steps", sampler["num_steps"], lowest=1)
-    precision = choose_precision(config["precision"], config["device"])
     check_compile_mode(config["compile"], config["device"])
     specs = [denoiser_spec(**{**spec, "path": resolve_path(spec["path"])}) for spec in pair["denoisers"].values()]
     check_denoisers(specs)
@@ -146,26 +159,16 @@ def make_plan(config: dict) -> Plan:
         batch_size=config["batch_size"],
         seed=config["seed"],
         labels=_choice(config, "labels", LABELS),
-        precision=precision,
+        precisions=choose_precisions(config["precision"], len(specs), config["device"]),
+        autoencoder_precision=choose_autoencoder_precision(config["autoencoder_precision"], config["device"]),
         compile=config["compile"],
+        residency=_residency(config),
         on_nonfinite=_choice(config, "on_nonfinite", ON_NONFINITE),
         evaluation=pair["evaluation"],
     )
     if plan.missing_weights and not config["dry_run"]:
         raise UserError(missing_message(plan.missing_weights[0], load_manifest(), WEIGHTS_DIR))
     return plan
-
-
-def choose_precision(name: str, device: str) -> str:
-    """`float32` or `bf16`; `auto` is bf16 where the device has instructions for it."""
-    if name not in (*DTYPES, "auto"):
-        raise UserError(f"unknown precision {name!r}; known: {', '.join(DTYPES)}, auto")
-    if name != "auto":
-        return name
-    if device != "cpu" and torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    flags = CPUINFO.read_text() if CPUINFO.exists() else ""
-    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
 def resolve_path(path: str) -> Path:
@@ -180,6 +183,15 @@ def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float
     for value in scales:
         check_scale(value)
     return [float(value) for value in scales]
+
+
+def _residency(config: dict) -> str:
+    residency = _choice(config, "residency", RESIDENCIES)
+    if residency == "swap" and on_cpu(config["device"]):
+        warnings.warn("residency=swap has no effect on a CPU; staged keeps one denoiser in memory", stacklevel=2)
+    elif residency == "swap" and config["compile"] == "max":
+        raise UserError("residency=swap moves weights, whose places compile=max records; use compile=default")
+    return residency
 
 
 def _choice(config: dict, key: str, known: tuple[str, ...], prefix: str = "") -> str:

@@ -11,11 +11,10 @@ from scripts.cli import guarded, prepare_process
 
 
 def main(path: Path) -> None:
-    from models.compiled import compile_pair
-    from models.pair import load_pair
     from scripts.evaluation import load_evaluation
     from scripts.generating import plan_run
-    from scripts.plan import DTYPES, make_plan
+    from scripts.networks import load_networks
+    from scripts.plan import make_plan
     from scripts.sweeping import run_point
     from tstitch.ranks import choose_device, joined_ranks
     from tstitch.run import locked, read_json
@@ -26,9 +25,8 @@ def main(path: Path) -> None:
         device = choose_device(content["settings"]["device"], ranks.local_rank)
         run = plan_run(plan, content["out"], device)
         with locked(run.directory) if ranks.is_main else nullcontext():
-            pair = load_pair(plan.specs, plan.used, plan.autoencoder, DTYPES[plan.precision], device)
-            compile_pair(pair, plan.compile, device)
-            run_point(plan, run, pair, load_evaluation(plan.evaluation, device), ranks, device)
+            networks = load_networks(plan, device)
+            run_point(plan, run, networks, load_evaluation(plan.evaluation, device), ranks, device)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ from tstitch.shards import Block, Shard
 from tstitch.timing import StageClock
 
 
-def shard_maker(plan: PromptPlan, pipe: object, device: torch.device, clock: StageClock) -> Callable[[Block], Shard]:
-    """What samples one block of images; their bytes depend on the block alone."""
+def shard_maker(
+    plan: PromptPlan, pipe: object, device: torch.device, clock: StageClock
+) -> Callable[[Sequence[Block]], Iterator[tuple[Block, Shard]]]:
+    """What samples blocks of images one after another; the bytes of each depend on the block alone."""
     pipe.set_progress_bar_config(disable=True)
     known = inspect.signature(type(pipe).__call__).parameters
     for key in plan.call:
@@ -51,7 +53,7 @@ def shard_maker(plan: PromptPlan, pipe: object, device: torch.device, clock: Sta
             images = [image.resize((plan.resize, plan.resize), Image.Resampling.BICUBIC) for image in images]
         return Shard(np.stack([np.asarray(image) for image in images]), np.array(captions, dtype=np.int64))
 
-    return make_shard
+    return lambda blocks: ((block, make_shard(block)) for block in blocks)
 
 
 def generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:

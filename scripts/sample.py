@@ -11,16 +11,15 @@ from scripts.cli import resolved, run_command
 
 
 def main(config: DictConfig) -> None:
-    from scripts.plan import DTYPES, make_plan
+    from scripts.plan import make_plan
 
     settings = resolved(config)
     plan = make_plan(settings)
 
     # A mistake in the settings should not wait for these.
-    from models.compiled import compile_pair
-    from models.pair import load_pair
     from scripts.cost import describe_cost, make_estimate, missing_weights
     from scripts.generating import plan_run, sample_run
+    from scripts.networks import load_networks
     from tstitch.ranks import choose_device, joined_ranks
     from tstitch.run import check_run, locked
 
@@ -36,9 +35,8 @@ def main(config: DictConfig) -> None:
         with locked(run.directory) if ranks.is_main else nullcontext():
             if ranks.is_main:
                 print(plan.describe())
-            pair = load_pair(plan.specs, plan.used, plan.autoencoder, DTYPES[plan.precision], device)
-            compile_pair(pair, plan.compile, device)
-            sample_run(plan, run, pair, ranks, device)
+            networks = load_networks(plan, device)
+            sample_run(plan, run, networks, ranks, device)
         if ranks.is_main:
             print(run.samples)
 

@@ -1,24 +1,31 @@
 """A plan at work on a batch of images: noise and networks in, bytes out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from models.autoencoder import decode
-from models.pair import Pair
 from scripts.plan import Plan
-from tstitch.denoiser import Denoiser
 from tstitch.errors import UserError
 from tstitch.guidance import GuidedDenoiser
 from tstitch.images import to_uint8
 from tstitch.noise import ImageNoise
-from tstitch.sampling import StepResult, sample
+from tstitch.sampling import Span, StepResult, Walk, spans
 from tstitch.solvers import trajectory_steps
 from tstitch.timing import StageClock
+from tstitch.transfer import to_device, to_host
+
+if TYPE_CHECKING:
+    from models.denoisers import ClassConditionalDenoiser
+    from models.residency import Residency
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,17 @@ class BrokenImages(UserError):
         self.images, self.sampled = images, sampled
 
 
+@dataclass
+class Batch:
+    """Images on their way from noise to bytes."""
+
+    noise: ImageNoise
+    labels: Tensor
+    walk: Walk
+
+
 def sample_images(
-    plan: Plan, pair: Pair, indices: Sequence[int], device: torch.device, clock: StageClock | None = None
+    plan: Plan, networks: Residency, indices: Sequence[int], device: torch.device, clock: StageClock | None = None
 ) -> tuple[Tensor, Tensor]:
     """Sample the images of `indices`: bytes (N, H, W, 3) and labels (N,), both on the CPU.
 
@@ -54,20 +70,82 @@ def sample_images(
         BrokenImages: NaN or Inf in latents or pixels. It is looked for once, at the end, and traced to
             its step by a second pass.
     """
-    clock = clock or StageClock(device)
-    clock.start()
+    [finish] = start_images(plan, networks, [indices], device, clock or StageClock(device))
+    return finish()
+
+
+def start_images(
+    plan: Plan,
+    networks: Residency,
+    batches: Sequence[Sequence[int]],
+    device: torch.device,
+    clock: StageClock,
+) -> Iterator[Callable[[], tuple[Tensor, Tensor]]]:
+    """Sample batches together: each denoiser takes its part of all of them before the next one is used.
+
+    Yields, for each batch, what waits for its bytes and gives them as `sample_images` does. Until then nothing waits
+    for a GPU.
+    """
+
+    def mark(done: StepResult) -> None:
+        clock.mark(plan.names[done.denoiser])
+
+    started = deque(start_batch(plan, indices, device, mark) for indices in batches)
+    for span in spans(plan.allocation):
+        _advance(plan, networks, started, span, clock)
+    with networks.use_autoencoder() as autoencoder:
+        while started:
+            batch = started.popleft()
+            clock.start()
+            with torch.inference_mode(), _one_thread(device):
+                latents = batch.walk.latents
+                pixels = decode(autoencoder, latents)
+                # Both are looked at, because a quantising autoencoder hides what is not finite.
+                sampled = to_host(to_uint8(pixels), _is_finite(latents) & _is_finite(pixels))
+            clock.mark("autoencoder")
+            yield partial(_finish, plan, networks, batch.noise, batch.labels, sampled, device)
+
+
+def start_batch(
+    plan: Plan, indices: Sequence[int], device: torch.device, callback: Callable[[StepResult], None]
+) -> Batch:
+    """The images of `indices` before the first step."""
     noise = ImageNoise(plan.seed, indices)
     labels = draw_labels(plan, noise)
-    denoisers = guided_denoisers(plan, pair, noise)
-    latents = denoise(plan, denoisers, noise, labels, device, lambda done: clock.mark(plan.names[done.denoiser]))
-    with torch.inference_mode(), _one_thread(device):
-        pixels = decode(pair.autoencoder, latents)
-        broken = sorted({*_broken(latents), *_broken(pixels)})  # a quantising autoencoder hides what is not finite
-        images = to_uint8(pixels).cpu()
-    clock.mark("autoencoder")
+    shape = latent_shape(plan)
+    walk = Walk(
+        plan.solver,
+        trajectory_steps(plan.schedule, plan.timesteps),
+        to_device(noise.latents(shape), device),
+        to_device(labels, device),
+        noise=lambda index: to_device(noise.step(index, shape), device),
+        callback=callback,
+        history=plan.history,
+    )
+    return Batch(noise, labels, walk)
+
+
+def _advance(plan: Plan, networks: Residency, batches: Iterable[Batch], span: Span, clock: StageClock) -> None:
+    """Take a span of all batches. Nothing here outlives the call, so the denoiser can be let go after it."""
+    with networks.use(span.denoiser) as denoiser:
+        clock.start()
+        for batch in batches:
+            batch.walk.advance(guide(plan, denoiser, span.denoiser, batch.noise), span)
+
+
+def _finish(
+    plan: Plan,
+    networks: Residency,
+    noise: ImageNoise,
+    labels: Tensor,
+    sampled: Callable[[], list[Tensor]],
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    images, is_finite = sampled()
+    broken = (~is_finite).nonzero().flatten().tolist()
     if broken:
-        places = _trace(plan, pair, noise, labels, device)
-        found = [BrokenImage(i, indices[i], int(labels[i]), places.get(i, "the autoencoder")) for i in broken]
+        places = _trace(plan, networks, noise.indices, device)
+        found = [BrokenImage(i, noise.indices[i], int(labels[i]), places.get(i, "the autoencoder")) for i in broken]
         raise BrokenImages(found, (images, labels))
     return images, labels
 
@@ -86,54 +164,29 @@ def latent_shape(plan: Plan) -> tuple[int, int, int]:
     return config.in_channels, config.input_size, config.input_size
 
 
-def denoise(
-    plan: Plan,
-    denoisers: Sequence[Denoiser | None],
-    noise: ImageNoise,
-    labels: Tensor,
-    device: torch.device,
-    callback: Callable[[StepResult], None],
-) -> Tensor:
-    """Walk the plan's trajectory for the images of `noise`; latents (N, C, H, W), float32."""
-    shape = latent_shape(plan)
-    return sample(
-        denoisers,
-        plan.allocation,
-        plan.solver,
-        trajectory_steps(plan.schedule, plan.timesteps),
-        noise.latents(shape).to(device),
-        labels.to(device),
-        noise=lambda index: noise.step(index, shape).to(device),
-        callback=callback,
-        history=plan.history,
+def guide(plan: Plan, denoiser: ClassConditionalDenoiser, index: int, noise: ImageNoise) -> GuidedDenoiser:
+    """The denoiser at `index` with its guidance, for the images of `noise`."""
+    return GuidedDenoiser(
+        denoiser,
+        plan.scales[index],
+        plan.channels,
+        unconditional=partial(denoiser.unconditional, noise=noise, index=index),
+        conditional=denoiser.conditional,
     )
 
 
-def guided_denoisers(plan: Plan, pair: Pair, noise: ImageNoise) -> list[GuidedDenoiser | None]:
-    """The pair's denoisers with their guidance; None for one that is not loaded."""
-    return [
-        denoiser
-        and GuidedDenoiser(
-            denoiser,
-            scale,
-            plan.channels,
-            unconditional=partial(denoiser.unconditional, noise=noise, index=i),
-            conditional=denoiser.conditional,
-        )
-        for i, (denoiser, scale) in enumerate(zip(pair.denoisers, plan.scales, strict=True))
-    ]
-
-
-def _trace(plan: Plan, pair: Pair, noise: ImageNoise, labels: Tensor, device: torch.device) -> dict[int, str]:
+def _trace(plan: Plan, networks: Residency, indices: Sequence[int], device: torch.device) -> dict[int, str]:
     """Sample once more, and say for each image that breaks in which step."""
     places: dict[int, str] = {}
 
     def look(done: StepResult) -> None:
         step = f"solver step {done.step.index} (t = {done.step.timestep}) of {plan.names[done.denoiser]}"
-        for position in _broken(done.latents):
+        for position in (~_is_finite(done.latents)).nonzero().flatten().tolist():
             places.setdefault(position, step)
 
-    denoise(plan, guided_denoisers(plan, pair, noise), noise, labels, device, look)
+    batch = start_batch(plan, indices, device, look)
+    for span in spans(plan.allocation):
+        _advance(plan, networks, [batch], span, StageClock(device))
     return places
 
 
@@ -149,6 +202,6 @@ def _one_thread(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _broken(values: Tensor) -> list[int]:
-    """Positions in the batch that hold NaN or Inf."""
-    return (~values.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
+def _is_finite(values: Tensor) -> Tensor:
+    """Whether each of the batch (N,) is free of NaN and Inf."""
+    return values.flatten(1).isfinite().all(dim=1)

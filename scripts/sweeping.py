@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 
 from evaluation.sources import open_source
-from models.compiled import compile_pair
-from models.pair import Pair, load_pair
+from models.residency import Residency
 from scripts.cli import ROOT
 from scripts.evaluation import Evaluation, load_evaluation
 from scripts.generating import plan_run, sample_run
 from scripts.grid import PlannedPoint
-from scripts.plan import DTYPES, Plan
+from scripts.networks import load_networks
+from scripts.plan import Plan
 from tstitch.errors import UserError
 from tstitch.ranks import Ranks, end_with_parent
 from tstitch.run import Run, identity_hash, locked, read_json, write_json
@@ -52,16 +52,14 @@ class Networks:
         plan, used = points[0].plan, {index for point in points for index in point.plan.used}
 
         @cache
-        def pair() -> Pair:
-            loaded = load_pair(plan.specs, used, plan.autoencoder, DTYPES[plan.precision], device)
-            compile_pair(loaded, plan.compile, device)
-            return loaded
+        def sampling() -> Residency:
+            return load_networks(plan, device, used)
 
         @cache
         def evaluation() -> Evaluation:
             return load_evaluation(plan.evaluation, device)
 
-        self.ranks, self.device, self.pair, self.evaluation = ranks, device, pair, evaluation
+        self.ranks, self.device, self.sampling, self.evaluation = ranks, device, sampling, evaluation
 
 
 def point_runs(planned: Sequence[PlannedPoint], directory: Path, device: torch.device) -> list[SweepPoint]:
@@ -104,10 +102,12 @@ def run_points(
     return failed
 
 
-def run_point(plan: Plan, run: Run, pair: Pair, evaluation: Evaluation, ranks: Ranks, device: torch.device) -> None:
+def run_point(
+    plan: Plan, run: Run, networks: Residency, evaluation: Evaluation, ranks: Ranks, device: torch.device
+) -> None:
     """Sample and score one point on the ranks that are joined. Metrics that others have asked for are kept."""
     if not run.samples.is_file():
-        sample_run(plan, run, pair, ranks, device)
+        sample_run(plan, run, networks, ranks, device)
     if is_scored(plan, run):
         return
     asked = {**plan.evaluation, "metrics": [*_earlier_metrics(plan, run), *plan.evaluation["metrics"]]}
@@ -142,7 +142,7 @@ def holds(path: Path, **expected: object) -> bool:
 
 def _run_here(point: SweepPoint, networks: Networks) -> None:
     with locked(point.run.directory):
-        run_point(point.plan, point.run, networks.pair(), networks.evaluation(), networks.ranks, networks.device)
+        run_point(point.plan, point.run, networks.sampling(), networks.evaluation(), networks.ranks, networks.device)
 
 
 def _launch(point: SweepPoint, num_ranks: int, out: Path) -> None:

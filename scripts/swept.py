@@ -66,7 +66,7 @@ def sweep_points(planned: Sequence[PlannedPoint], settings: dict, device: torch.
 
 def default_directory(settings: dict) -> Path:
     """Named after everything but the axes, so that a fraction more continues the same sweep."""
-    ignored = {*AXES, "also", "out", "points", "ranks", "wandb", "latency", "dry_run", "tflops"}
+    ignored = {*AXES, "also", "out", "points", "ranks", "wandb", "latency", "dry_run", "tflops", "residency"}
     shared = {key: value for key, value in settings.items() if key not in ignored}
     return ROOT / "runs" / f"sweep-{settings['pair']['name']}-{identity_hash(shared)}"
 
@@ -78,8 +78,8 @@ def _measure_missing_latencies(points: Sequence[SweepPoint], networks: Networks,
         return
     batch_size, repeats = settings["batch_size"], settings["repeats"]
     print(f"latency: {repeats} repeats of {batch_size} images at {len(missing)} points")
-    pair, images = networks.pair(), range(batch_size)
-    calls = [partial(sample_images, point.plan, pair, images, networks.device) for point in missing]
+    sampling, images = networks.sampling(), range(batch_size)
+    calls = [partial(sample_images, point.plan, sampling, images, networks.device) for point in missing]
     for point, latency in zip(missing, measure_latency(calls, repeats, networks.device), strict=True):
         per_image = latency.per_image(batch_size)
         write_json(point.run.directory / LATENCY, {"run_id": point.run.id, **settings, **per_image})

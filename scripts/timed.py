@@ -11,12 +11,13 @@ import torch
 from evaluation.latency import Latency, measure_latency
 from evaluation.limits import matmul_tflops
 from evaluation.line import Line, ideal_line
-from models.compiled import compile_pair
-from models.pair import Pair, load_pair
+from models.pair import Pair
+from models.precision import DTYPES
 from scripts.cost import count_calls, count_flops
 from scripts.machine import describe_machine
 from scripts.model_facts import model_row
-from scripts.plan import DTYPES, Plan
+from scripts.networks import load_plan_pair
+from scripts.plan import Plan
 from scripts.sampling import sample_images
 from tstitch.timing import peak_memory_mb
 
@@ -38,9 +39,8 @@ def measure_pair(
     """
     plan = plans[0]
     used = range(len(plan.specs))
-    pair = load_pair(plan.specs, used, plan.autoencoder, DTYPES[plan.precision], device)
-    compile_pair(pair, plan.compile, device)
-    rate = matmul_tflops(DTYPES[plan.precision], device)
+    pair = load_plan_pair(plan, device, used)
+    rate = matmul_tflops(DTYPES[plan.precisions[-1]], device)
     batches = [_measure_batch(plans, fractions, interleaved, pair, size, repeats, rate, device) for size in batch_sizes]
     rows = [model_row(plan, [index], []) for index in used]
     return {

@@ -1,24 +1,22 @@
 """Trajectories of a pair's models from the same noise."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from models.pair import Pair
 from scripts.plan import Plan
-from scripts.sampling import denoise, draw_labels, guided_denoisers
+from scripts.sampling import guide, start_batch
 from tstitch.allocation import Allocation
 from tstitch.denoiser import Prediction
-from tstitch.noise import ImageNoise
+from tstitch.sampling import Span, spans
 
 
 def trajectory(plan: Plan, pair: Pair, allocation: Allocation, device: torch.device) -> Tensor:
     """Latents after each step of the plan's images under another allocation: (T, N, C, H, W), on the CPU."""
-    noise, latents = ImageNoise(plan.seed, range(plan.num_images)), []
-    denoisers = guided_denoisers(plan, pair, noise)
-    own = replace(plan, allocation=allocation)
-    denoise(own, denoisers, noise, draw_labels(plan, noise), device, lambda done: latents.append(done.latents.cpu()))
+    latents: list[Tensor] = []
+    batch = start_batch(plan, range(plan.num_images), device, lambda done: latents.append(done.latents.cpu()))
+    for span in spans(allocation):
+        batch.walk.advance(guide(plan, pair.denoisers[span.denoiser], span.denoiser, batch.noise), span)
     return torch.stack(latents)
 
 
@@ -27,8 +25,8 @@ def outputs_along(plan: Plan, pair: Pair, leader: int, device: torch.device) -> 
 
     A solver that calls twice a step has its first call looked at.
     """
-    noise, num_steps = ImageNoise(plan.seed, range(plan.num_images)), len(plan.timesteps)
-    denoisers = guided_denoisers(plan, pair, noise)
+    batch = start_batch(plan, range(plan.num_images), device, lambda done: None)
+    denoisers = [guide(plan, denoiser, k, batch.noise) for k, denoiser in enumerate(pair.denoisers)]
     seen: dict[int, list[Tensor]] = {}
 
     def look(latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
@@ -36,6 +34,5 @@ def outputs_along(plan: Plan, pair: Pair, leader: int, device: torch.device) -> 
         seen.setdefault(int(timestep[0]), [prediction.eps.cpu() for prediction in predictions])
         return predictions[leader]
 
-    own = replace(plan, allocation=(leader,) * num_steps)
-    denoise(own, [look] * len(denoisers), noise, draw_labels(plan, noise), device, lambda done: None)
+    batch.walk.advance(look, Span(leader, 0, len(plan.timesteps)))
     return torch.stack([torch.stack(outputs) for outputs in seen.values()]).transpose(0, 1)

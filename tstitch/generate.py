@@ -1,6 +1,7 @@
 """Fill a run's directory: make the shards that are missing, then merge them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from tstitch.ranks import Ranks
 from tstitch.run import Run, check_space, merge_run
@@ -11,7 +12,7 @@ from tstitch.timing import StageClock
 def generate(
     run: Run,
     ranks: Ranks,
-    make_shard: Callable[[Block], Shard],
+    make_shards: Callable[[Sequence[Block]], Iterable[tuple[Block, Shard]]],
     image_bytes: int,
     report: Callable[[str], None],
     progress: Callable[[Sequence[Block]], Callable[[], None]],
@@ -22,27 +23,22 @@ def generate(
     Args:
         run: an opened run.
         ranks: they share out what is missing; every rank looks through its part of what is there.
-        make_shard: samples one block; it must depend on the block alone.
+        make_shards: samples blocks, one after another; a shard must depend on its block alone.
         image_bytes: the size of one image, for the check of free space.
         report: takes a line on each shard that cannot be used.
         progress: called on rank 0 with the missing blocks; what it returns is called after each of its own.
-        clock: gets the stages `writing` and `merging`.
+        clock: gets the stages `writing`, the wait for a shard to be on disk, and `merging`.
     """
     mine = run.blocks[ranks.rank :: ranks.world_size]
     found = ranks.gather(missing_blocks(run.shards, mine, run.id, report))
     missing = sorted((block for part in found for block in part), key=lambda block: block.start)
+    update: Callable[[], None] = lambda: None  # noqa: E731
     if ranks.is_main:
         merged = run.blocks[-1].stop if missing or not run.samples.exists() else 0
         num_images = sum(map(len, missing)) + merged
         check_space(run.directory, num_images * image_bytes, f"what is missing of the run ({num_images} images)")
         update = progress(missing)
-    for block in missing[ranks.rank :: ranks.world_size]:
-        shard = make_shard(block)
-        check_space(run.directory, 2 * shard.images.nbytes, "the next shard")
-        write_shard(run.shards, block, shard, run.id)
-        clock.mark("writing")
-        if ranks.is_main:
-            update()
+    _write_all(run, make_shards(missing[ranks.rank :: ranks.world_size]), update, clock)
     ranks.wait_for_all()
     if ranks.is_main:
         if missing:
@@ -51,3 +47,26 @@ def generate(
         if merge_run(run):
             clock.mark("merging")
     ranks.wait_for_all()
+
+
+def _write_all(run: Run, shards: Iterable[tuple[Block, Shard]], update: Callable[[], None], clock: StageClock) -> None:
+    """Write shards while the next ones are made. One at most waits to be written, also when this is interrupted."""
+    pending: Future[None] | None = None
+
+    def wait() -> None:
+        if pending is not None:
+            clock.start()
+            pending.result()
+            clock.mark("writing")
+            update()
+
+    with ThreadPoolExecutor(1) as writer:
+        for block, shard in shards:
+            wait()
+            pending = writer.submit(_write, run, block, shard)
+        wait()
+
+
+def _write(run: Run, block: Block, shard: Shard) -> None:
+    check_space(run.directory, 2 * shard.images.nbytes, "the next shard")
+    write_shard(run.shards, block, shard, run.id)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -32,18 +32,16 @@ class GuidedDenoiser:
     channels: int | None
     unconditional: Callable[[Tensor], Tensor]
     conditional: Callable[[Tensor], Tensor] = lambda condition: condition
+    _taken: list[tuple[Tensor, Tensor]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_scale(self.scale)
 
     def __call__(self, latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
+        taken = self._take(condition)
         if self.scale == 1:
-            return self.denoiser(latents, timestep, self.conditional(condition))
-        both = self.denoiser(
-            torch.cat([latents, latents]),
-            torch.cat([timestep, timestep]),
-            torch.cat([self.conditional(condition), self.unconditional(condition)]),
-        )
+            return self.denoiser(latents, timestep, taken)
+        both = self.denoiser(torch.cat([latents, latents]), torch.cat([timestep, timestep]), taken)
         conditional, unconditional = both.eps.chunk(2)
         start, rest = unconditional[:, : self.channels], conditional[:, conditional.shape[1] :]
         if self.channels is not None:
@@ -51,6 +49,15 @@ class GuidedDenoiser:
         guided = start + self.scale * (conditional[:, : self.channels] - start)
         variance = None if both.variance is None else both.variance.chunk(2)[0]
         return Prediction(torch.cat([guided, rest], dim=1), variance)
+
+    def _take(self, condition: Tensor) -> Tensor:
+        """What the denoiser takes for a condition; it is the same tensor at every step, and made at the first one."""
+        if not self._taken or self._taken[0][0] is not condition:
+            taken = self.conditional(condition)
+            if self.scale != 1:
+                taken = torch.cat([taken, self.unconditional(condition)])
+            self._taken[:] = [(condition, taken)]
+        return self._taken[0][1]
 
 
 def check_scale(scale: float) -> None:

@@ -49,6 +49,13 @@ class StageClock:
         return before.elapsed_time(after) / 1000
 
 
+def restart_peak_memory(device: torch.device) -> None:
+    """Let the GPU's peak count from here, without what earlier work left in PyTorch's cache; the host's cannot."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory_mb(device: torch.device) -> dict[str, float]:
     """The largest resident memory of this process so far, and of the GPU what PyTorch held of it, in MB."""
     unit = 1 if sys.platform == "darwin" else 1024

@@ -106,11 +106,11 @@ def test_only_the_denoisers_in_use_are_read(tmp_path: Path) -> None:
         denoiser_spec("small", "dit", tmp_path / "small.pt", TINY),
         denoiser_spec("large", "dit", tmp_path / "nowhere.pt", TINY),
     ]
-    pair = load_pair(specs, {0}, AUTOENCODER, torch.float32, torch.device("cpu"))
+    pair = load_pair(specs, {0}, AUTOENCODER, ["float32"] * 2, torch.device("cpu"))
     assert pair.denoisers[1] is None
     assert pair.denoisers[0].network.training is False
     with pytest.raises(UserError, match=r"nowhere\.pt do not exist"):
-        load_pair(specs, {0, 1}, AUTOENCODER, torch.float32, torch.device("cpu"))
+        load_pair(specs, {0, 1}, AUTOENCODER, ["float32"] * 2, torch.device("cpu"))
 
 
 def test_denoisers_of_a_pair_share_latents_and_classes(tmp_path: Path) -> None:

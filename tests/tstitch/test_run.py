@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,9 +63,10 @@ def fill(run: Run, make: Callable[[Block], Shard] = make_shard) -> tuple[list[st
     """Run `generate` on one rank: the lines it reported, the blocks it made."""
     lines, made = [], []
 
-    def counting(block: Block) -> Shard:
-        made.append(block)
-        return make(block)
+    def counting(blocks: Sequence[Block]) -> Iterator[tuple[Block, Shard]]:
+        for block in blocks:
+            made.append(block)
+            yield block, make(block)
 
     generate(run, ONE_RANK, counting, 12, lines.append, lambda missing: lambda: None, StageClock(torch.device("cpu")))
     return lines, made

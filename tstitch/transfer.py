@@ -1,0 +1,30 @@
+"""Tensors between host and GPU without making the host wait."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the host on the device. From pinned memory a copy takes its place in the stream, and nobody waits."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
+def to_host(*values: Tensor) -> Callable[[], list[Tensor]]:
+    """Start copying values to the host; the function that is returned waits for them and gives them."""
+    if values[0].device.type != "cuda":
+        return lambda: list(values)
+    copies = [
+        torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True) for value in values
+    ]
+    copied = torch.cuda.Event()
+    copied.record(torch.cuda.current_stream(values[0].device))
+
+    def wait() -> list[Tensor]:
+        copied.synchronize()
+        return copies
+
+    return wait
