@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from models.weights import check_state, read_config, read_state_dict
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL, VQModel
 
 KINDS = ("kl", "vq")
+PIXELS_AT_ONCE = 16 * 32 * 32
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
 
@@ -74,3 +77,24 @@ def decode(autoencoder: AutoencoderKL | VQModel, latents: Tensor) -> Tensor:
     """
     scaled = (latents / autoencoder.config.scaling_factor).to(autoencoder.dtype)
     return autoencoder.decode(scaled).sample.float()
+
+
+def decode_in_parallel(autoencoder: AutoencoderKL | VQModel, latents: Tensor, downsampling: int) -> Tensor:
+    """`decode` on a CPU, a few images for each thread at a time, so that the bytes do not depend on the threads.
+
+    Convolutions round by the number of threads that share one, and with it by the number of ranks on a machine. Here
+    each has one thread, and the threads share out the images in groups of one size.
+    """
+    num_threads = torch.get_num_threads()
+    pixels = latents.shape[-2] * latents.shape[-1] * downsampling**2
+
+    def decode_alone(group: Tensor) -> Tensor:
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            return decode(autoencoder, group)
+
+    try:
+        with ThreadPoolExecutor(num_threads) as pool:
+            return torch.cat(list(pool.map(decode_alone, latents.split(max(1, PIXELS_AT_ONCE // pixels)))))
+    finally:
+        torch.set_num_threads(num_threads)  # threads that start later would have one

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.autoencoder import decode
+from models.autoencoder import decode, decode_in_parallel
 from scripts.plan import Plan
 from tstitch.errors import UserError
 from tstitch.guidance import GuidedDenoiser
@@ -24,6 +23,8 @@ from tstitch.timing import StageClock
 from tstitch.transfer import to_device, to_host
 
 if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, VQModel
+
     from models.denoisers import ClassConditionalDenoiser
     from models.residency import Residency
 
@@ -97,9 +98,9 @@ def start_images(
         while started:
             batch = started.popleft()
             clock.start()
-            with torch.inference_mode(), _one_thread(device):
+            with torch.inference_mode():
                 latents = batch.walk.latents
-                pixels = decode(autoencoder, latents)
+                pixels = _decode(plan, autoencoder, latents)
                 # Both are looked at, because a quantising autoencoder hides what is not finite.
                 sampled = to_host(to_uint8(pixels), _is_finite(latents) & _is_finite(pixels))
             clock.mark("autoencoder")
@@ -190,16 +191,10 @@ def _trace(plan: Plan, networks: Residency, indices: Sequence[int], device: torc
     return places
 
 
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """Convolutions on a CPU round by the number of threads, so that the bytes would depend on the number of ranks."""
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def _decode(plan: Plan, autoencoder: AutoencoderKL | VQModel, latents: Tensor) -> Tensor:
+    if latents.device.type == "cpu":
+        return decode_in_parallel(autoencoder, latents, plan.autoencoder.downsampling)
+    return decode(autoencoder, latents)
 
 
 def _is_finite(values: Tensor) -> Tensor:
