@@ -34,10 +34,11 @@ def compile_pair(pair: Pair, mode: str, device: torch.device) -> None:
         return
     decoder = [] if pair.autoencoder is None else [pair.autoencoder.decoder]
     for network in [*(denoiser.network for denoiser in pair.denoisers if denoiser is not None), *decoder]:
-        _compile(network, mode, device)
+        compile_network(network, mode, device)
 
 
-def _compile(network: nn.Module, mode: str, device: torch.device) -> None:
+def compile_network(network: nn.Module, mode: str, device: torch.device) -> None:
+    """Compile one network in place: `default`, or `max`, which tries implementations and on a GPU records graphs."""
     # Networks of one class share PyTorch's count of compilations, which beyond its limit of 8 runs them uncompiled:
     # three denoisers and a decoder, guided and not, at two batch sizes, are 16.
     torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
