@@ -19,7 +19,7 @@ SAMPLE_MISTAKES = {
     "pair=digits_dit_x": "unknown pair 'digits_dit_x'; known: digits_dit_b_xl",
     "sampler=edm": "unknown sampler 'edm'; known: ddim, ddpm, dpmpp_2m",
     "sampler.steps=10": "unknown key 'sampler.steps'; known in sampler: eta, grid, history, name, num_steps",
-    "fraction=0.4": "unknown key 'fraction'; known: allocation, batch_size",
+    "fraction=0.4": "unknown key 'fraction'; known: allocation, autoencoder_precision, batch_size",
     "stitch.fractions=[-0.1,1.1]": "fractions must lie in [0, 1], got [-0.1, 1.1]",
     "stitch.fractions=[0.4,0.5]": "fractions must sum to 1, got [0.4, 0.5], which sum to 0.9",
     "stitch.fractions=[nan,1]": "fractions must lie in [0, 1], got [nan, 1]",
@@ -75,7 +75,7 @@ def test_sample_names_the_value(capfd, monkeypatch, tmp_path: Path, argument: st
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("sweep", ["fractions=[]"], "fractions must be a list of numbers, or of lists, got []"),
+        ("sweep", ["fractions=[]"], "fractions must be a list of numbers, or of lists, or START:STOP:STEP, got []"),
         ("sweep", ["fractions=[0,2]"], "fractions must lie in [0, 1], got [2, -1]"),
         ("sweep", ["fractions=[x]"], "got 'x' in it"),
         ("sweep", ["guidance_scales=[0.5]"], "guidance scale must be 1"),

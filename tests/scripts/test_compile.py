@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch._inductor.config
 from hydra import compose, initialize_config_dir
 from torch import nn
 from torch._dynamo.utils import counters
@@ -40,10 +42,11 @@ def plan(*settings: str) -> Plan:
 
 
 @needs_compiler
-@pytest.mark.parametrize("mode", ["default", "max"])
+@pytest.mark.parametrize("mode", ["default", pytest.param("max", marks=pytest.mark.slow)])
 def test_compiled_images_are_the_eager_ones_and_nothing_compiles_twice(
     capfd, monkeypatch, tmp_path: Path, mode: str
 ) -> None:
+    monkeypatch.setattr(torch._inductor.config, "freezing", False)
     torch.compiler.reset()
     counters.clear()
     images = {}
@@ -79,16 +82,27 @@ def test_fractions_steps_and_samplers_compile_nothing_anew() -> None:
 @needs_compiler
 def test_more_shapes_than_pytorch_would_compile_for_one_class_are_compiled() -> None:
     """PyTorch gives up on a function after eight compilations, and a network that then runs uncompiled says nothing."""
+    check_graphs([Tiny(4), Tiny(5)], "default", batch_sizes=range(1, 6), expected=10)
+
+
+@needs_compiler
+def test_max_freezes_the_weights_of_each_network(monkeypatch) -> None:
+    """Two networks of one class share a graph unless their weights are constants in it."""
+    monkeypatch.setattr(torch._inductor.config, "freezing", False)
+    check_graphs([Tiny(4), Tiny(4)], "max", batch_sizes=[2], expected=2)
+
+
+def check_graphs(networks: list[Tiny], mode: str, batch_sizes: Sequence[int], expected: int) -> None:
     torch.compiler.reset()
     counters.clear()
-    networks = [Tiny(width).eval().requires_grad_(False) for width in (4, 5)]
     for network in networks:
-        compile_network(network, "default", CPU)
+        compile_network(network.eval().requires_grad_(False), mode, CPU)
     with torch.inference_mode():
-        for batch_size in range(1, 6):
+        for batch_size in batch_sizes:
+            x = torch.randn(batch_size, 4, generator=torch.Generator().manual_seed(batch_size))
             for network in networks:
-                network(torch.zeros(batch_size, 4))
-    assert counters["stats"]["unique_graphs"] == 10
+                assert torch.allclose(network(x), network.forward(x), atol=1e-5)
+    assert counters["stats"]["unique_graphs"] == expected
 
 
 def test_no_compiler_is_said_at_once(monkeypatch) -> None:
