@@ -1,11 +1,10 @@
-"""Networks compiled by torch.compile: one fixed batch size, compiled on first use, cached on disk by PyTorch."""
+"""Networks compiled by torch.compile: one fixed batch size, compiled on first use."""
 
 import os
 import shutil
 from collections.abc import Callable
 
 import torch
-import torch._dynamo.config
 from torch import Tensor, nn
 
 from models.pair import Pair
@@ -34,18 +33,25 @@ def compile_pair(pair: Pair, mode: str, device: torch.device) -> None:
         return
     decoder = [] if pair.autoencoder is None else [pair.autoencoder.decoder]
     for network in [*(denoiser.network for denoiser in pair.denoisers if denoiser is not None), *decoder]:
-        _compile(network, mode, device)
+        compile_network(network, mode, device)
 
 
-def _compile(network: nn.Module, mode: str, device: torch.device) -> None:
+def compile_network(network: nn.Module, mode: str, device: torch.device) -> None:
+    """Compile one network in place: `default`, or `max`, which tries implementations and records CUDA graphs."""
+    # These imports take seconds, which bad input should not wait for.
+    import torch._dynamo.config
+    import torch._inductor.config
+
     # Networks of one class share PyTorch's count of compilations, which beyond its limit of 8 runs them uncompiled:
     # three denoisers and a decoder, guided and not, at two batch sizes, are 16.
     torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
-    if device.type == "cpu":
-        # Frozen into the compiled code, weights can be packed for its matrix products.
-        network.compile(dynamic=False, options={"freezing": True, "max_autotune": mode == "max"})
-    elif mode == "default":
+    if mode == "default":
         network.compile(dynamic=False)
+    elif device.type == "cpu":
+        # Frozen into the compiled code, weights are packed for its matrix products, but nothing comes from PyTorch's
+        # cache. As an option of one compilation it has no effect: whether weights are constants is the process's.
+        torch._inductor.config.freezing = True
+        network.compile(dynamic=False, options={"max_autotune": True})
     else:
         network.forward = _graphed(torch.compile(network.forward, dynamic=False, mode="max-autotune"))
 

@@ -116,7 +116,8 @@ def load_pair(
     ]
     if autoencoder is None:
         return Pair(denoisers, None)
-    loaded = load_autoencoder(autoencoder).to(device, DTYPES[autoencoder_precision])
+    # diffusers' own `to` warns wherever it is given a dtype.
+    loaded = nn.Module.to(load_autoencoder(autoencoder), device, DTYPES[autoencoder_precision])
     return Pair(denoisers, _arranged(loaded, device), products(autoencoder_precision, device))
 
 

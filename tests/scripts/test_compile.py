@@ -2,35 +2,107 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch._inductor.config
+from hydra import compose, initialize_config_dir
+from torch import nn
 from torch._dynamo.utils import counters
 
-from models.compiled import check_compile_mode
+from models.compiled import check_compile_mode, compile_network
+from scripts.cli import CONFIG_DIR, resolved
+from scripts.networks import load_networks
+from scripts.plan import Plan, make_plan
+from scripts.sampling import sample_images
 from tests.scripts.command import run_here
 from tstitch.errors import UserError
 
 SETTINGS = ["stitch.fractions=[1,0]", "sampler.num_steps=3", "num_images=7", "batch_size=4"]
 COMPILERS = [os.environ.get("CXX"), "g++", "clang++"]
+CPU = torch.device("cpu")
+needs_compiler = pytest.mark.skipif(not any(c and shutil.which(c) for c in COMPILERS), reason="no C++ compiler in PATH")
 
 
-@pytest.mark.skipif(not any(c and shutil.which(c) for c in COMPILERS), reason="no C++ compiler in PATH")
-def test_compiled_images_are_the_eager_ones_and_nothing_compiles_twice(capfd, monkeypatch, tmp_path: Path) -> None:
+class Tiny(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x) + 1
+
+
+def plan(*settings: str) -> Plan:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return make_plan(resolved(compose("sample", list(settings))))
+
+
+@needs_compiler
+@pytest.mark.parametrize("mode", ["default", pytest.param("max", marks=pytest.mark.slow)])
+def test_compiled_images_are_the_eager_ones_and_nothing_compiles_twice(
+    capfd, monkeypatch, tmp_path: Path, mode: str
+) -> None:
+    monkeypatch.setattr(torch._inductor.config, "freezing", False)
     torch.compiler.reset()
     counters.clear()
     images = {}
-    for mode in ("none", "default"):
-        out = tmp_path / mode
-        outcome = run_here(capfd, monkeypatch, "sample", *SETTINGS, f"compile={mode}", f"out={out}")
+    for own in ("none", mode):
+        out = tmp_path / own
+        outcome = run_here(capfd, monkeypatch, "sample", *SETTINGS, f"compile={own}", f"out={out}")
         assert outcome.code == 0, outcome.err
         with np.load(out / "samples.npz") as file:
-            images[mode] = file["arr_0"].astype(int)
-    assert images["default"].shape == (7, 32, 32, 3)
-    assert np.abs(images["default"] - images["none"]).max() <= 1
+            images[own] = file["arr_0"].astype(int)
+    assert images[mode].shape == (7, 32, 32, 3)
+    assert np.abs(images[mode] - images["none"]).max() <= 1
     assert counters["stats"]["unique_graphs"] == 2  # the network and the decoder, though the last batch is shorter
+
+
+@needs_compiler
+def test_fractions_steps_and_samplers_compile_nothing_anew() -> None:
+    """Two denoisers and the decoder, whatever the allocation, the timesteps, the solver and the weights of guidance."""
+    torch.compiler.reset()
+    counters.clear()
+    settings = ["compile=default", "device=cpu", "batch_size=2", "precision=[bf16,float32]"]
+    networks = load_networks(plan(*settings), CPU)
+    for more in (
+        ["stitch.fractions=[0.5,0.5]", "sampler.num_steps=2"],
+        ["stitch.fractions=[1,0]", "sampler.num_steps=3"],
+        ["stitch.fractions=[0,1]", "sampler=plms", "sampler.num_steps=4"],
+        ["stitch.denoiser_per_step=[0,1,0]", "sampler=ddpm", "sampler.num_steps=3", "guidance.scale=2"],
+    ):
+        sample_images(plan(*settings, *more), networks, range(2), CPU)
+        assert counters["stats"]["unique_graphs"] <= 3
+    assert counters["stats"]["unique_graphs"] == 3
+
+
+@needs_compiler
+def test_more_shapes_than_pytorch_would_compile_for_one_class_are_compiled() -> None:
+    """PyTorch gives up on a function after eight compilations, and a network that then runs uncompiled says nothing."""
+    check_graphs([Tiny(4), Tiny(5)], "default", batch_sizes=range(1, 6), expected=10)
+
+
+@needs_compiler
+def test_max_freezes_the_weights_of_each_network(monkeypatch) -> None:
+    """Two networks of one class share a graph unless their weights are constants in it."""
+    monkeypatch.setattr(torch._inductor.config, "freezing", False)
+    check_graphs([Tiny(4), Tiny(4)], "max", batch_sizes=[2], expected=2)
+
+
+def check_graphs(networks: list[Tiny], mode: str, batch_sizes: Sequence[int], expected: int) -> None:
+    torch.compiler.reset()
+    counters.clear()
+    for network in networks:
+        compile_network(network.eval().requires_grad_(False), mode, CPU)
+    with torch.inference_mode():
+        for batch_size in batch_sizes:
+            x = torch.randn(batch_size, 4, generator=torch.Generator().manual_seed(batch_size))
+            for network in networks:
+                assert torch.allclose(network(x), network.forward(x), atol=1e-5)
+    assert counters["stats"]["unique_graphs"] == expected
 
 
 def test_no_compiler_is_said_at_once(monkeypatch) -> None:

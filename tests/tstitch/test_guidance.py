@@ -39,6 +39,15 @@ def test_scale_one_costs_one_evaluation() -> None:
     assert torch.equal(result.eps[:, 0, 0, 0], Y.float())
 
 
+def test_the_condition_is_made_once_for_all_steps() -> None:
+    made = []
+    guided = GuidedDenoiser(LabelledDenoiser(), 1.5, 3, lambda y: made.append(y) or torch.ones_like(y))
+    other = torch.tensor([7, 8])
+    for condition, expected in ((Y, Y), (Y, Y), (other, other), (Y, Y)):
+        assert torch.equal(guided(LATENTS, T, condition).eps[:, 3, 0, 0], expected.float())
+    assert len(made) == 3
+
+
 @pytest.mark.parametrize("scale", [0.9, -1.0, float("nan"), float("inf"), "big"])
 def test_bad_scale_is_named(scale) -> None:
     with pytest.raises(UserError, match="guidance scale must be 1"):

@@ -4,6 +4,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import tstitch.generate
 from tests.conftest import ROOT
 from tstitch.errors import UserError
 from tstitch.generate import generate
@@ -87,6 +89,39 @@ def test_generate_makes_only_what_is_missing_and_merges_again(tmp_path: Path) ->
     assert made == [Block(4, 8)]
     assert len(lines) == 1
     assert run.samples.read_bytes() == complete
+
+
+def test_a_shard_is_written_while_the_next_one_is_made(tmp_path: Path, monkeypatch) -> None:
+    run, begun = Run(tmp_path / "out", IDENTITY), threading.Event()
+    write = tstitch.generate.write_shard
+
+    def wait_and_write(directory: Path, block: Block, shard: Shard, run_id: str) -> None:
+        assert begun.wait(10), "the second shard is not begun before the first one is written"
+        write(directory, block, shard, run_id)
+
+    def make(block: Block) -> Shard:
+        if block.start > 0:
+            begun.set()
+        return make_shard(block)
+
+    monkeypatch.setattr(tstitch.generate, "write_shard", wait_and_write)
+    open_run(run, {})
+    fill(run, make)
+    assert run.samples.is_file()
+
+
+def test_a_finished_shard_is_kept_when_the_next_one_fails(tmp_path: Path) -> None:
+    run = Run(tmp_path / "out", IDENTITY)
+
+    def make(block: Block) -> Shard:
+        if block.start == 8:
+            raise KeyboardInterrupt
+        return make_shard(block)
+
+    open_run(run, {})
+    with pytest.raises(KeyboardInterrupt):
+        fill(run, make)
+    assert sorted(path.name for path in run.shards.iterdir()) == [Block(0, 4).name, Block(4, 8).name]
 
 
 def test_measurements_of_earlier_launches_stay(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""A walk that rests between two spans, and one that does not."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from tstitch.denoiser import Prediction
+from tstitch.samplers import solver_factory
+from tstitch.sampling import Span, Walk, sample, spans
+from tstitch.schedule import make_schedule, make_timesteps
+from tstitch.solvers import trajectory_steps
+
+SCHEDULE = make_schedule("linear", num_train_timesteps=1000, beta_start=0.0001, beta_end=0.02)
+ALLOCATION = (0, 0, 0, 1, 1, 0)
+LATENTS = torch.randn(2, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+
+
+def noise(index: int) -> Tensor:
+    return torch.randn(LATENTS.shape, generator=torch.Generator().manual_seed(index))
+
+
+def denoiser(weight: float) -> Callable[[Tensor, Tensor, Tensor], Prediction]:
+    return lambda x, t, condition: Prediction(weight * x + 1e-3 * t.view(-1, 1, 1, 1), torch.zeros_like(x))
+
+
+DENOISERS = [denoiser(0.5), denoiser(0.7)]
+
+
+def test_spans_are_the_runs_of_the_allocation() -> None:
+    assert spans(ALLOCATION) == [Span(0, 0, 3), Span(1, 3, 5), Span(0, 5, 6)]
+    assert spans((1, 1)) == [Span(1, 0, 2)]
+
+
+@pytest.mark.parametrize("history", ["keep", "reset"])
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "plms", "lcm", "dpmpp_2m", "unipc", "heun", "euler"])
+def test_walks_that_take_turns_end_where_each_alone_ends(name: str, history: str) -> None:
+    timesteps = make_timesteps("dit_linspace", len(ALLOCATION), 1000)
+    solver, steps = solver_factory(name, SCHEDULE, timesteps), trajectory_steps(SCHEDULE, timesteps)
+    starts = [LATENTS, LATENTS.flip(0)]
+    alone = [sample(DENOISERS, ALLOCATION, solver, steps, start, start, noise, history=history) for start in starts]
+    walks = [Walk(solver, steps, start, start, noise, history=history) for start in starts]
+    for span in spans(ALLOCATION):
+        for walk in walks:
+            walk.advance(DENOISERS[span.denoiser], span)
+    for walk, expected in zip(walks, alone, strict=True):
+        assert torch.equal(walk.latents, expected)
+    assert not torch.equal(alone[0], alone[1])
+
+
+def test_a_span_out_of_order_is_refused() -> None:
+    timesteps = make_timesteps("dit_linspace", 2, 1000)
+    walk = Walk(
+        solver_factory("ddim", SCHEDULE, timesteps), trajectory_steps(SCHEDULE, timesteps), LATENTS, LATENTS, noise
+    )
+    with pytest.raises(AssertionError, match="in order"):
+        walk.advance(DENOISERS[0], Span(0, 1, 2))
