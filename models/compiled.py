@@ -25,14 +25,16 @@ def check_compile_mode(mode: str, device: str) -> None:
 
 
 def compile_pair(pair: Pair, mode: str, device: torch.device) -> None:
-    """Compile the pair's denoisers and decoder in place; the switch between denoisers stays outside.
+    """Compile the pair's denoisers in place, on a GPU the decoder too; the switch between denoisers stays outside.
 
-    The shapes are static: each batch size compiles anew.
+    The shapes are static: each batch size compiles anew. On a CPU several threads decode, each for itself.
     """
     if mode == "none":
         return
-    decoder = [] if pair.autoencoder is None else [pair.autoencoder.decoder]
-    for network in [*(denoiser.network for denoiser in pair.denoisers if denoiser is not None), *decoder]:
+    networks = [denoiser.network for denoiser in pair.denoisers if denoiser is not None]
+    if device.type != "cpu" and pair.autoencoder is not None:
+        networks.append(pair.autoencoder.decoder)
+    for network in networks:
         compile_network(network, mode, device)
 
 

@@ -58,12 +58,12 @@ def test_compiled_images_are_the_eager_ones_and_nothing_compiles_twice(
             images[own] = file["arr_0"].astype(int)
     assert images[mode].shape == (7, 32, 32, 3)
     assert np.abs(images[mode] - images["none"]).max() <= 1
-    assert counters["stats"]["unique_graphs"] == 2  # the network and the decoder, though the last batch is shorter
+    assert counters["stats"]["unique_graphs"] == 1, "the last batch is shorter"
 
 
 @needs_compiler
 def test_fractions_steps_and_samplers_compile_nothing_anew() -> None:
-    """Two denoisers and the decoder, whatever the allocation, the timesteps, the solver and the weights of guidance."""
+    """Two denoisers, whatever the allocation, the timesteps, the solver and the weights of guidance."""
     torch.compiler.reset()
     counters.clear()
     settings = ["compile=default", "device=cpu", "batch_size=2", "precision=[bf16,float32]"]
@@ -75,8 +75,8 @@ def test_fractions_steps_and_samplers_compile_nothing_anew() -> None:
         ["stitch.denoiser_per_step=[0,1,0]", "sampler=ddpm", "sampler.num_steps=3", "guidance.scale=2"],
     ):
         sample_images(plan(*settings, *more), networks, range(2), CPU)
-        assert counters["stats"]["unique_graphs"] <= 3
-    assert counters["stats"]["unique_graphs"] == 3
+        assert counters["stats"]["unique_graphs"] <= 2
+    assert counters["stats"]["unique_graphs"] == 2
 
 
 @needs_compiler
