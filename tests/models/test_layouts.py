@@ -67,11 +67,11 @@ def test_ldm_checkpoint_raw_and_averaged(ldm) -> None:
     network, path = ldm
     labels, noise = torch.tensor([1, 2]), ImageNoise(0, [0, 1])
     x, t = noise.latents((4, 8, 8)), torch.tensor([5, 5])
-    raw = load_denoiser(denoiser_spec("ldm", "ldm", path, UNET), torch.float32, CPU)
+    raw = load_denoiser(denoiser_spec("ldm", "ldm", path, UNET), "float32", CPU)
     original = UNetDenoiser(network)
     with torch.inference_mode():
         assert torch.equal(raw(x, t, raw.conditional(labels)).eps, original(x, t, original.conditional(labels)).eps)
-        averaged = load_denoiser(denoiser_spec("ldm", "ldm", path, UNET, ema=True), torch.float32, CPU)
+        averaged = load_denoiser(denoiser_spec("ldm", "ldm", path, UNET, ema=True), "float32", CPU)
         assert not averaged(x, t, averaged.conditional(labels)).eps.any()
     assert raw.unconditional(labels, noise, 0).shape == (2, 1, 16)
     assert not torch.equal(raw.unconditional(labels, noise, 0), raw.unconditional(labels, noise, 1))
@@ -81,10 +81,10 @@ def test_ldm_checkpoint_without_averages_says_so(ldm, tmp_path: Path) -> None:
     state = torch.load(ldm[1], weights_only=True)["state_dict"]
     torch.save({k: v for k, v in state.items() if not k.startswith("model_ema.")}, tmp_path / "raw.ckpt")
     with pytest.raises(UserError, match="use ema=false for the raw ones"):
-        load_denoiser(denoiser_spec("ldm", "ldm", tmp_path / "raw.ckpt", UNET, ema=True), torch.float32, CPU)
+        load_denoiser(denoiser_spec("ldm", "ldm", tmp_path / "raw.ckpt", UNET, ema=True), "float32", CPU)
     torch.save({"x": torch.zeros(1)}, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="not an LDM checkpoint"):
-        load_denoiser(denoiser_spec("ldm", "ldm", tmp_path / "other.ckpt", UNET), torch.float32, CPU)
+        load_denoiser(denoiser_spec("ldm", "ldm", tmp_path / "other.ckpt", UNET), "float32", CPU)
 
 
 @pytest.mark.parametrize("prefix", ["", "first_stage_model."])
@@ -116,7 +116,7 @@ def test_dit_folder_of_diffusers(tmp_path: Path) -> None:
         assert embedder.time_proj.downscale_freq_shift == 1
         embedder.time_proj.downscale_freq_shift = 0
     theirs.save_pretrained(tmp_path / "dit")
-    ours = load_denoiser(denoiser_spec("dit", "dit", tmp_path / "dit", DIT), torch.float32, CPU)
+    ours = load_denoiser(denoiser_spec("dit", "dit", tmp_path / "dit", DIT), "float32", CPU)
     x, t, labels = torch.randn(2, 4, 8, 8), torch.tensor([7, 7]), torch.tensor([3, 10])
     with torch.inference_mode():
         expected = theirs(x, t, class_labels=labels).sample
@@ -164,7 +164,7 @@ def test_convert_keeps_tensors_and_runs_nothing(tmp_path: Path, monkeypatch, leg
 def test_a_refused_checkpoint_names_the_conversion(tmp_path: Path) -> None:
     torch.save({"state_dict": {"x": torch.zeros(1)}, "callbacks": Callback()}, tmp_path / "old.ckpt")
     with pytest.raises(UserError, match=r"scripts\.weights convert .*old\.ckpt .*old\.safetensors"):
-        load_denoiser(denoiser_spec("ldm", "ldm", tmp_path / "old.ckpt", UNET), torch.float32, CPU)
+        load_denoiser(denoiser_spec("ldm", "ldm", tmp_path / "old.ckpt", UNET), "float32", CPU)
 
 
 def test_bad_sources_of_a_conversion(tmp_path: Path) -> None:
