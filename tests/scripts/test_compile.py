@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,15 @@ CPU = torch.device("cpu")
 needs_compiler = pytest.mark.skipif(not any(c and shutil.which(c) for c in COMPILERS), reason="no C++ compiler in PATH")
 
 
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """No compilation, and no setting of one, from another test."""
+    torch.compiler.reset()
+    counters.clear()
+    with torch._inductor.config.patch(freezing=False):
+        yield
+
+
 class Tiny(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -46,9 +55,6 @@ def plan(*settings: str) -> Plan:
 def test_compiled_images_are_the_eager_ones_and_nothing_compiles_twice(
     capfd, monkeypatch, tmp_path: Path, mode: str
 ) -> None:
-    monkeypatch.setattr(torch._inductor.config, "freezing", False)
-    torch.compiler.reset()
-    counters.clear()
     images = {}
     for own in ("none", mode):
         out = tmp_path / own
@@ -64,8 +70,6 @@ def test_compiled_images_are_the_eager_ones_and_nothing_compiles_twice(
 @needs_compiler
 def test_fractions_steps_and_samplers_compile_nothing_anew() -> None:
     """Two denoisers, whatever the allocation, the timesteps, the solver and the weights of guidance."""
-    torch.compiler.reset()
-    counters.clear()
     settings = ["compile=default", "device=cpu", "batch_size=2", "precision=[bf16,float32]"]
     networks = load_networks(plan(*settings), CPU)
     for more in (
@@ -86,15 +90,12 @@ def test_more_shapes_than_pytorch_would_compile_for_one_class_are_compiled() -> 
 
 
 @needs_compiler
-def test_max_freezes_the_weights_of_each_network(monkeypatch) -> None:
+def test_max_freezes_the_weights_of_each_network() -> None:
     """Two networks of one class share a graph unless their weights are constants in it."""
-    monkeypatch.setattr(torch._inductor.config, "freezing", False)
     check_graphs([Tiny(4), Tiny(4)], "max", batch_sizes=[2], expected=2)
 
 
 def check_graphs(networks: list[Tiny], mode: str, batch_sizes: Sequence[int], expected: int) -> None:
-    torch.compiler.reset()
-    counters.clear()
     for network in networks:
         compile_network(network.eval().requires_grad_(False), mode, CPU)
     with torch.inference_mode():

@@ -1,5 +1,6 @@
 """The report as a browser shows it."""
 
+import html
 import re
 import shutil
 import subprocess
@@ -41,7 +42,7 @@ def browse(page: Path, profile: Path, *arguments: str) -> subprocess.CompletedPr
 
 
 def test_everything_is_inside_the_page(page: Path) -> None:
-    text = page.read_text()
+    text = html.unescape(page.read_text())
     for section in SECTIONS:
         assert f'<h2 id="{section}">' in text
     assert text.count("<svg") == 6, "four panels, the latency, the similarity"
