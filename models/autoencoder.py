@@ -93,8 +93,11 @@ def decode_in_parallel(autoencoder: AutoencoderKL | VQModel, latents: Tensor, do
         with torch.inference_mode():
             return decode(autoencoder, group)
 
+    groups = latents.split(max(1, PIXELS_AT_ONCE // pixels))
     try:
+        if len(groups) == 1:
+            return decode_alone(latents)
         with ThreadPoolExecutor(num_threads) as pool:
-            return torch.cat(list(pool.map(decode_alone, latents.split(max(1, PIXELS_AT_ONCE // pixels)))))
+            return torch.cat(list(pool.map(decode_alone, groups)))
     finally:
         torch.set_num_threads(num_threads)  # threads that start later would have one

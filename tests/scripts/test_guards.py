@@ -65,14 +65,14 @@ def test_a_broken_image_can_be_sampled_again_in_float32(capfd, monkeypatch, tmp_
 
 
 def test_broken_pixels_are_seen_too(capfd, monkeypatch, tmp_path: Path) -> None:
-    original = scripts.sampling.decode
+    original = scripts.sampling._decode
 
-    def decode(autoencoder, latents):
-        pixels = original(autoencoder, latents)
+    def decode(plan, autoencoder, latents):
+        pixels = original(plan, autoencoder, latents)
         pixels[2, 0, 5, 5] = torch.nan
         return pixels
 
-    monkeypatch.setattr(scripts.sampling, "decode", decode)
+    monkeypatch.setattr(scripts.sampling, "_decode", decode)
     outcome = run_here(capfd, monkeypatch, "sample", *SETTINGS, f"out={tmp_path / 'out'}")
     assert outcome.code == 2
     assert "image 2 (label" in outcome.err
