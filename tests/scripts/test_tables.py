@@ -80,7 +80,7 @@ def test_a_finished_sweep_is_judged_where_its_protocol_is_the_papers(capfd, monk
     found = tmp_path / "fig5_s_xl-digits"
     sweep = json.loads((found / "sweep.json").read_text())
     for point, fid in zip(sweep["points"], (9.3, 12.0, 33.0), strict=True):
-        point["metrics"] = {"fid5k": fid, "inception_score": 100.0}
+        point |= {"metrics": {"fid5k": fid, "inception_score": 100.0}, "num_steps": 100, "guidance_scale": 1.5}
     extractor = {"extractor": "inception-v3-compat", "reference": "VIRTUAL_imagenet256_labeled.npz"}
     sweep["protocol"] |= {"num_images": 5000, "pair": "dit_s_xl", **extractor}
     (found / "sweep.json").write_text(json.dumps(sweep))
