@@ -15,7 +15,7 @@ from evaluation.manifold import NEAREST, precision_recall
 from evaluation.metrics import frechet_distance, inception_score
 from evaluation.reference import Reference
 from evaluation.sources import Source
-from evaluation.spread import bootstrap_fid
+from evaluation.spread import bootstrap_fid, bootstrap_inception_score
 from evaluation.statistics import statistics
 from tstitch.errors import UserError
 from tstitch.images import UINT8_RULE
@@ -69,7 +69,7 @@ def score(
     metrics: list[str],
     num_draws: int,
 ) -> Scores:
-    """Compute `metrics` of a source's features; FID gets its spread where `num_draws` is not 0.
+    """Compute `metrics` of a source's features; FID and Inception Score get their spread with `num_draws`.
 
     Args:
         reference_features: (M, D), for the metrics that need them.
@@ -87,7 +87,10 @@ def score(
         elif name == "sfid":
             scores[f"sfid{n}"] = frechet_distance(features.spatial, reference.spatial)
         elif name == "inception_score":
-            scores[name] = inception_score(_unsorted(source, features.logits), INCEPTION_SCORE_SPLIT)
+            logits = _unsorted(source, features.logits)
+            scores[name] = inception_score(logits, INCEPTION_SCORE_SPLIT)
+            if num_draws:
+                spread[name] = bootstrap_inception_score(logits, INCEPTION_SCORE_SPLIT, num_draws, SEED).as_dict()
         elif name == "inception_score_ten_splits":
             found = isc_features_to_metric(torch.from_numpy(features.logits), splits=10)
             scores[name] = found["inception_score_mean"]

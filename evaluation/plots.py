@@ -100,8 +100,9 @@ def _against_fraction(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]
         for (colour, line), (label, points) in zip(_looks(curves), curves, strict=True):
             x, y = [p.small_fraction for p in points], [p.metric(metric) for p in points]
             axes.plot(x, y, line, marker="o", markersize=4, color=colour, label=label or None)
-            if metric == "fid" and len(curves) <= FEW:
-                _draw_interval(axes, points, colour)
+            band = _intervals(metric, points) if len(curves) <= FEW else None
+            if band is not None:
+                axes.fill_between(x, *band, color=colour, alpha=0.18, linewidth=0)
         large = [p.metric(metric) for _, points in curves for p in points if p.is_large_alone]
         if len(large) == 1:
             axes.axhline(large[0], color=MUTED, linestyle="--", linewidth=1, label="large model alone")
@@ -119,6 +120,9 @@ def _against_time(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], N
             axes.plot(x, y, linestyle=shown_line, marker="o", markersize=4, color=colour, label=label or None)
             if len(curves) == 1 and len(points[0].fractions) == 2:
                 _name_fractions(axes, points, x, y)
+            band = _intervals(metric, points) if len(curves) <= FEW else None
+            if band is not None:
+                axes.vlines(x, *band, color=colour, alpha=0.35, linewidth=1)
         everything = [point for _, points in curves for point in points]
         times = [1000 * point.seconds_per_image for point in everything]
         values = [point.metric(metric) for point in everything]
@@ -169,14 +173,14 @@ def _looks(curves: Sequence[Curve]) -> list[tuple[str, str]]:
     ]
 
 
-def _draw_interval(axes: Axes, points: Sequence[Point], colour: str) -> None:
-    intervals = [point.fid_interval for point in points]
-    if None in intervals:
-        return
-    low, high = np.array(intervals).T
-    lowest = min(point.fid for point in points) / 3  # an interval may reach below zero, where a logarithm ends
-    x = [point.small_fraction for point in points]
-    axes.fill_between(x, np.maximum(low, lowest), high, color=colour, alpha=0.18, linewidth=0)
+def _intervals(metric: str, points: Sequence[Point]) -> np.ndarray | None:
+    """The 95% intervals (2, K), where all points have one. FID's may reach below zero, where a logarithm ends."""
+    found = [point.interval(metric) for point in points]
+    if None in found:
+        return None
+    low, high = np.array(found).T
+    lowest = min(point.fid for point in points) / 3
+    return np.array([np.maximum(low, lowest) if metric == "fid" else low, high])
 
 
 def _name_fractions(axes: Axes, points: Sequence[Point], x: Sequence[float], y: Sequence[float]) -> None:

@@ -147,7 +147,7 @@ def _points_table(sweep: Sweep) -> Table:
     columns = ["fractions", *(name.replace("_", " ") for name in settings), *metrics, "95% interval of FID"]
     rows = []
     for point in sweep.points:
-        low_high = point.fid_interval
+        low_high = point.interval("fid")
         interval = "-" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}"
         values = [str(getattr(point, name)).replace("_", " ") for name in settings]
         scores = [f"{point.metrics[name]:.4g}" for name in metrics]

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from evaluation.metrics import frechet_distance, symmetric_root
+from evaluation.metrics import frechet_distance, inception_score_of_probabilities, symmetric_root
 from evaluation.statistics import Statistics, statistics
 
 Z95 = 1.959964
@@ -85,6 +86,17 @@ def bootstrap_fid(sets: Sequence[np.ndarray], reference: Statistics, num_draws: 
                 draws[draw, k] = _quick_fid(resampled, *targets[0])
                 own[draw, k] = _quick_fid(resampled, *targets[k + 1])
     return Bootstrap(np.array([frechet_distance(s, reference) for s in found]), draws, own)
+
+
+def bootstrap_inception_score(logits: np.ndarray, split_size: int, num_draws: int, seed: int = 0) -> Spread:
+    """The Inception Score of logits (N, classes), with its standard deviation over resamplings of the images."""
+    rng, num = np.random.default_rng(seed), len(logits)
+    probabilities = softmax(logits.astype(np.float64), axis=1)
+    draws = [
+        inception_score_of_probabilities(probabilities[rng.integers(num, size=num)], split_size)
+        for _ in range(num_draws)
+    ]
+    return Spread(inception_score_of_probabilities(probabilities, split_size), float(np.std(draws, ddof=1)))
 
 
 def _quick_fid(found: Statistics, mu: Tensor, root: Tensor) -> float:

@@ -27,8 +27,9 @@ class Series:
 class Point:
     """One stitched setting: what was run, what it scored, how long an image takes.
 
-    `spread` has the 95% interval of FID, `paired` that of its difference from the large model alone with
-    the same noise, and a verdict in words. `run` is the place of its images, relative to the sweep's directory.
+    `spread` has the 95% intervals of FID and Inception Score; `paired` that of the difference in FID from the large
+    model alone with the same noise, and a verdict in words. `run` is the place of its images, relative to the sweep's
+    directory.
     """
 
     fractions: list[float]
@@ -64,10 +65,9 @@ class Point:
         """A metric by its plain name, `fid` for `fid5k`; None where it was not asked for."""
         return next((value for key, value in self.metrics.items() if re.fullmatch(rf"{name}_?\d*k?", key)), None)
 
-    @property
-    def fid_interval(self) -> tuple[float, float] | None:
-        """The 95% interval of FID, where it was measured."""
-        found = next((value for name, value in self.spread.items() if name.startswith("fid")), None)
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """The 95% interval of a metric by its plain name, where it was measured."""
+        found = next((value for key, value in self.spread.items() if re.fullmatch(rf"{name}_?\d*k?", key)), None)
         return None if found is None else tuple(found["interval95"])
 
     @property

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from evaluation.metrics import frechet_distance
-from evaluation.spread import bootstrap_fid, describe_difference
+from evaluation.metrics import frechet_distance, inception_score
+from evaluation.spread import bootstrap_fid, bootstrap_inception_score, describe_difference
 from evaluation.statistics import Statistics, statistics
 
 WIDTH = 8
@@ -64,3 +64,16 @@ def test_few_images_cannot_tell() -> None:
     bootstrap = bootstrap_fid([clouds(0.1, 30), clouds(0.1, 30, seed=9)], REFERENCE, num_draws=100)
     text = describe_difference(("a", "b"), bootstrap.values[0], bootstrap.difference(0, 1))
     assert text.endswith("cannot be told apart with so few images")
+
+
+def test_inception_score_scatters_as_fresh_sets_do() -> None:
+    rng = np.random.default_rng(0)
+
+    def logits() -> np.ndarray:
+        return 3 * np.eye(10)[rng.integers(10, size=500)] + rng.normal(size=(500, 10))
+
+    fresh = [inception_score(logits(), 5000) for _ in range(200)]
+    found = [bootstrap_inception_score(logits(), 5000, 100) for _ in range(5)]
+    assert np.mean([spread.std for spread in found]) == pytest.approx(np.std(fresh), rel=0.25)
+    own = logits()
+    assert bootstrap_inception_score(own, 5000, 2).value == pytest.approx(inception_score(own, 5000))
