@@ -21,6 +21,13 @@ LINES = ("-", "--", "-.", ":")
 Curve = tuple[str, list[Point]]
 
 
+class PlainLog(LogFormatter):
+    """0.6 where matplotlib writes 6e-01."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 @dataclass(frozen=True)
 class Panel:
     """A picture of its own: a metric against the fraction of the smallest model, or against time."""
@@ -196,7 +203,7 @@ def _finish(axes: Axes, y_label: str, log: bool) -> None:
     if log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        axes.yaxis.set_minor_formatter(PlainLog(minor_thresholds=(2, 0.5)))
     if axes.get_legend_handles_labels()[1]:
         axes.legend()
 
