@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
 from tstitch.run import read_json, write_json
 from tstitch.shards import write_atomically
@@ -63,11 +64,11 @@ class Point:
 
     def metric(self, name: str) -> float | None:
         """A metric by its plain name, `fid` for `fid5k`; None where it was not asked for."""
-        return next((value for key, value in self.metrics.items() if re.fullmatch(rf"{name}_?\d*k?", key)), None)
+        return next((value for key, value in self.metrics.items() if is_metric(key, name, with_std=False)), None)
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """The 95% interval of a metric by its plain name, where it was measured."""
-        found = next((value for key, value in self.spread.items() if re.fullmatch(rf"{name}_?\d*k?", key)), None)
+        found = next((value for key, value in self.spread.items() if is_metric(key, name)), None)
         return None if found is None else tuple(found["interval95"])
 
     @property
@@ -122,6 +123,11 @@ class Sweep:
         ]
 
 
+def is_metric(key: str, name: str, with_std: bool = True) -> bool:
+    """Whether a result's key such as `fid5k`, `fd_dinov2_5k` or `kid5k_std` is of the metric `name`."""
+    return re.fullmatch(rf"{name}(_?\d+k?)?{'(_std)?' if with_std else ''}", key) is not None
+
+
 def join_sweeps(sweeps: Sequence[tuple[Sweep, Path]]) -> list[tuple[Sweep, list[Path]]]:
     """Sweeps of one protocol (which includes the pair) become one, with all the places they came from."""
     groups: dict[str, list[tuple[Sweep, Path]]] = {}
@@ -143,7 +149,7 @@ def write_sweep(sweep: Sweep, directory: Path) -> None:
     settings = ["guidance_scale", "sampler", "num_steps", "order", "rule"]
     writer.writerow(["fractions", *settings, *metrics, "seconds_per_image"])
     for point in sweep.points:
-        fractions = " ".join(f"{fraction:g}" for fraction in point.fractions)
+        fractions = show_fractions(point.fractions)
         values = [getattr(point, name) for name in settings]
         scores = [f"{point.metrics[name]:.4f}" for name in metrics]
         writer.writerow([fractions, *values, *scores, f"{point.seconds_per_image:.6f}"])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scripts.point_runs import LATENCY, PAIRED, RESULT, SweepPoint
 from tstitch.errors import UserError
 from tstitch.run import identity_hash, read_json, write_json
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from wandb import Run as DashboardRun
 
     from evaluation.sweep import Sweep
-    from scripts.sweeping import SweepPoint
 
 MODES = ("disabled", "offline", "online")
 SENT = "wandb.json"
@@ -42,21 +42,12 @@ class Dashboard:
             return
         directory = point.run.directory
         found = {
-            name: read_json(directory / name)
-            for name in ("result.json", "latency.json", "paired.json")
-            if (directory / name).is_file()
+            name: read_json(directory / name) for name in (RESULT, LATENCY, PAIRED) if (directory / name).is_file()
         }
         if self._was_sent(directory, found):
             return
-        planned = point.planned
-        config = {
-            "fractions": planned.fractions,
-            "small_fraction": planned.fractions[0],
-            "guidance_scale": planned.guidance_scale,
-            "order": planned.order,
-            "rule": planned.rule,
-            **read_json(point.run.record)["identity"],
-        }
+        asked = point.planned.asked
+        config = {**asked, "small_fraction": asked["fractions"][0], **read_json(point.run.record)["identity"]}
         with self._run(point.run.directory.name, f"point-{point.run.id}-{self.group}", config) as run:
             run.summary.update(_numbers(found))
             run.log({"strip": self._strip(point)}, step=0)
@@ -129,11 +120,11 @@ def _digest(content: dict) -> str:
 
 def _numbers(found: dict[str, dict]) -> dict[str, float]:
     """Metrics, intervals and times under the names that the dashboard shows."""
-    result, latency = found["result.json"], found.get("latency.json", {})
+    result, latency = found[RESULT], found.get(LATENCY, {})
     numbers = dict(result["metrics"])
     for name, spread in result["spread"].items():
         numbers |= {f"{name}_low95": spread["interval95"][0], f"{name}_high95": spread["interval95"][1]}
     numbers |= {key: value for key, value in latency.items() if key.startswith("seconds_per_image")}
-    if "paired.json" in found:
-        numbers["fid_difference_from_large"] = found["paired.json"]["value"]
+    if PAIRED in found:
+        numbers["fid_difference_from_large"] = found[PAIRED]["value"]
     return numbers

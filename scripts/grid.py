@@ -20,16 +20,23 @@ AXES = ("fractions", "guidance_scales", "samplers", "num_steps", "orders", "rule
 
 @dataclass(frozen=True)
 class PlannedPoint:
-    """A point before it runs: what was asked for, the complete settings of its run, and their plan."""
+    """A point before it runs: the complete settings of its run, and their plan."""
 
-    fractions: list[float]
-    guidance_scale: float | list[float]
-    sampler: str
-    num_steps: int
-    order: str
-    rule: str
     settings: dict
     plan: Plan
+
+    @property
+    def asked(self) -> dict:
+        """What tells it from the other points, under the names of `evaluation.sweep.Point`."""
+        sampler, allocation = self.settings["sampler"], self.settings["allocation"]
+        return {
+            "fractions": self.settings["stitch"]["fractions"],
+            "guidance_scale": self.settings["guidance"]["scale"],
+            "sampler": sampler["name"],
+            "num_steps": sampler["num_steps"],
+            "order": allocation["order"],
+            "rule": allocation["rule"],
+        }
 
 
 def plan_points(settings: dict) -> list[PlannedPoint]:
@@ -41,6 +48,11 @@ def plan_points(settings: dict) -> list[PlannedPoint]:
     also = settings["also"] or []
     if not isinstance(also, list) or not all(isinstance(grid, dict) for grid in also):
         raise UserError(f"also must be a list of further grids, each with some of {', '.join(AXES)}, got {also!r}")
+    from scripts.stitching import EXPLICIT
+
+    explicit = [key for key in EXPLICIT if settings["stitch"][key] is not None]
+    if explicit:
+        raise UserError(f"a sweep is over fractions, so stitch.{explicit[0]} has no meaning in it; use scripts.sample")
     if settings["residency"] == "staged":
         raise UserError("residency=staged is for scripts.sample; a sweep times its points with all networks in memory")
     axes = {axis: settings[axis] for axis in AXES}
@@ -78,9 +90,7 @@ def _grid_points(axes: dict, settings: dict) -> list[PlannedPoint]:
             "sampler": own,
             "allocation": {**allocation, "order": order, "rule": rule},
         }
-        points.append(
-            PlannedPoint(fractions, scale, name, own["num_steps"], order, rule, complete, make_plan(complete))
-        )
+        points.append(PlannedPoint(complete, make_plan(complete)))
     return points
 
 

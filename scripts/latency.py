@@ -36,7 +36,7 @@ def main(config: DictConfig) -> None:
     )
 
     # A mistake in the settings should not wait for these.
-    from scripts.timed import describe_batch, measure_pair
+    from scripts.timing_session import describe_batch, measure_pair
     from tstitch.ranks import choose_device, joined_ranks
     from tstitch.run import write_json
 

@@ -15,7 +15,7 @@ def main(path: Path) -> None:
     from scripts.generating import plan_run
     from scripts.networks import load_networks
     from scripts.plan import make_plan
-    from scripts.sweeping import run_point
+    from scripts.point_runs import run_point
     from tstitch.ranks import choose_device, joined_ranks
     from tstitch.run import locked, read_json
 

@@ -63,7 +63,7 @@ def _beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
     from evaluation.paper import Paper
     from evaluation.tables import points_table
     from scripts.grid import plan_points
-    from scripts.tables import quality_differences
+    from scripts.pages import quality_differences
 
     pair = sweep.protocol["pair"]
     name = settings["experiment"] or settings["beside"].get(pair.removeprefix("digits_"))

@@ -15,6 +15,7 @@ from tstitch.errors import UserError
 from tstitch.schedule import NoiseSchedule
 
 ORDERED = "small_to_large"
+# What stands in for fractions.
 EXPLICIT = ("counts", "denoiser_per_step", "timestep_boundaries", "log_snr_boundaries")
 
 

@@ -30,7 +30,7 @@ def main(config: DictConfig) -> None:
     from evaluation.figures import save
     from evaluation.plots import draw_curves, draw_strip
     from scripts.cost import describe_costs
-    from scripts.swept import sweep_points
+    from scripts.sweeping import sweep_points
     from tstitch.ranks import choose_device
 
     device = choose_device(settings["device"], local_rank=0)

@@ -1,164 +1,165 @@
-"""A sweep at work: points one after another, in this process or each under torchrun, and what failed."""
+"""From planned points to a finished sweep: run, time, compare, put together."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cache
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from evaluation.latency import measure_latency
 from evaluation.sources import open_source
-from models.residency import Residency
+from evaluation.spread import bootstrap_fid, describe_difference
+from evaluation.sweep import Point, Sweep, is_metric, write_sweep
 from scripts.cli import ROOT
-from scripts.evaluation import Evaluation, load_evaluation
-from scripts.generating import plan_run, sample_run
-from scripts.grid import PlannedPoint
-from scripts.networks import load_networks
-from scripts.plan import Plan
+from scripts.dashboard import Dashboard
+from scripts.grid import AXES, PlannedPoint
+from scripts.point_runs import LATENCY, PAIRED, RESULT, Networks, SweepPoint, holds, point_run, run_points
+from scripts.sampling import sample_images
+from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
-from tstitch.ranks import Ranks, end_with_parent
-from tstitch.run import Run, identity_hash, locked, read_json, write_json
+from tstitch.ranks import joined_ranks
+from tstitch.run import Run, check_run, identity_hash, locked, read_json, write_json
 
-RESULT = "result.json"
+POINTS = "points"
+OF_A_POINT = ("allocation", "guidance", "denoisers")
+# What a comparison of two points depends on, beside the points.
+COMPARED_BY = ("extractor", "extractor_weights", "reference", "bootstrap")
 
 
 @dataclass(frozen=True)
-class SweepPoint:
-    """A planned point and its run."""
+class Swept:
+    """A sweep's directory, what it found (None where every point failed), the points' runs, and what failed."""
 
-    planned: PlannedPoint
-    run: Run
-
-    @property
-    def plan(self) -> Plan:
-        return self.planned.plan
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it is sampled and scored as asked."""
-        return is_scored(self.plan, self.run) and self.run.samples.is_file()
+    directory: Path
+    sweep: Sweep | None
+    runs: list[Run]
+    failed: list[str]
 
 
-class Networks:
-    """What the points of a sweep share in this process, loaded when the first one needs it."""
-
-    def __init__(self, points: Sequence[SweepPoint], ranks: Ranks, device: torch.device):
-        plan, used = points[0].plan, {index for point in points for index in point.plan.used}
-
-        @cache
-        def sampling() -> Residency:
-            return load_networks(plan, device, used)
-
-        @cache
-        def evaluation() -> Evaluation:
-            return load_evaluation(plan.evaluation, device)
-
-        self.ranks, self.device, self.sampling, self.evaluation = ranks, device, sampling, evaluation
-
-
-def point_runs(planned: Sequence[PlannedPoint], directory: Path, device: torch.device) -> list[SweepPoint]:
-    """The runs of points under `directory`, one for everything that decides the bytes of its images."""
-    points = []
-    for point in planned:
-        name = f"{point.plan.directory_name()}-{identity_hash(point.plan.identity(device.type))}"
-        points.append(SweepPoint(point, plan_run(point.plan, str(directory / name), device)))
-    return points
+def sweep_points(planned: Sequence[PlannedPoint], settings: dict, device: torch.device) -> Swept:
+    """Run the points that are missing, time them in one shuffled session, and write `sweep.json` and `sweep.csv`."""
+    out = Path(settings["out"]) if settings["out"] is not None else default_directory(settings)
+    points = [point_run(point, points_directory(settings), device) for point in planned]
+    for point in points:
+        check_run(point.run)
+    dashboard = Dashboard(settings["wandb"], out)
+    with joined_ranks() as ranks, locked(out):
+        if ranks.world_size > 1:
+            raise UserError("a sweep starts without torchrun; ranks=N runs each of its points under torchrun")
+        networks = Networks(points, ranks, device)
+        failures = run_points(points, networks, settings["ranks"], out, dashboard.log_result)
+        done = [point for number, point in enumerate(points) if number not in failures]
+        failed = [f"{points[number].plan.describe()}: {reason}" for number, reason in failures.items()]
+        if not done:
+            return Swept(out, None, [], failed)
+        _measure_missing_latencies(done, networks, settings["latency"])
+        compared = _compare_with_large(done, networks)
+        sweep = Sweep([_collect(point, compared.get(point.run.id), out) for point in done], _shared_protocol(done))
+        write_sweep(sweep, out)
+        dashboard.log_sweep(sweep, done)
+    return Swept(out, sweep, [point.run for point in done], failed)
 
 
-def run_points(
-    points: Sequence[SweepPoint],
-    networks: Networks,
-    num_ranks: int | None,
-    out: Path,
-    finished: Callable[[SweepPoint], None],
-) -> dict[int, str]:
-    """Run what is missing, in this process or each point under torchrun; failed points: position -> reason.
-
-    Args:
-        num_ranks: processes of each point, or None for this process.
-        finished: called after each point that is there, new or not.
-    """
-    failed: dict[int, str] = {}
-    for number, point in enumerate(points):
-        print(f"[{number + 1}/{len(points)}] {point.plan.describe()}")
-        try:
-            if not point.is_done:
-                _run_here(point, networks) if num_ranks is None else _launch(point, num_ranks, out)
-        except (UserError, OSError) as error:
-            failed[number] = str(error)
-        except Exception as error:  # a point that breaks must not take the others with it
-            traceback.print_exc()
-            failed[number] = f"{type(error).__name__}: {error}"
-        if number in failed:
-            print(f"failed: {failed[number]}", file=sys.stderr)
-        else:
-            finished(point)
-    return failed
+def points_directory(settings: dict) -> Path:
+    """Where the points' runs lie: shared by all sweeps unless they have a directory of their own."""
+    if settings["points"] is not None:
+        return Path(settings["points"])
+    return (ROOT / "runs" if settings["out"] is None else Path(settings["out"])) / POINTS
 
 
-def run_point(
-    plan: Plan, run: Run, networks: Residency, evaluation: Evaluation, ranks: Ranks, device: torch.device
-) -> None:
-    """Sample and score one point on the ranks that are joined. Metrics that others have asked for are kept."""
-    if not run.samples.is_file():
-        sample_run(plan, run, networks, ranks, device)
-    if is_scored(plan, run):
+def default_directory(settings: dict) -> Path:
+    """Named after everything but the axes, so that a fraction more continues the same sweep."""
+    ignored = {*AXES, "also", "out", "points", "ranks", "wandb", "latency", "dry_run", "tflops", "residency"}
+    shared = {key: value for key, value in settings.items() if key not in ignored}
+    return ROOT / "runs" / f"sweep-{settings['pair']['name']}-{identity_hash(shared)}"
+
+
+def _measure_missing_latencies(points: Sequence[SweepPoint], networks: Networks, settings: dict) -> None:
+    """Measure the points that have no latency with these settings yet, in one shuffled session."""
+    missing = [p for p in points if not holds(p.run.directory / LATENCY, run_id=p.run.id, **settings)]
+    if not missing:
         return
-    asked = {**plan.evaluation, "metrics": [*_earlier_metrics(plan, run), *plan.evaluation["metrics"]]}
-    asked["metrics"] = list(dict.fromkeys(asked["metrics"]))
-    result = replace(evaluation, metrics=asked["metrics"]).result(open_source(run.directory), ranks)
-    if ranks.is_main:
-        write_json(run.directory / RESULT, {**result, "asked": asked})
+    batch_size, repeats = settings["batch_size"], settings["repeats"]
+    print(f"latency: {repeats} repeats of {batch_size} images at {len(missing)} points")
+    sampling, images = networks.sampling, range(batch_size)
+    calls = [partial(sample_images, point.plan, sampling, images, networks.device) for point in missing]
+    for point, latency in zip(missing, measure_latency(calls, repeats, networks.device), strict=True):
+        per_image = latency.per_image(batch_size)
+        write_json(point.run.directory / LATENCY, {"run_id": point.run.id, **settings, **per_image})
 
 
-def is_scored(plan: Plan, run: Run) -> bool:
-    """Whether the run's result is there, of this run, with the metrics that the plan asks for among others."""
-    return set(plan.evaluation["metrics"]) <= set(_earlier_metrics(plan, run))
+def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dict[str, dict]:
+    """Whether points are worse than the one of the large model alone with their noise, scale and sampler; by run id."""
+    compared: dict[str, dict] = {}
+    for large in points:
+        if large.plan.fractions[-1] != 1 or large.plan.evaluation["bootstrap"] == 0:
+            continue
+        expected = {"against": large.run.id, **{key: large.plan.evaluation[key] for key in COMPARED_BY}}
+        group = [
+            point
+            for point in points
+            if (point.plan.scales, point.plan.sampler) == (large.plan.scales, large.plan.sampler) and point is not large
+        ]
+        missing = [p for p in group if not holds(p.run.directory / PAIRED, run_id=p.run.id, **expected)]
+        if missing:
+            _compare(large, missing, expected, networks)
+        for point in group:
+            content = read_json(point.run.directory / PAIRED)
+            compared[point.run.id] = {key: content[key] for key in ("value", "std", "interval95", "verdict")}
+    return compared
 
 
-def _earlier_metrics(plan: Plan, run: Run) -> list[str]:
-    """The metrics that the run's result has, if it is of this run and was made as the plan asks."""
-    if not (run.directory / RESULT).is_file():
-        return []
-    result = read_json(run.directory / RESULT)
-    asked = result.get("asked", {})
-    is_alike = all(asked.get(key) == value for key, value in plan.evaluation.items() if key != "metrics")
-    return asked["metrics"] if is_alike and result.get("run_id") == run.id else []
+def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict, networks: Networks) -> None:
+    """Write the differences of FID from the large model's, with a verdict, beside the points."""
+    evaluation = networks.evaluation
+    sets = [evaluation.features(open_source(point.run.directory), networks.ranks).pool for point in (large, *group)]
+    bootstrap = bootstrap_fid(sets, evaluation.reference.pool, evaluation.num_draws)
+    for k, point in enumerate(group, start=1):
+        names = (show_fractions(large.plan.fractions), show_fractions(point.plan.fractions))
+        difference = bootstrap.difference(0, k)
+        verdict = describe_difference(names, float(bootstrap.values[0]), difference)
+        found = {"run_id": point.run.id, **expected, **difference.as_dict(), "verdict": verdict}
+        write_json(point.run.directory / PAIRED, found)
 
 
-def holds(path: Path, **expected: object) -> bool:
-    """Whether a JSON file is there and has these values."""
-    if not path.is_file():
-        return False
-    content = read_json(path)
-    return all(content.get(key) == value for key, value in expected.items())
-
-
-def _run_here(point: SweepPoint, networks: Networks) -> None:
-    with locked(point.run.directory):
-        run_point(point.plan, point.run, networks.sampling(), networks.evaluation(), networks.ranks, networks.device)
-
-
-def _launch(point: SweepPoint, num_ranks: int, out: Path) -> None:
-    """Run a point as `torchrun -m scripts.point SETTINGS`, which ends with this process, however that ends."""
-    settings = out / "settings" / f"{point.run.directory.name}.json"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    write_json(settings, {"out": str(point.run.directory.absolute()), "settings": point.planned.settings})
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
-    process = subprocess.Popen(
-        [*command, "-m", "scripts.point", str(settings.absolute())], cwd=ROOT, preexec_fn=end_with_parent
+def _collect(point: SweepPoint, paired: dict | None, out: Path) -> Point:
+    """A finished point with the metrics that were asked for; its directory may hold more, for other sweeps."""
+    directory, asked = point.run.directory, point.plan.evaluation["metrics"]
+    result, latency = read_json(directory / RESULT), read_json(directory / LATENCY)
+    del latency["run_id"]
+    metrics, spread = (
+        {name: value for name, value in result[key].items() if any(is_metric(name, metric) for metric in asked)}
+        for key in ("metrics", "spread")
     )
-    try:
-        code = process.wait()
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        process.wait()
-    if code != 0:
-        raise UserError(f"torchrun ended with exit code {code}; its messages are above")
+    return Point(
+        **point.planned.asked,
+        allocation=list(point.plan.allocation),
+        metrics=metrics,
+        latency=latency,
+        spread=spread,
+        paired=paired,
+        run=Path(os.path.relpath(directory, out)).as_posix(),
+    )
+
+
+def _shared_protocol(points: Sequence[SweepPoint]) -> dict:
+    """What the protocols of all points agree on; a sampler or its steps only where they were not swept."""
+    protocols = [read_json(point.run.directory / RESULT)["protocol"] for point in points]
+    first = protocols[0]
+    shared = {
+        key: value
+        for key, value in first.items()
+        if key not in OF_A_POINT and all(protocol.get(key) == value for protocol in protocols)
+    }
+    devices = dict.fromkeys(protocol["device_name"] for protocol in protocols)
+    denoisers = {name: digest for protocol in protocols for name, digest in protocol["denoisers"].items()}
+    return {
+        **shared,
+        "device_name": " and ".join(devices),
+        "denoisers": denoisers,
+        "guidance_channels": points[0].plan.channels or "all",
+    }

@@ -22,7 +22,7 @@ def main(config: DictConfig) -> None:
 
     from evaluation.figures import save
     from evaluation.render import FORMATS, markdown
-    from scripts.tables import make_page
+    from scripts.pages import make_page
     from tstitch.shards import write_atomically
 
     out = Path(settings["out"])

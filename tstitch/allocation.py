@@ -66,6 +66,11 @@ def check_fractions(fractions: Sequence[float]) -> None:
         raise UserError(f"fractions must sum to 1, got {list(fractions)}, which sum to {sum(fractions):g}")
 
 
+def show_fractions(fractions: Sequence[float]) -> str:
+    """`0.4/0.6`, small to large."""
+    return "/".join(f"{fraction:g}" for fraction in fractions)
+
+
 def describe_allocation(allocation: Allocation, timesteps: Sequence[int], names: Sequence[str]) -> str:
     """One line such as `small takes 20 steps (t = 999..612), large takes 30 steps (t = 591..0)`.
 

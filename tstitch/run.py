@@ -101,12 +101,16 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def open_run(run: Run, facts: dict) -> None:
-    """Create the directory and write `run.json`; what an earlier launch of this run measured stays in it."""
+    """Create the directory and write `run.json`.
+
+    What an earlier launch of this run measured stays in it. A finished run keeps the facts of where it was made.
+    """
     check_run(run)
     run.directory.mkdir(parents=True, exist_ok=True)
     earlier = read_json(run.record) if run.record.is_file() else {}
     # The record comes first: a directory with anything else but no record is not taken for a run.
-    write_json(run.record, {**earlier, "run_id": run.id, "identity": run.identity, **facts})
+    new = {} if earlier and run.samples.exists() else facts
+    write_json(run.record, {**earlier, "run_id": run.id, "identity": run.identity, **new})
     run.shards.mkdir(exist_ok=True)
     for directory in (run.directory, run.shards):
         remove_temporaries(directory)

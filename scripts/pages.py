@@ -20,7 +20,7 @@ from scripts.generating import device_name
 from scripts.grid import PlannedPoint, plan_points
 from scripts.model_facts import describe_total_cost, model_row, model_rows
 from scripts.plan import make_plan
-from scripts.swept import POINTS, Swept, sweep_points
+from scripts.sweeping import POINTS, Swept, sweep_points
 from tstitch.ranks import choose_device, joined_ranks
 from tstitch.run import read_json
 

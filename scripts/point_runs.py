@@ -1,0 +1,159 @@
+"""A sweep at work: points one after another, in this process or each under torchrun, and what failed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from evaluation.sources import open_source
+from models.residency import Residency
+from scripts.cli import ROOT
+from scripts.evaluation import Evaluation, load_evaluation
+from scripts.generating import plan_run, sample_run
+from scripts.grid import PlannedPoint
+from scripts.networks import load_networks
+from scripts.plan import Plan
+from tstitch.errors import UserError
+from tstitch.ranks import Ranks, end_with_parent
+from tstitch.run import Run, identity_hash, locked, read_json, write_json
+
+RESULT, LATENCY, PAIRED = "result.json", "latency.json", "paired.json"
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A planned point and its run."""
+
+    planned: PlannedPoint
+    run: Run
+
+    @property
+    def plan(self) -> Plan:
+        return self.planned.plan
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is sampled and scored as asked."""
+        return is_scored(self.plan, self.run) and self.run.samples.is_file()
+
+
+class Networks:
+    """What the points of a sweep share in this process, loaded when the first one needs it."""
+
+    def __init__(self, points: Sequence[SweepPoint], ranks: Ranks, device: torch.device):
+        self.plan, self.used = points[0].plan, {index for point in points for index in point.plan.used}
+        self.ranks, self.device = ranks, device
+
+    @cached_property
+    def sampling(self) -> Residency:
+        return load_networks(self.plan, self.device, self.used)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        return load_evaluation(self.plan.evaluation, self.device)
+
+
+def point_run(planned: PlannedPoint, directory: Path, device: torch.device) -> SweepPoint:
+    """The run of a point under `directory`, in a place of its own for everything that decides the bytes."""
+    name = f"{planned.plan.directory_name()}-{identity_hash(planned.plan.identity(device.type))}"
+    return SweepPoint(planned, plan_run(planned.plan, str(directory / name), device))
+
+
+def run_points(
+    points: Sequence[SweepPoint],
+    networks: Networks,
+    num_ranks: int | None,
+    out: Path,
+    finished: Callable[[SweepPoint], None],
+) -> dict[int, str]:
+    """Run what is missing, in this process or each point under torchrun; failed points: position -> reason.
+
+    Args:
+        num_ranks: processes of each point, or None for this process.
+        finished: called after each point that is there, new or not.
+    """
+    failed: dict[int, str] = {}
+    for number, point in enumerate(points):
+        print(f"[{number + 1}/{len(points)}] {point.plan.describe()}")
+        try:
+            if not point.is_done:
+                _run_here(point, networks) if num_ranks is None else _launch(point, num_ranks, out)
+        except (UserError, OSError) as error:
+            failed[number] = str(error)
+        except Exception as error:  # a point that breaks must not take the others with it
+            traceback.print_exc()
+            failed[number] = f"{type(error).__name__}: {error}"
+        if number in failed:
+            print(f"failed: {failed[number]}", file=sys.stderr)
+        else:
+            finished(point)
+    return failed
+
+
+def run_point(
+    plan: Plan, run: Run, networks: Residency, evaluation: Evaluation, ranks: Ranks, device: torch.device
+) -> None:
+    """Sample and score one point on the ranks that are joined. Metrics that others have asked for are kept."""
+    sample_run(plan, run, networks, ranks, device)
+    if is_scored(plan, run):
+        return
+    asked = {**plan.evaluation, "metrics": [*_earlier_metrics(plan, run), *plan.evaluation["metrics"]]}
+    asked["metrics"] = list(dict.fromkeys(asked["metrics"]))
+    result = replace(evaluation, metrics=asked["metrics"]).result(open_source(run.directory), ranks)
+    if ranks.is_main:
+        write_json(run.directory / RESULT, {**result, "asked": asked})
+
+
+def is_scored(plan: Plan, run: Run) -> bool:
+    """Whether the run's result is there, of this run, with the metrics that the plan asks for among others."""
+    return set(plan.evaluation["metrics"]) <= set(_earlier_metrics(plan, run))
+
+
+def _earlier_metrics(plan: Plan, run: Run) -> list[str]:
+    """The metrics that the run's result has, if it is of this run and was made as the plan asks."""
+    if not (run.directory / RESULT).is_file():
+        return []
+    result = read_json(run.directory / RESULT)
+    asked = result.get("asked", {})
+    is_alike = all(asked.get(key) == value for key, value in plan.evaluation.items() if key != "metrics")
+    return asked["metrics"] if is_alike and result.get("run_id") == run.id else []
+
+
+def holds(path: Path, **expected: object) -> bool:
+    """Whether a JSON file is there and has these values."""
+    if not path.is_file():
+        return False
+    content = read_json(path)
+    return all(content.get(key) == value for key, value in expected.items())
+
+
+def _run_here(point: SweepPoint, networks: Networks) -> None:
+    with locked(point.run.directory):
+        run_point(point.plan, point.run, networks.sampling, networks.evaluation, networks.ranks, networks.device)
+
+
+def _launch(point: SweepPoint, num_ranks: int, out: Path) -> None:
+    """Run a point as `torchrun -m scripts.point SETTINGS`, which ends with this process, however that ends."""
+    settings = out / "settings" / f"{point.run.directory.name}.json"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    write_json(settings, {"out": str(point.run.directory.absolute()), "settings": point.planned.settings})
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    process = subprocess.Popen(
+        [*command, "-m", "scripts.point", str(settings.absolute())], cwd=ROOT, preexec_fn=end_with_parent
+    )
+    try:
+        code = process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        process.wait()
+    if code != 0:
+        raise UserError(f"torchrun ended with exit code {code}; its messages are above")
