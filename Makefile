@@ -62,8 +62,8 @@ report: $(READY) ## One HTML page on a sweep: make report RUN=runs/sweep-...
 wandb-sync: $(READY) ## Send what sweeps with wandb.mode=offline have logged below runs/ and RUN
 	find runs $(RUN) -type d -name 'offline-run-*' -path '*/wandb/*' -exec .venv/bin/wandb sync {} +
 
-test: $(READY) ## Run the tests (minutes on two cores)
-	$(PY) -m pytest
+test: $(READY) ## Run the tests, a process for each core (minutes on two)
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-all: $(READY) ## Run the slow tests too
 	$(PY) -m pytest -m 'not gpu'

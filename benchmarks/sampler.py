@@ -23,7 +23,7 @@ from models.dit import DiT, dit_config, sincos_position_embedding
 from models.layouts import dit_state_from_diffusers
 from models.pair import Pair
 from scripts.cli import CONFIG_DIR, resolved
-from scripts.cost import count_flops
+from scripts.cost import flops_per_image
 from scripts.machine import describe_machine
 from scripts.plan import Plan, make_plan
 from scripts.sampling import sample_images
@@ -115,7 +115,7 @@ def measure(
     latencies = dict(zip(candidates, measure_latency(list(candidates.values()), repeats, device), strict=True))
     plain = latencies["ours, float32"].median_s
     index = 1 if size == "XL" else 0
-    gflops = 2 * num_steps * batch_size * count_flops(plan, index) / 1e9
+    gflops = batch_size * flops_per_image(plan) / 1e9
     found = {}
     for name, latency in latencies.items():
         network_s = latency.stages_s.get(DENOISER, latency.stages_s.get(plan.names[index]))

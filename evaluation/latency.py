@@ -24,15 +24,22 @@ class Latency:
     def median_s(self) -> float:
         return float(np.median(self.totals_s))
 
+    @property
+    def p10_s(self) -> float:
+        return float(np.percentile(self.totals_s, 10))
+
+    @property
+    def p90_s(self) -> float:
+        return float(np.percentile(self.totals_s, 90))
+
     def per_image(self, batch_size: int) -> dict[str, float | dict[str, float]]:
         """The same for one of `batch_size` images, under the names of `latency.json`."""
-        p10, p90 = np.percentile(self.totals_s, (10, 90))
         return {
             "seconds_per_image": self.median_s / batch_size,
             "seconds_per_image_min": min(self.totals_s) / batch_size,
             "seconds_per_image_max": max(self.totals_s) / batch_size,
-            "seconds_per_image_p10": float(p10) / batch_size,
-            "seconds_per_image_p90": float(p90) / batch_size,
+            "seconds_per_image_p10": self.p10_s / batch_size,
+            "seconds_per_image_p90": self.p90_s / batch_size,
             "stages_s_per_image": {stage: seconds / batch_size for stage, seconds in self.stages_s.items()},
         }
 

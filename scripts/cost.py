@@ -4,13 +4,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.autoencoder import decode
-from models.pair import build_denoiser
+from models.pair import DenoiserSpec, build_denoiser
 from models.published import missing_message
 from scripts.cli import ROOT
 from scripts.generating import plan_run
@@ -49,12 +49,14 @@ def describe_cost(plan: Plan, out: str | None, device: torch.device, estimate: E
     return lines
 
 
-def describe_costs(plans: Sequence[Plan], device: torch.device, tflops: float | None) -> list[str]:
-    """Lines on each of several plans of one pair, then the weights that are missing."""
+def describe_costs(
+    plans: Sequence[Plan], places: Sequence[str | None], device: torch.device, tflops: float | None
+) -> list[str]:
+    """Lines on each of several plans of one pair, whose runs lie in `places`, then the weights that are missing."""
     estimate = make_estimate(plans, device, tflops)
     lines = [
-        f"[{number}/{len(plans)}] " + "\n    ".join(describe_cost(plan, None, device, estimate))
-        for number, plan in enumerate(plans, start=1)
+        f"[{number}/{len(plans)}] " + "\n    ".join(describe_cost(plan, place, device, estimate))
+        for number, (plan, place) in enumerate(zip(plans, places, strict=True), start=1)
     ]
     return [*lines, *missing_weights(plans)]
 
@@ -95,14 +97,16 @@ def count_calls(plan: Plan) -> Counter[int]:
     return calls
 
 
-def count_flops(plan: Plan, index: int, attention: bool = True) -> int:
+@cache
+def count_flops(spec: DenoiserSpec, attention: bool = True) -> int:
     """Floating-point operations (two for a multiply-accumulate) of one evaluation for one image. Needs no weights.
 
     Without `attention`, its two products of tokens with tokens are left out, as in the paper's tables.
     """
     with torch.device("meta"):
-        denoiser = build_denoiser(plan.specs[index])
-        latents, timestep = torch.zeros(1, *latent_shape(plan)), torch.zeros(1, dtype=torch.long)
+        denoiser, config = build_denoiser(spec), spec.config
+        latents = torch.zeros(1, config.in_channels, config.input_size, config.input_size)
+        timestep = torch.zeros(1, dtype=torch.long)
         with FlopCounterMode(display=False) as counter:
             denoiser(latents, timestep, denoiser.conditional(timestep))
     by_operation = counter.get_flop_counts()["Global"]
@@ -114,13 +118,19 @@ def count_flops(plan: Plan, index: int, attention: bool = True) -> int:
     )
 
 
+def flops_per_image(plan: Plan) -> int:
+    """Floating-point operations of the denoisers along a whole trajectory, guidance included."""
+    calls = count_calls(plan)
+    return sum(calls[index] * _evaluations(plan, index) * count_flops(plan.specs[index]) for index in plan.used)
+
+
 def _evaluations(plan: Plan, index: int) -> int:
     """Evaluations for an image in one call: guidance doubles them."""
     return 1 if plan.scales[index] == 1 else 2
 
 
 def _from_rate(tflops: float, plan: Plan, calls: Counter[int], num_images: int) -> str:
-    flops = sum(calls[i] * count_flops(plan, i) * _evaluations(plan, i) for i in plan.used)
+    flops = flops_per_image(plan)
     seconds = num_images * flops / (tflops * 1e12)
     return f"{_duration(seconds)} at {tflops:g} TFLOP/s, for {flops / 1e9:,.1f} GFLOPs an image, without decoding"
 

@@ -6,7 +6,7 @@ import torch
 
 from evaluation.tables import ModelRow
 from models.pair import build_denoiser
-from scripts.cost import count_calls, count_flops
+from scripts.cost import count_flops, flops_per_image
 from scripts.plan import Plan
 
 
@@ -27,7 +27,7 @@ def model_row(plan: Plan, used: Sequence[int], fractions: list[float], memory_mb
         name=" + ".join(plan.names[index] for index in used),
         fractions=fractions,
         parameters_m=parameters / 1e6,
-        gmacs=sum(count_flops(plan, index, attention=False) for index in used) / 2e9,
+        gmacs=sum(count_flops(plan.specs[index], attention=False) for index in used) / 2e9,
         storage_mb=storage,
         memory_mb=memory_mb,
     )
@@ -35,12 +35,7 @@ def model_row(plan: Plan, used: Sequence[int], fractions: list[float], memory_mb
 
 def describe_total_cost(plans: Sequence[Plan]) -> str:
     """What all points cost in operations of the denoisers, and how long that takes at a rate."""
-    flops = {index: count_flops(plans[0], index) for index in range(len(plans[0].specs))}
-    total = 0
-    for plan in plans:
-        calls = count_calls(plan)
-        evaluations = {index: calls[index] * (1 if plan.scales[index] == 1 else 2) for index in plan.used}
-        total += plan.num_images * sum(evaluations[index] * flops[index] for index in plan.used)
+    total = sum(plan.num_images * flops_per_image(plan) for plan in plans)
     points = f"{len(plans)} point{'s' if len(plans) > 1 else ''}"
     return (
         f"Cost: {points} of {plans[0].num_images:,} images, {total / 1e15:,.3g} PFLOPs in the denoisers: "

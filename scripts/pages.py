@@ -124,7 +124,7 @@ def _memory_rows(planned: list[PlannedPoint], swept: Swept | None) -> list[Model
         records = [read_json(run.record)["peak_memory_mb"] for run in swept.runs]
         peaks = [record.get("device", record["host"]) for record in records]
     return [
-        model_row(point.plan, point.plan.used, point.fractions, peak)
+        model_row(point.plan, point.plan.used, point.plan.fractions, peak)
         for point, peak in zip(planned, peaks, strict=True)
     ]
 

@@ -30,12 +30,13 @@ def main(config: DictConfig) -> None:
     from evaluation.figures import save
     from evaluation.plots import draw_curves, draw_strip
     from scripts.cost import describe_costs
-    from scripts.sweeping import sweep_points
+    from scripts.sweeping import planned_places, sweep_points
     from tstitch.ranks import choose_device
 
     device = choose_device(settings["device"], local_rank=0)
     if settings["dry_run"]:
-        print("\n".join(describe_costs([point.plan for point in planned], device, settings["tflops"])))
+        plans, places = [point.plan for point in planned], planned_places(planned, settings, device)
+        print("\n".join(describe_costs(plans, places, device, settings["tflops"])))
         return
     swept = sweep_points(planned, settings, device)
     if swept.sweep is not None:

@@ -71,6 +71,15 @@ def points_directory(settings: dict) -> Path:
     return (ROOT / "runs" if settings["out"] is None else Path(settings["out"])) / POINTS
 
 
+def planned_places(planned: Sequence[PlannedPoint], settings: dict, device: torch.device) -> list[str | None]:
+    """Where the points' runs lie or will lie; None where weights are missing, which decide it too."""
+    directory = points_directory(settings)
+    return [
+        None if point.plan.missing_weights else str(point_run(point, directory, device).run.directory)
+        for point in planned
+    ]
+
+
 def default_directory(settings: dict) -> Path:
     """Named after everything but the axes, so that a fraction more continues the same sweep."""
     ignored = {*AXES, "also", "out", "points", "ranks", "wandb", "latency", "dry_run", "tflops", "residency"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -13,13 +13,13 @@ from evaluation.limits import matmul_tflops
 from evaluation.line import Line, ideal_line
 from models.pair import Pair
 from models.precision import DTYPES
-from scripts.cost import count_calls, count_flops
+from scripts.cost import count_calls, count_flops, flops_per_image
 from scripts.machine import describe_machine
 from scripts.model_facts import model_row
 from scripts.networks import load_plan_pair
 from scripts.plan import Plan
 from scripts.sampling import sample_images
-from tstitch.timing import peak_memory_mb
+from tstitch.timing import peak_memory_mb, restart_peak_memory
 
 
 def measure_pair(
@@ -58,14 +58,13 @@ def measure_pair(
                 "name": row.name,
                 "parameters_m": row.parameters_m,
                 "gmacs": row.gmacs,
-                "gflops_with_attention": count_flops(plan, index) / 1e9,
+                "gflops_with_attention": count_flops(plan.specs[index]) / 1e9,
                 "storage_mb": row.storage_mb,
                 "weights_mb": _weights_mb(pair.denoisers[index].network),
             }
             for index, row in enumerate(rows)
         ],
         "autoencoder_weights_mb": _weights_mb(pair.autoencoder),
-        "peak_memory_mb": peak_memory_mb(device),
         "batches": batches,
     }
 
@@ -101,10 +100,9 @@ def _measure_batch(
     calls = [partial(sample_images, plan, pair, images, device) for plan in (*plans, interleaved)]
     *latencies, turns = measure_latency(calls, repeats, device)
     line = _line(plans, fractions, latencies)
-    flops = [count_flops(plans[0], index) for index in range(len(plans[0].specs))]
     points = [
-        _point(plan, own, latency, line, flops, batch_size, rate)
-        for plan, own, latency in zip(plans, fractions, latencies, strict=True)
+        {**_point(plan, own, latency, line, batch_size, rate), **_memory(plan, pair, call, device)}
+        for plan, own, latency, call in zip(plans, fractions, latencies, calls, strict=False)
     ]
     switches = sum(a != b for a, b in pairwise(interleaved.allocation))
     overhead = turns.median_s - line.at(interleaved.fractions)
@@ -131,27 +129,41 @@ def _point(
     fractions: Sequence[float],
     latency: Latency,
     line: Line,
-    flops: Sequence[int],
     batch_size: int,
     rate: float,
 ) -> dict:
     calls = count_calls(plan)
-    gflops = sum(calls[i] * (1 if plan.scales[i] == 1 else 2) * flops[i] for i in plan.used) / 1e9
+    gflops = flops_per_image(plan) / 1e9
     network_s = sum(latency.stages_s.get(plan.names[index], 0.0) for index in plan.used)
-    p10, p90 = (float(torch.tensor(latency.totals_s).quantile(q)) for q in (0.1, 0.9))
     return {
         "fractions": list(fractions),
         "steps": [plan.allocation.count(index) for index in range(len(plan.specs))],
         "network_calls": [calls[index] for index in range(len(plan.specs))],
         "gflops_per_image": gflops,
         "median_s": latency.median_s,
-        "p10_s": p10,
-        "p90_s": p90,
+        "p10_s": latency.p10_s,
+        "p90_s": latency.p90_s,
         "images_per_s": batch_size / latency.median_s,
         "stages_s": latency.stages_s,
         "deviation_percent": line.deviation_percent(plan.fractions, latency.median_s),
         "share_of_limit": gflops * batch_size / network_s / (rate * 1000),
     }
+
+
+def _memory(plan: Plan, pair: Pair, call: Callable[[], object], device: torch.device) -> dict:
+    """Weights that a point keeps on the device, and its peaks while it runs.
+
+    All denoisers are in memory while they are timed, so the weights of those that the point does not use are taken off
+    the peak of the device it runs on.
+    """
+    weights = [_weights_mb(denoiser.network) for denoiser in pair.denoisers]
+    used = sum(weights[index] for index in plan.used)
+    restart_peak_memory(device)
+    call()
+    peaks = peak_memory_mb(device)
+    where = "device" if device.type == "cuda" else "host"
+    peaks[where] -= sum(weights) - used
+    return {"resident_mb": used + _weights_mb(pair.autoencoder), "peak_memory_mb": peaks}
 
 
 def _weights_mb(network: torch.nn.Module) -> float:

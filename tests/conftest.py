@@ -1,10 +1,13 @@
-"""Where the reference data lies, and its cases as test parameters."""
+"""Where the reference data lies, and its cases as test parameters; one thread for each of several test processes."""
 
 import json
 import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before PyTorch is imported, and for the commands that tests start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -3,8 +3,12 @@
 import resource
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import torch
+
+RESET_HOST_PEAK = Path("/proc/self/clear_refs")  # see proc(5)
 
 
 class StageClock:
@@ -50,14 +54,19 @@ class StageClock:
 
 
 def restart_peak_memory(device: torch.device) -> None:
-    """Let the GPU's peak count from here, without what earlier work left in PyTorch's cache; the host's cannot."""
+    """Let the peaks count from here: the host's on Linux, the GPU's without what earlier work left in the cache."""
+    with suppress(OSError):
+        RESET_HOST_PEAK.write_text("5")
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory_mb(device: torch.device) -> dict[str, float]:
-    """The largest resident memory of this process so far, and of the GPU what PyTorch held of it, in MB."""
+    """The largest resident memory of this process and what PyTorch held of the GPU at most, in MB.
+
+    Both since the latest `restart_peak_memory`, but for the host's where it cannot restart.
+    """
     unit = 1 if sys.platform == "darwin" else 1024
     peaks = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
     if device.type == "cuda":

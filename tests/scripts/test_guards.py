@@ -117,7 +117,12 @@ def test_dry_run_of_a_sweep(capfd, monkeypatch, tmp_path: Path) -> None:
     outcome = run_here(capfd, monkeypatch, "sweep", *settings)
     assert outcome.code == 0, outcome.err
     assert outcome.out.count("calls a batch") == 3
+    assert outcome.out.count("0 of 3 shards are there") == 2
     assert not (tmp_path / "out").exists()
+    own = ["fractions=[0]", "precision=float32", f"out={tmp_path / 'out'}"]
+    assert run_here(capfd, monkeypatch, "sweep", *SETTINGS, *own, "sampler.num_steps=1").code == 0
+    dry = run_here(capfd, monkeypatch, "sweep", *SETTINGS, *own, "sampler.num_steps=1", "dry_run=true")
+    assert "3 of 3 shards are there" in dry.out, "a dry run looks where the sweep keeps its points"
 
 
 def test_merge_is_a_step_of_its_own(capfd, monkeypatch, tmp_path: Path) -> None:

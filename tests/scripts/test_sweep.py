@@ -29,7 +29,7 @@ def test_sweep_then_summary(capfd, monkeypatch, tmp_path: Path) -> None:
     assert sweep["protocol"]["reference_num_images"] == 5000
     with (out / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["fractions"] for row in rows[:3]] == ["0 1", "0.5 0.5", "1 0"]
+    assert [row["fractions"] for row in rows[:3]] == ["0/1", "0.5/0.5", "1/0"]
     for name in ("curve.png", "strip.png"):
         assert min(Image.open(out / name).size) > 200
 

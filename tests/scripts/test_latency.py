@@ -1,0 +1,78 @@
+"""The latency tool: what it writes adds up, and agrees with what is known of the networks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts.cli import ROOT
+from tests.scripts.command import run_here
+from tests.scripts.test_bad_input import check_one_line
+
+STORAGE_MB = {  # of the shipped files
+    name: (ROOT / "models" / "zoo" / "digits" / f"{name}.safetensors").stat().st_size / 1e6
+    for name in ("dit_s", "dit_xl")
+}
+
+
+@pytest.fixture
+def measured(capfd, monkeypatch, tmp_path: Path) -> dict:
+    out = tmp_path / "deep" / "latency.json"
+    settings = ["pair=digits_dit_s_xl", "sampler.num_steps=4", "fractions=[0,0.5]", "batch_sizes=[2,4]", "repeats=3"]
+    outcome = run_here(capfd, monkeypatch, "latency", *settings, "guidance.scale=1.5", f"out={out}")
+    assert outcome.code == 0, outcome.err
+    assert "4 images at once" in outcome.out
+    return json.loads(out.read_text())
+
+
+def test_latency_adds_up(measured: dict) -> None:
+    small, large = measured["denoisers"]
+    for batch, size in zip(measured["batches"], (2, 4), strict=True):
+        assert batch["batch_size"] == size
+        # The small model alone was not asked for, but the ideal line goes through it.
+        assert [point["fractions"] for point in batch["points"]] == [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]
+        line = batch["line"]
+        for point in batch["points"]:
+            r = point["fractions"][0]
+            assert point["steps"] == point["network_calls"] == [4 * r, 4 * (1 - r)]
+            gflops = [own["gflops_with_attention"] for own in measured["denoisers"]]
+            both = sum(2 * calls * own for calls, own in zip(point["network_calls"], gflops, strict=True))
+            assert point["gflops_per_image"] == pytest.approx(both), "guidance doubles the evaluations"
+            assert point["p10_s"] <= point["median_s"] <= point["p90_s"]
+            assert point["images_per_s"] == pytest.approx(size / point["median_s"])
+            assert {"autoencoder", "rest"} < point["stages_s"].keys()
+            ideal = line["fixed_s"] + r * line["denoisers_s"][0] + (1 - r) * line["denoisers_s"][1]
+            assert point["deviation_percent"] == pytest.approx(100 * (point["median_s"] / ideal - 1))
+            network_s = sum(point["stages_s"].get(own["name"], 0) for own in (small, large))
+            rate = point["gflops_per_image"] * size / network_s / 1000
+            assert point["share_of_limit"] == pytest.approx(rate / measured["matmul_tflops"])
+        first, last = batch["points"][0], batch["points"][-1]
+        assert first["deviation_percent"] == pytest.approx(0) == last["deviation_percent"]
+        assert batch["switch_ms"] < first["median_s"] * 1000
+
+
+def test_memory_is_of_the_networks_that_a_point_uses(measured: dict) -> None:
+    small, large = measured["denoisers"]
+    assert small["storage_mb"] == pytest.approx(STORAGE_MB["dit_s"])
+    assert large["storage_mb"] == pytest.approx(STORAGE_MB["dit_xl"])
+    autoencoder = measured["autoencoder_weights_mb"]
+    for batch in measured["batches"]:
+        resident = [point["resident_mb"] for point in batch["points"]]
+        assert resident[0] == pytest.approx(large["weights_mb"] + autoencoder)
+        assert resident[1] == pytest.approx(small["weights_mb"] + large["weights_mb"] + autoencoder)
+        assert resident[2] == pytest.approx(small["weights_mb"] + autoencoder)
+        for point in batch["points"]:
+            assert point["peak_memory_mb"]["host"] > point["resident_mb"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("repeats=0", "repeats must be a whole number of 1 or more, got 0"),
+        ("batch_sizes=8", "batch_sizes must be a list of whole numbers, got 8"),
+        ("batch_sizes=[0]", "batch_sizes must be a whole number of 1 or more, got 0"),
+        ("fractions=[2]", "lie in [0, 1]"),
+    ],
+)
+def test_mistakes(capfd, monkeypatch, argument: str, message: str) -> None:
+    check_one_line(run_here(capfd, monkeypatch, "latency", "pair=digits_dit_s_xl", argument), message)
