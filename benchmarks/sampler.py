@@ -1,13 +1,15 @@
 """Our sampler beside diffusers' with the very same weights and beside our plain mode: `python -m benchmarks.sampler`.
 
 DiT-S/2 and DiT-XL/2 with random weights, 256 pixels, guidance scale 1.5, decoding included. All candidates of a network
-live in one process and take turns; what is reported are medians and ratios to our float32 eager mode.
+live in one process and take turns; what is reported are medians and ratios to our float32 eager mode. The autoencoder
+is float32 unless a candidate says otherwise.
 """
 
 import argparse
 import json
-from collections.abc import Callable
-from dataclasses import replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,51 +24,75 @@ from models.denoisers import DiTDenoiser
 from models.dit import DiT, dit_config, sincos_position_embedding
 from models.layouts import dit_state_from_diffusers
 from models.pair import Pair
+from models.placement import place
+from models.precision import products
 from scripts.cli import CONFIG_DIR, resolved
 from scripts.cost import flops_per_image
 from scripts.machine import describe_machine
 from scripts.plan import Plan, make_plan
 from scripts.sampling import sample_images
+from tstitch.denoiser import Prediction
 from tstitch.timing import StageClock
 
 RESULTS = Path(__file__).parent / "results"
 SCALE = 1.5
-DENOISER, AUTOENCODER = "denoiser", "autoencoder"
+PLAIN = "ours, float32"
+NETWORK, DENOISER, AUTOENCODER = "network", "denoiser", "autoencoder"
 SIZES = {"S": (12, 6, 64), "XL": (28, 16, 72)}  # depth, heads, width of a head
+NUM_STEPS = {"cpu": {"S": 20, "XL": 4}, "cuda": {"S": 50, "XL": 50}}
+COMPILE = {"cpu": ("none", "default"), "cuda": ("none", "default", "max")}
 Call = Callable[[StageClock], object]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all candidates of a network share."""
+
+    size: str
+    num_steps: int
+    batch_size: int
+    device: torch.device
+
+    @property
+    def index(self) -> int:
+        """Of the network in the pair of S and XL."""
+        return 1 if self.size == "XL" else 0
+
+
+class Marked:
+    """A denoiser whose calls are a stage of their own on another clock."""
+
+    def __init__(self, denoiser: DiTDenoiser, clock: StageClock):
+        self.denoiser, self.clock = denoiser, clock
+        self.conditional, self.unconditional = denoiser.conditional, denoiser.unconditional
+
+    def __call__(self, *arguments: torch.Tensor) -> Prediction:
+        self.clock.start()
+        prediction = self.denoiser(*arguments)
+        self.clock.mark(NETWORK)
+        return prediction
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--num-steps", type=int, default=4)
-    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--num-steps", type=int, help=f"by default {NUM_STEPS}")
+    parser.add_argument("--batch-size", type=int, help="by default 4 on a CPU, 64 on a GPU")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--without-compile", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS / "sampler.json")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    rates = {
-        name: matmul_tflops(dtype, device) for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16))
-    }
-    measured = {
-        f"DiT-{size}/2": measure(
-            size,
-            arguments.num_steps,
-            arguments.batch_size,
-            arguments.repeats,
-            device,
-            rates,
-            not arguments.without_compile,
-        )
-        for size in arguments.sizes
-    }
+    batch_size = arguments.batch_size or (64 if device.type == "cuda" else 4)
+    modes = ("none",) if arguments.without_compile else COMPILE[device.type]
+    measured = {}
+    for size in arguments.sizes:
+        num_steps = arguments.num_steps or NUM_STEPS[device.type][size]
+        measured[f"DiT-{size}/2"] = measure(Setting(size, num_steps, batch_size, device), modes, arguments.repeats)
     result = {
         "machine": describe_machine(device),
-        "matmul_tflops": rates,
-        "num_steps": arguments.num_steps,
-        "batch_size": arguments.batch_size,
+        "batch_size": batch_size,
         "guidance_scale": SCALE,
         "repeats": arguments.repeats,
         "networks": measured,
@@ -75,81 +101,98 @@ def main() -> None:
     print(json.dumps(result, indent=2))
 
 
-def measure(
-    size: str, num_steps: int, batch_size: int, repeats: int, device: torch.device, rates: dict, with_compile: bool
-) -> dict:
-    """Seconds of a batch by candidate."""
+def measure(setting: Setting, modes: Sequence[str], repeats: int) -> dict:
+    """Seconds of a batch by candidate, beside the rate of the device in matrix products."""
     torch.manual_seed(0)
-    theirs = _diffusers_network(size).eval().requires_grad_(False)
-    state = dit_state_from_diffusers(theirs.state_dict())
-    config = dit_config(f"DiT-{size}/2", input_size=32)
-    state["pos_embed"] = sincos_position_embedding(config.hidden_size, 16)
-    autoencoder = _autoencoder().to(device)
-    plan = _plan(size, num_steps, batch_size)
-    candidates: dict[str, Call] = {}
+    theirs = _diffusers_network(setting.size).state_dict()
+    plan = _plan(setting)
+    ours = _our_candidates(setting, plan, theirs, modes)
+    calls = {name: _ours(*candidate, setting) for name, candidate in ours.items()}
+    calls |= _their_candidates(setting, theirs, modes)
     dtypes = {"float32": torch.float32, "bf16": torch.bfloat16}
-    for precision, dtype in dtypes.items():
-        for mode in ("none", "default") if with_compile else ("none",):
-            network = DiT(config)
-            network.load_state_dict(state)
-            denoiser = DiTDenoiser(network.to(device, dtype).eval().requires_grad_(False))
-            pair = Pair([None, denoiser] if size == "XL" else [denoiser, None], autoencoder)
-            name = f"ours, {precision}" + (", compiled" if mode != "none" else "")
-            own = replace(plan, precisions=[precision] * len(plan.specs), compile=mode)
-            if mode != "none":
-                pair = Pair(pair.denoisers, _autoencoder().to(device))
-            compile_pair(pair, mode, device)
-            candidates[name] = _ours(own, pair, batch_size, device)
-    for precision, dtype in dtypes.items():
-        copy = _diffusers_network(size)
-        copy.load_state_dict(theirs.state_dict())
-        copy = copy.to(device, dtype).eval().requires_grad_(False)
-        candidates[f"diffusers, {precision}"] = _diffusers(copy, autoencoder, num_steps, batch_size, dtype, device)
-        if with_compile and precision == "bf16":
-            compiled = _diffusers_network(size)
-            compiled.load_state_dict(theirs.state_dict())
-            compiled = compiled.to(device, dtype).eval().requires_grad_(False)
-            compiled.compile(dynamic=False)
-            call = _diffusers(compiled, autoencoder, num_steps, batch_size, dtype, device)
-            candidates[f"diffusers, {precision}, compiled"] = call
-    latencies = dict(zip(candidates, measure_latency(list(candidates.values()), repeats, device), strict=True))
-    plain = latencies["ours, float32"].median_s
-    index = 1 if size == "XL" else 0
-    gflops = batch_size * flops_per_image(plan) / 1e9
+    rates = {name: matmul_tflops(dtype, setting.device) for name, dtype in dtypes.items()}
+    latencies = dict(zip(calls, measure_latency(list(calls.values()), repeats, setting.device), strict=True))
+    gflops = setting.batch_size * flops_per_image(plan) / 1e9
     found = {}
     for name, latency in latencies.items():
-        network_s = latency.stages_s.get(DENOISER, latency.stages_s.get(plan.names[index]))
-        rate = rates["bf16" if "bf16" in name else "float32"] * 1000
+        denoiser_s = latency.stages_s.get(DENOISER, latency.stages_s.get(plan.names[setting.index]))
+        rate = 1000 * rates["bf16" if "bf16" in name else "float32"]
         found[name] = {
             "seconds": latency.median_s,
             "all_seconds": latency.totals_s,
             "stages_s": latency.stages_s,
-            "times_our_float32": plain / latency.median_s,
-            "denoiser_s": network_s,
-            "share_of_matmul_rate": gflops / network_s / rate,
+            "times_our_float32": latencies[PLAIN].median_s / latency.median_s,
+            "denoiser_s": denoiser_s,
+            "share_of_matmul_rate": gflops / denoiser_s / rate,
         }
+        if name in ours:
+            found[name]["outside_networks"] = _outside_networks(*ours[name], setting)
+    return {"num_steps": setting.num_steps, "matmul_tflops": rates, "candidates": found}
+
+
+def _our_candidates(
+    setting: Setting, plan: Plan, theirs: dict[str, torch.Tensor], modes: Sequence[str]
+) -> dict[str, tuple[Plan, Pair]]:
+    """Plans and networks of our loop by name, all with the same weights."""
+    config = dit_config(f"DiT-{setting.size}/2", input_size=32)
+    state = dit_state_from_diffusers(theirs) | {"pos_embed": sincos_position_embedding(config.hidden_size, 16)}
+    found = {}
+    asked = [(precision, "float32", mode) for precision in ("float32", "bf16") for mode in modes]
+    for precision, decoding, mode in [*asked, ("bf16", "bf16", modes[-1])]:
+        network = DiT(config)
+        network.load_state_dict(state)
+        denoisers = [None, None]
+        network = place(network, precision, setting.device)
+        denoisers[setting.index] = DiTDenoiser(network, products(precision, setting.device))
+        autoencoder = place(_autoencoder(), decoding, setting.device)
+        pair = Pair(denoisers, autoencoder, products(decoding, setting.device))
+        compile_pair(pair, mode, setting.device)
+        own = replace(plan, precisions=[precision] * len(plan.specs), autoencoder_precision=decoding, compile=mode)
+        compiled = {"none": "", "default": ", compiled", "max": ", compiled max"}[mode]
+        found[f"ours, {precision}{compiled}{', autoencoder too' if decoding == 'bf16' else ''}"] = own, pair
     return found
 
 
-def _ours(plan: Plan, pair: Pair, batch_size: int, device: torch.device) -> Call:
-    return lambda clock: sample_images(plan, pair, range(batch_size), device, clock)
+def _ours(plan: Plan, pair: Pair, setting: Setting) -> Call:
+    return lambda clock: sample_images(plan, pair, range(setting.batch_size), setting.device, clock)
+
+
+def _outside_networks(plan: Plan, pair: Pair, setting: Setting) -> float:
+    """The share of a batch's time that passes neither in calls of the denoiser nor in decoding."""
+    inside, stages = StageClock(setting.device), StageClock(setting.device)
+    denoisers = [denoiser and Marked(denoiser, inside) for denoiser in pair.denoisers]
+    started = time.perf_counter()
+    sample_images(plan, replace(pair, denoisers=denoisers), range(setting.batch_size), setting.device, stages)
+    total = time.perf_counter() - started
+    return 1 - (inside.totals()[NETWORK] + stages.totals()[AUTOENCODER]) / total
+
+
+def _their_candidates(setting: Setting, theirs: dict[str, torch.Tensor], modes: Sequence[str]) -> dict[str, Call]:
+    """diffusers' pipeline by name."""
+    autoencoder, found = place(_autoencoder(), "float32", setting.device), {}
+    asked = [("float32", "none"), *(("bf16", mode) for mode in modes if mode != "max")]
+    for precision, mode in asked:
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        network = _diffusers_network(setting.size)
+        network.load_state_dict(theirs)
+        network = network.to(setting.device, dtype).eval().requires_grad_(False)
+        if mode != "none":
+            network.compile(dynamic=False)
+        name = f"diffusers, {precision}" + (", compiled" if mode != "none" else "")
+        found[name] = _diffusers(network, autoencoder, setting, dtype)
+    return found
 
 
 def _diffusers(
-    network: DiTTransformer2DModel,
-    autoencoder: AutoencoderKL,
-    num_steps: int,
-    batch_size: int,
-    dtype: torch.dtype,
-    device: torch.device,
+    network: DiTTransformer2DModel, autoencoder: AutoencoderKL, setting: Setting, dtype: torch.dtype
 ) -> Call:
     pipeline = DiTPipeline(network, autoencoder, DDIMScheduler())
     pipeline.set_progress_bar_config(disable=True)
 
     def call(clock: StageClock) -> np.ndarray:
         clock.start()
-        with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=False):
-            generator = torch.Generator(device).manual_seed(0)
+        with torch.inference_mode(), torch.autocast(setting.device.type, dtype, enabled=False):
+            generator = torch.Generator(setting.device).manual_seed(0)
             # The pipeline hands the autoencoder latents of the network's dtype; decoding is float32, as ours.
             decode = pipeline.vae.decode
 
@@ -161,8 +204,8 @@ def _diffusers(
 
             pipeline.vae.decode = decode_in_float32
             try:
-                labels = list(range(batch_size))
-                images = pipeline(labels, SCALE, generator, num_steps, output_type="np").images
+                labels = list(range(setting.batch_size))
+                images = pipeline(labels, SCALE, generator, setting.num_steps, output_type="np").images
             finally:
                 del pipeline.vae.decode
         return images
@@ -190,14 +233,14 @@ def _autoencoder() -> AutoencoderKL:
     )  # fmt: skip
 
 
-def _plan(size: str, num_steps: int, batch_size: int) -> Plan:
-    fractions = "[0,1]" if size == "XL" else "[1,0]"
+def _plan(setting: Setting) -> Plan:
+    fractions = "[0,1]" if setting.size == "XL" else "[1,0]"
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         settings = compose(
             "sample",
             [
-                "pair=dit_s_xl", f"stitch.fractions={fractions}", f"sampler.num_steps={num_steps}", "dry_run=true",
-                f"guidance.scale={SCALE}", f"batch_size={batch_size}",
+                "pair=dit_s_xl", f"stitch.fractions={fractions}", "dry_run=true", f"sampler.num_steps={setting.num_steps}",
+                f"guidance.scale={SCALE}", f"batch_size={setting.batch_size}",
             ],
         )  # fmt: skip
     return make_plan(resolved(settings))

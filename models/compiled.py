@@ -39,7 +39,10 @@ def compile_pair(pair: Pair, mode: str, device: torch.device) -> None:
 
 
 def compile_network(network: nn.Module, mode: str, device: torch.device) -> None:
-    """Compile one network in place: `default`, or `max`, which tries implementations and records CUDA graphs."""
+    """Compile one network in place: `default`, or `max`.
+
+    `max` on a GPU tries implementations and records CUDA graphs. On a CPU it makes the weights part of the code.
+    """
     # These imports take seconds, which bad input should not wait for.
     import torch._dynamo.config
     import torch._inductor.config
@@ -53,7 +56,7 @@ def compile_network(network: nn.Module, mode: str, device: torch.device) -> None
         # Frozen into the compiled code, weights are packed for its matrix products, but nothing comes from PyTorch's
         # cache. As an option of one compilation it has no effect: whether weights are constants is the process's.
         torch._inductor.config.freezing = True
-        network.compile(dynamic=False, options={"max_autotune": True})
+        network.compile(dynamic=False)
     else:
         network.forward = _graphed(torch.compile(network.forward, dynamic=False, mode="max-autotune"))
 

@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.autoencoder import AutoencoderSpec, folder_weights, load_autoencoder
-from models.precision import DTYPES, Products, products
+from models.placement import place
+from models.precision import Products, products
 from models.weights import check_state, read_state_dict
 from tstitch.errors import UserError
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from models.unet import UNetConfig
 
 FAMILIES = ("dit", "ldm")
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,8 @@ def load_pair(
     ]
     if autoencoder is None:
         return Pair(denoisers, None)
-    # diffusers' own `to` warns wherever it is given a dtype.
-    loaded = nn.Module.to(load_autoencoder(autoencoder), device, DTYPES[autoencoder_precision])
-    return Pair(denoisers, _arranged(loaded, device), products(autoencoder_precision, device))
+    loaded = place(load_autoencoder(autoencoder), autoencoder_precision, device)
+    return Pair(denoisers, loaded, products(autoencoder_precision, device))
 
 
 def build_denoiser(spec: DenoiserSpec) -> ClassConditionalDenoiser:
@@ -137,13 +136,7 @@ def load_denoiser(spec: DenoiserSpec, precision: str, device: torch.device) -> C
     state = _denoiser_state(spec)
     check_state(denoiser.network, state, spec.weights)
     denoiser.network.load_state_dict(state, assign=True)
-    network = denoiser.network.to(device, DTYPES[precision]).eval().requires_grad_(False)
-    return type(denoiser)(_arranged(network, device), products(precision, device))
-
-
-def _arranged(network: Network, device: torch.device) -> Network:
-    """Convolution weights as tensor cores read them. Not on a CPU, where the order of sums would change."""
-    return network.to(memory_format=torch.channels_last) if device.type == "cuda" else network
+    return type(denoiser)(place(denoiser.network, precision, device), products(precision, device))
 
 
 def _denoiser_state(spec: DenoiserSpec) -> dict[str, Tensor]:
