@@ -239,8 +239,8 @@ def _plan(setting: Setting) -> Plan:
         settings = compose(
             "sample",
             [
-                "pair=dit_s_xl", f"stitch.fractions={fractions}", "dry_run=true", f"sampler.num_steps={setting.num_steps}",
-                f"guidance.scale={SCALE}", f"batch_size={setting.batch_size}",
+                "pair=dit_s_xl", f"stitch.fractions={fractions}", "dry_run=true", f"guidance.scale={SCALE}",
+                f"sampler.num_steps={setting.num_steps}", f"batch_size={setting.batch_size}",
             ],
         )  # fmt: skip
     return make_plan(resolved(settings))
