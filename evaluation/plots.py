@@ -12,6 +12,7 @@ from PIL import Image
 from evaluation.figures import INK, MUTED, PALETTE, figure
 from evaluation.pareto import pareto_front
 from evaluation.sweep import Point, Series, Sweep
+from tstitch.allocation import show_fractions
 from tstitch.run import Run
 from tstitch.shards import read_shards
 
@@ -233,7 +234,7 @@ def draw_strip(runs: Sequence[tuple[Point, Run]], num_rows: int = 10, image_size
             axes.set_yticks([])
             if column == 0:
                 axes.set_ylabel(str(label), rotation=0, ha="right", va="center")
-        grid[0, column].set_title("/".join(f"{f:g}" for f in point.fractions[:-1]), fontsize=9)
+        grid[0, column].set_title(show_fractions(point.fractions[:-1]), fontsize=9)
     wide = "fraction of steps of the smaller models; the same noise and label across a row"
     drawn.supxlabel(wide if len(runs) > 5 else "fraction", fontsize=9)
     return drawn

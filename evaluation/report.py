@@ -17,6 +17,7 @@ from evaluation.plots import draw_panel, first_of_each_class, panels, read_image
 from evaluation.summary import describe_fastest, describe_finding, find_flat_point
 from evaluation.sweep import Point, Sweep
 from evaluation.tables import Table
+from tstitch.allocation import show_fractions
 from tstitch.run import Run
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -108,7 +109,7 @@ def _strip(columns: Sequence[tuple[Point, Run]]) -> dict:
     rows = first_of_each_class(columns[0][1], NUM_CLASSES)
     images = [read_images(run, list(rows.values())) for _, run in columns]
     return {
-        "fractions": ["/".join(f"{value:g}" for value in point.fractions[:-1]) for point, _ in columns],
+        "fractions": [show_fractions(point.fractions[:-1]) for point, _ in columns],
         "rows": [
             {"label": label, "images": [_data_url(column[k]) for column in images]} for k, label in enumerate(rows)
         ],
@@ -122,7 +123,7 @@ def _latency(points: Sequence[Point]) -> str | None:
     names = _stage_names(points)
     drawn = figure(7.5, 0.42 * len(points) + 1.2)
     axes, left = drawn.subplots(), np.zeros(len(points))
-    labels = [" / ".join(f"{value:g}" for value in point.fractions) for point in points]
+    labels = [show_fractions(point.fractions) for point in points]
     for colour, name in zip(PALETTE, names, strict=False):
         widths = np.array([1000 * point.stages_s_per_image.get(name, 0.0) for point in points])
         axes.barh(labels, widths, left=left, color=colour, label=name)
@@ -155,7 +156,7 @@ def _points_table(sweep: Sweep) -> Table:
             1000 * point.seconds_per_image,
             *(1000 * point.latency[f"seconds_per_image_{e}"] for e in ("min", "max")),
         ]
-        fractions = " / ".join(f"{value:g}" for value in point.fractions)
+        fractions = show_fractions(point.fractions)
         rows.append([fractions, *values, *scores, interval, f"{times[0]:.2f}", f"{times[1]:.2f} to {times[2]:.2f}"])
     return Table("All points", [*columns, "ms per image", "fastest to slowest"], rows, [])
 

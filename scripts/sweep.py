@@ -58,7 +58,9 @@ def main(config: DictConfig) -> None:
 
 
 def _show(point) -> None:
-    fractions = "/".join(f"{fraction:g}" for fraction in point.fractions)
+    from tstitch.allocation import show_fractions
+
+    fractions = show_fractions(point.fractions)
     metrics = "  ".join(f"{name} {value:.3f}" for name, value in point.metrics.items())
     time_ms = 1000 * point.seconds_per_image
     series = f"{point.sampler} {point.num_steps} steps {point.order}"

@@ -67,7 +67,7 @@ def test_points_are_shared_and_never_run_twice(capfd, monkeypatch, tmp_path: Pat
 def test_without_weights_the_table_says_which_and_what_it_would_cost(capfd, monkeypatch, tmp_path: Path) -> None:
     outcome = make(capfd, monkeypatch, tmp_path, "name=table9")
     assert outcome.code == 0, outcome.err
-    assert "| 0.4 / 0.6 | 8.95 | 0.8 | 0.75 | 11 |" in outcome.out
+    assert "| 0.4/0.6 | 8.95 | 0.8 | 0.75 | 11 |" in outcome.out
     assert "weights/dit_s_256.pt do not exist" in outcome.out
     assert "Cost: 11 points of 5,000 images" in outcome.out
     outcome = make(capfd, monkeypatch, tmp_path, "name=table3")
