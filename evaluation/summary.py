@@ -46,14 +46,13 @@ def _sampling(protocol: dict) -> str:
 
 def find_flat_point(points: Sequence[Point]) -> Point | None:
     """The largest fraction up to which every FID stays within `FLAT_WITHIN` of the one at 0."""
-    if points[0].small_fraction != 0:
-        return None
-    flat = points[0]
-    for point in points:
-        if point.fid > (1 + FLAT_WITHIN) * points[0].fid:
-            break
-        flat = point
-    return flat
+    return points[last_flat([point.fid for point in points])] if points[0].small_fraction == 0 else None
+
+
+def last_flat(fids: Sequence[float]) -> int:
+    """The last position up to which every FID stays within `FLAT_WITHIN` of the first."""
+    highest = (1 + FLAT_WITHIN) * fids[0]
+    return next((before for before, fid in enumerate(fids[1:]) if fid > highest), len(fids) - 1)
 
 
 def describe_finding(points: Sequence[Point], scale: float | list[float]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.paper import METRICS, Paper, same_fractions
-from evaluation.summary import describe_finding
+from evaluation.summary import FLAT_WITHIN, describe_finding, last_flat
 from evaluation.sweep import Point, Sweep
 from tstitch.allocation import show_fractions
 
@@ -171,12 +171,8 @@ def _flat_in_paper(paper: Paper, points: Sequence[Point]) -> str:
     known = [(fraction, fid) for fraction, fid in fids if fid is not None]
     if len(known) < 2 or known[0][0] != 0:
         return ""
-    flat = 0.0
-    for fraction, fid in known:
-        if fid > 1.1 * known[0][1]:
-            break
-        flat = fraction
-    return f" The paper's FID stays within 10% up to {flat:g}."
+    flat, _ = known[last_flat([fid for _, fid in known])]
+    return f" The paper's FID stays within {FLAT_WITHIN:.0%} up to {flat:g}."
 
 
 def _notes(paper: Paper, differences: Sequence[str]) -> list[str]:
