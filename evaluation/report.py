@@ -14,7 +14,7 @@ from PIL import Image
 from evaluation.figures import PALETTE, figure, svg_text
 from evaluation.latency import REST
 from evaluation.plots import draw_panel, first_of_each_class, panels, read_images
-from evaluation.summary import describe_fastest, describe_finding, find_flat_point
+from evaluation.summary import describe_finding, find_flat_point
 from evaluation.sweep import Point, Sweep
 from evaluation.tables import Table
 from tstitch.allocation import show_fractions
@@ -44,7 +44,6 @@ def render_report(
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     scale, series, points = sweep.curves()[0]
-    several = len(sweep.points[0].fractions) > 2
     shown = [
         (p, r) for p, r in zip(sweep.points, runs, strict=True) if p.guidance_scale == scale and p.series == series
     ]
@@ -52,7 +51,7 @@ def render_report(
         title=f"Trajectory stitching: {sweep.protocol['pair']}",
         lead=_lead(sweep),
         numbers=_numbers(points),
-        found=[(describe_fastest if several else describe_finding)(own, at) for at, _, own in sweep.curves()],
+        found=[describe_finding(own, at) for at, _, own in sweep.curves()],
         curves=_curves(sweep),
         verdicts=[point.paired["verdict"] for point in sweep.points if point.paired is not None],
         strip=_strip(sorted(shown, key=lambda pair: pair[0].small_fraction)),
