@@ -62,7 +62,6 @@ def _beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
 
     from evaluation.paper import Paper
     from evaluation.tables import points_table
-    from scripts.grid import plan_points
     from scripts.pages import quality_differences
 
     pair = sweep.protocol["pair"]
@@ -73,8 +72,8 @@ def _beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
     if published["paper"]["kind"] != "points":
         return []
     paper = Paper(**published["paper"])
-    own = plan_points(resolved(compose("sweep", [f"pair={pair}", "dry_run=true"])))
-    return [points_table(paper, sweep, quality_differences(paper, published, sweep, own[0].settings))]
+    data = compose("sweep", [f"pair={pair}"]).pair.data
+    return [points_table(paper, sweep, quality_differences(paper, published, sweep, data))]
 
 
 def _analyse(kind: str, sweep: Sweep, device: str) -> Finding:

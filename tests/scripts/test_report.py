@@ -59,6 +59,17 @@ def test_everything_is_inside_the_page(page: Path) -> None:
     assert "95% interval" in text
 
 
+def test_several_models_stand_beside_the_papers(tmp_path: Path) -> None:
+    sweep = ["pair=digits_dit_s_b_xl", "fractions=[[0,0,1],[0.5,0,0.5]]", f"out={tmp_path}"]
+    assert run(*PYTHON, "-m", "scripts.sweep", *TINY, *sweep).code == 0
+    outcome = run(*PYTHON, "-m", "scripts.report", f"sweep={tmp_path}", "analyses=[]")
+    assert outcome.code == 0, outcome.err
+    text = html.unescape((tmp_path / "report.html").read_text())
+    assert "the fastest of 2 points with FID within 10%" in text
+    assert "protocols differ: data: imagenet256 in the paper, digits here" in text
+    assert "<td>0.5/0/0.5</td>" in text
+
+
 @needs_browser
 @pytest.mark.parametrize("width", [390, 1400])
 def test_it_fits_a_phone_and_a_desk(page: Path, tmp_path: Path, width: int) -> None:
