@@ -1,13 +1,10 @@
 """Tables and figures of the paper, ours beside theirs: `python -m scripts.table name=table1 [pairs=digits]`."""
 
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from scripts.cli import CONFIG_DIR, resolved, run_command
-
-SOME_POINTS_FAILED = 1
+from scripts.cli import CONFIG_DIR, resolved, run_command, stop_if_failed
 
 
 def main(config: DictConfig) -> None:
@@ -44,9 +41,7 @@ def main(config: DictConfig) -> None:
     if settings["name"] is None:
         title = f"# The paper's tables and figures, {settings['pairs']}"
         write_atomically(out / "README.md", "\n".join([title, "", *index, ""]).encode())
-    if failed:
-        print(f"{len(failed)} points failed; the same command tries them again:", *failed, sep="\n", file=sys.stderr)
-        sys.exit(SOME_POINTS_FAILED)
+    stop_if_failed(failed)
 
 
 def experiment_names(name: str | None) -> list[str]:
