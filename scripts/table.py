@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hydra import compose
 from omegaconf import DictConfig
 
 from scripts.cli import CONFIG_DIR, resolved, run_command, stop_if_failed
@@ -14,8 +15,8 @@ def main(config: DictConfig) -> None:
     names = experiment_names(settings["name"])
     if settings["pairs"] not in ("imagenet", "digits"):
         raise UserError(f"pairs must be imagenet or digits, got {settings['pairs']!r}")
-    if settings["sweep"] is not None and len(names) != 1:
-        raise UserError(f"sweep= is for one experiment; name={settings['name']} is {len(names)}: {', '.join(names)}")
+    if settings["sweep"] is not None:
+        _check_takes_sweep(settings["name"], names)
 
     from evaluation.figures import save
     from evaluation.render import FORMATS, markdown
@@ -53,6 +54,15 @@ def experiment_names(name: str | None) -> list[str]:
     if not names:
         raise UserError(f"unknown experiment {name!r}; known: {', '.join(known)}")
     return names
+
+
+def _check_takes_sweep(name: str | None, names: list[str]) -> None:
+    from tstitch.errors import UserError
+
+    if len(names) != 1:
+        raise UserError(f"sweep= is for one experiment; name={name} is {len(names)}: {', '.join(names)}")
+    if compose("sweep", [f"experiment={names[0]}"]).paper.kind == "analysis":
+        raise UserError(f"sweep= has no meaning for name={names[0]}: it is an analysis, which reads no sweep")
 
 
 if __name__ == "__main__":

@@ -104,6 +104,9 @@ def test_a_finished_sweep_is_judged_where_its_protocol_is_the_papers(capfd, monk
 def test_mistakes_are_one_line(capfd, monkeypatch, tmp_path: Path) -> None:
     check_one_line(make(capfd, monkeypatch, tmp_path, "name=table99"), "unknown experiment 'table99'; known: fig11")
     check_one_line(make(capfd, monkeypatch, tmp_path, "name=fig5", "sweep=x"), "name=fig5 is 3: fig5_b_xl")
+    outcome = make(capfd, monkeypatch, tmp_path, "name=fig3", "pairs=digits", "sweep=x")
+    check_one_line(outcome, "sweep= has no meaning for name=fig3: it is an analysis, which reads no sweep")
+    assert not (tmp_path / "tables").exists()
     check_one_line(make(capfd, monkeypatch, tmp_path, "pairs=cifar"), "pairs must be imagenet or digits")
     outcome = run_here(capfd, monkeypatch, "sweep", "experiment=fig3", "pair=digits_dit_s_b_xl")
     check_one_line(outcome, "this experiment is an analysis: python -m scripts.analyse analysis=similarity")
