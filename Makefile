@@ -56,7 +56,7 @@ tables: $(READY) ## All of them: make tables PAIRS=digits (an hour on two cores 
 latency: $(READY) ## Latency against fraction, the ideal line and the machine's limit: make latency PAIR=digits_dit_s_xl
 	$(PY) -m scripts.latency pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) 'fractions=$(FRACTIONS_VALUE)' out=$(or $(OUT),latency.json)
 
-report: $(READY) ## One HTML page on a sweep: make report RUN=runs/sweep-...
+report: $(READY) ## One HTML page on a sweep, its plots as PNG and SVG beside it: make report RUN=runs/sweep-...
 	$(PY) -m scripts.report sweep=$(RUN)
 
 wandb-sync: $(READY) ## Send what sweeps with wandb.mode=offline have logged below runs/ and RUN

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from evaluation.figures import PALETTE, figure, svg_text
 from evaluation.latency import REST
-from evaluation.plots import draw_panel, first_of_each_class, panels, read_images
+from evaluation.plots import Panel, draw_panel, first_of_each_class, panels, read_images
 from evaluation.summary import describe_finding, find_flat_point
 from evaluation.sweep import Point, Sweep
 from evaluation.tables import Table
@@ -22,23 +22,44 @@ from tstitch.run import Run
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 NUM_CLASSES = 10
+LATENCY = "latency"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """An analysis on the page: its picture and its sentences."""
+    """An analysis on the page: its name, its picture and its sentences."""
 
+    name: str
     picture: Figure
     found: list[str]
 
 
+def draw_pictures(sweep: Sweep, analyses: Sequence[Finding]) -> dict[str, Figure]:
+    """Every plot of the page, drawn once, by a name that a file may have."""
+    _, _, points = sweep.curves()[0]
+    found = {
+        _panel_name(panel, scale): draw_panel(panel, sweep, scale)
+        for scale in sweep.guidance_scales
+        for panel in panels(sweep)
+    }
+    if all(point.stages_s_per_image for point in points):
+        found[LATENCY] = _draw_latency(points)
+    return found | {finding.name: finding.picture for finding in analyses}
+
+
 def render_report(
-    sweep: Sweep, runs: Sequence[Run], analyses: Sequence[Finding], tables: Sequence[Table], commands: str
+    sweep: Sweep,
+    runs: Sequence[Run],
+    pictures: Mapping[str, Figure],
+    analyses: Sequence[Finding],
+    tables: Sequence[Table],
+    commands: str,
 ) -> str:
     """The page: everything is inside it, nothing is loaded.
 
     Args:
         runs: of the sweep's points, in their order.
+        pictures: from `draw_pictures`.
         tables: ours beside the paper's.
         commands: that make the sweep and the page again.
     """
@@ -52,14 +73,15 @@ def render_report(
         lead=_lead(sweep),
         numbers=_numbers(points),
         found=[describe_finding(own, at) for at, _, own in sweep.curves()],
-        curves=_curves(sweep),
+        curves=_curves(sweep, pictures),
         verdicts=[point.paired["verdict"] for point in sweep.points if point.paired is not None],
         strip=_strip(sorted(shown, key=lambda pair: pair[0].small_fraction)),
-        latency=_latency(points),
+        latency=svg_text(pictures[LATENCY], "l-") if LATENCY in pictures else None,
         latency_caption="Median milliseconds of an image by stage, as it is sampled in a batch of "
         f"{points[0].latency.get('batch_size')} on {sweep.protocol['device_name']}.",
         analyses=[
-            {"svg": svg_text(finding.picture, f"a{k}-"), "found": finding.found} for k, finding in enumerate(analyses)
+            {"svg": svg_text(pictures[finding.name], f"a{k}-"), "found": finding.found}
+            for k, finding in enumerate(analyses)
         ],
         tables=[*tables, _points_table(sweep)],
         protocol=list(_flatten(sweep.protocol)),
@@ -93,14 +115,19 @@ def _numbers(points: Sequence[Point]) -> list[tuple[str, str]]:
     return found if small is None else [*found, ("FID of the small model", f"{small.fid:.2f}")]
 
 
-def _curves(sweep: Sweep) -> list[tuple[object, list[dict]]]:
+def _panel_name(panel: Panel, scale: float | list[float]) -> str:
+    scales = scale if isinstance(scale, list) else [scale]
+    return f"{panel.name}_scale_{'_'.join(f'{value:g}' for value in scales)}"
+
+
+def _curves(sweep: Sweep, pictures: Mapping[str, Figure]) -> list[tuple[object, list[dict]]]:
     found = []
     for s, scale in enumerate(sweep.guidance_scales):
-        pictures = [
-            {"caption": panel.title, "svg": svg_text(draw_panel(panel, sweep, scale), f"c{s}-{panel.name}-")}
+        shown = [
+            {"caption": panel.title, "svg": svg_text(pictures[_panel_name(panel, scale)], f"c{s}-{panel.name}-")}
             for panel in panels(sweep)
         ]
-        found.append((scale, pictures))
+        found.append((scale, shown))
     return found
 
 
@@ -115,10 +142,8 @@ def _strip(columns: Sequence[tuple[Point, Run]]) -> dict:
     }
 
 
-def _latency(points: Sequence[Point]) -> str | None:
-    """Stacked bars of the stages by fraction; None where a point has no stages."""
-    if not all(point.stages_s_per_image for point in points):
-        return None
+def _draw_latency(points: Sequence[Point]) -> Figure:
+    """Stacked bars of the stages by fraction."""
     names = _stage_names(points)
     drawn = figure(7.5, 0.42 * len(points) + 1.2)
     axes, left = drawn.subplots(), np.zeros(len(points))
@@ -131,7 +156,7 @@ def _latency(points: Sequence[Point]) -> str | None:
     axes.set_xlabel("ms per image")
     axes.set_ylabel("fractions")
     axes.legend(ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return svg_text(drawn, "l-")
+    return drawn
 
 
 def _stage_names(points: Sequence[Point]) -> list[str]:

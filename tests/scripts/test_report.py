@@ -5,10 +5,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
+from evaluation.report import draw_pictures
+from evaluation.sweep import Point, Sweep
 from tests.scripts.command import PYTHON, run
 from tests.scripts.test_bad_input import check_one_line
 
@@ -57,6 +60,33 @@ def test_everything_is_inside_the_page(page: Path) -> None:
     assert "'fractions=[[0,1],[0.5,0.5],[1,0]]'" in text
     assert "Figure 1 and table 9" in text
     assert "95% interval" in text
+
+
+def test_its_plots_are_files_beside_it(page: Path) -> None:
+    panels = [f"{metric}_{axis}_scale_1.1" for metric in ("fid", "inception_score") for axis in ("fraction", "time")]
+    names = [*panels, "latency", "similarity"]
+    pictures = page.with_name("report_pictures")
+    assert {path.name for path in pictures.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    for name in names:
+        with Image.open(pictures / f"{name}.png") as picture:
+            picture.load()
+            assert picture.format == "PNG"
+            assert min(picture.size) > 200
+        root = ElementTree.parse(pictures / f"{name}.svg").getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert next(root.iter("{http://www.w3.org/2000/svg}text"), None) is not None
+    assert "report_pictures" not in page.read_text(), "the page needs none of them"
+
+
+def test_each_guidance_scale_has_its_plots(tmp_path: Path) -> None:
+    def point(scale: float | list[float]) -> Point:
+        latency = {"seconds_per_image": 1.0, "seconds_per_image_min": 1.0, "seconds_per_image_max": 1.0}
+        metrics = {"fid5k": 9.0, "inception_score": 5.0}
+        return Point([0, 1], scale, "ddim", 50, "small_to_large", "steps", [1], metrics, latency)
+
+    drawn = draw_pictures(Sweep([point(1.5), point([1, 1.5])], {"pair": "a"}), [])
+    assert len(drawn) == 8, "no latency split: the points have no stages"
+    assert {"fid_time_scale_1.5", "fid_time_scale_1_1.5"} <= drawn.keys()
 
 
 def test_several_models_stand_beside_the_papers(tmp_path: Path) -> None:
