@@ -145,17 +145,17 @@ def _strip(columns: Sequence[tuple[Point, Run]]) -> dict:
 def _draw_latency(points: Sequence[Point]) -> Figure:
     """Stacked bars of the stages by fraction."""
     names = _stage_names(points)
-    drawn = figure(7.5, 0.42 * len(points) + 1.2)
-    axes, left = drawn.subplots(), np.zeros(len(points))
-    labels = [show_fractions(point.fractions) for point in points]
-    for colour, name in zip(PALETTE, names, strict=False):
-        widths = np.array([1000 * point.stages_s_per_image.get(name, 0.0) for point in points])
-        axes.barh(labels, widths, left=left, color=colour, label=name)
-        left += widths
-    axes.invert_yaxis()
-    axes.set_xlabel("ms per image")
-    axes.set_ylabel("fractions")
-    axes.legend(ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    with figure(7.5, 0.42 * len(points) + 1.2) as drawn:
+        axes, left = drawn.subplots(), np.zeros(len(points))
+        labels = [show_fractions(point.fractions) for point in points]
+        for colour, name in zip(PALETTE, names, strict=False):
+            widths = np.array([1000 * point.stages_s_per_image.get(name, 0.0) for point in points])
+            axes.barh(labels, widths, left=left, color=colour, label=name)
+            left += widths
+        axes.invert_yaxis()
+        axes.set_xlabel("ms per image")
+        axes.set_ylabel("fractions")
+        axes.legend(ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return drawn
 
 
