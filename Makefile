@@ -49,7 +49,7 @@ sweep: $(READY) ## Sweep a pair: make sweep PAIR=digits_ldm_s_ldm [FRACTIONS=0,0
 table: $(READY) ## A table or figure of the paper beside ours: make table NAME=table1 [PAIRS=digits] [TABLE_SETTINGS='num_images=256']
 	$(PY) -m scripts.table name=$(NAME) pairs=$(PAIRS) precision=auto $(if $(GPUS),ranks=$(GPUS)) $(TABLE_SETTINGS)
 
-tables: $(READY) ## All of them: make tables PAIRS=digits (an hour on two cores with DIGITS_SIZE, which it takes for the digits)
+tables: $(READY) ## All of them: make tables PAIRS=digits (26 minutes on one thread with DIGITS_SIZE, which it takes for the digits)
 	$(PY) -m scripts.table pairs=$(PAIRS) precision=auto $(if $(GPUS),ranks=$(GPUS)) \
 		$(or $(TABLE_SETTINGS),$(if $(filter digits,$(PAIRS)),$(DIGITS_SIZE)))
 
