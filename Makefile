@@ -49,14 +49,14 @@ sweep: $(READY) ## Sweep a pair: make sweep PAIR=digits_ldm_s_ldm [FRACTIONS=0,0
 table: $(READY) ## A table or figure of the paper beside ours: make table NAME=table1 [PAIRS=digits] [TABLE_SETTINGS='num_images=256']
 	$(PY) -m scripts.table name=$(NAME) pairs=$(PAIRS) precision=auto $(if $(GPUS),ranks=$(GPUS)) $(TABLE_SETTINGS)
 
-tables: $(READY) ## All of them: make tables PAIRS=digits (an hour on two cores with DIGITS_SIZE, which it takes for the digits)
+tables: $(READY) ## All of them: make tables PAIRS=digits (26 minutes on one thread with DIGITS_SIZE, which it takes for the digits)
 	$(PY) -m scripts.table pairs=$(PAIRS) precision=auto $(if $(GPUS),ranks=$(GPUS)) \
 		$(or $(TABLE_SETTINGS),$(if $(filter digits,$(PAIRS)),$(DIGITS_SIZE)))
 
 latency: $(READY) ## Latency against fraction, the ideal line and the machine's limit: make latency PAIR=digits_dit_s_xl
 	$(PY) -m scripts.latency pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) 'fractions=$(FRACTIONS_VALUE)' out=$(or $(OUT),latency.json)
 
-report: $(READY) ## One HTML page on a sweep: make report RUN=runs/sweep-...
+report: $(READY) ## One HTML page on a sweep, its plots as PNG and SVG beside it: make report RUN=runs/sweep-...
 	$(PY) -m scripts.report sweep=$(RUN)
 
 wandb-sync: $(READY) ## Send what sweeps with wandb.mode=offline have logged below runs/ and RUN

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
-from scripts.networks import load_networks
 
 from evaluation.metrics import frechet_distance
 from evaluation.statistics import statistics
 from scripts.cli import CONFIG_DIR, resolved
 from scripts.evaluation import load_evaluation
 from scripts.machine import describe_machine
+from scripts.networks import load_networks
 from scripts.plan import Plan, make_plan
 from scripts.sampling import sample_images
 

@@ -1,6 +1,7 @@
 """The speed section of the README from what was measured: `python -m benchmarks.readme`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,55 +28,54 @@ def speed_section(results: Path) -> str:
 
 def _latency(result: dict) -> str:
     batch = result["batches"][0]
-    lines = [
+    columns = ["fraction", "s", "p10 to p90", "images/s", "from the ideal line", "share of the matmul rate"]
+    rows = [
+        [
+            f"{point['fractions'][0]:g}",
+            f"{point['median_s']:.3f}",
+            f"{point['p10_s']:.3f} to {point['p90_s']:.3f}",
+            f"{point['images_per_s']:.1f}",
+            f"{point['deviation_percent']:+.1f}%",
+            f"{point['share_of_limit']:.0%}",
+        ]
+        for point in batch["points"]
+    ]
+    return (
         f"`make latency PAIR={result['pair']}`, {batch['batch_size']} images at once, {result['num_steps']} steps, "
         f"{result['precision']}, {_machine(result)}, median of {result['repeats']} in shuffled rounds; a switch costs "
-        f"{batch['switch_ms']:.2f} ms:",
-        "",
-        "| fraction | s | p10 to p90 | images/s | from the ideal line | share of the matmul rate |",
-        "|---|---|---|---|---|---|",
-    ]
-    for point in batch["points"]:
-        lines.append(
-            f"| {point['fractions'][0]:g} | {point['median_s']:.3f} | {point['p10_s']:.3f} to {point['p90_s']:.3f} "
-            f"| {point['images_per_s']:.1f} | {point['deviation_percent']:+.1f}% | {point['share_of_limit']:.0%} |"
-        )
-    return "\n".join(lines)
+        f"{batch['switch_ms']:.2f} ms:\n\n{_table(columns, rows)}"
+    )
 
 
 def _sampler(result: dict) -> str:
-    lines = [
-        f"`make bench`: a guided batch of {result['batch_size']} at 256 pixels, {result['num_steps']} steps, decoding "
-        f"included, {_machine(result)}, median of {result['repeats']} in turns. Our loop and diffusers' have the very "
-        f"same weights. Matrix products run at {1000 * result['matmul_tflops']['float32']:,.0f} GFLOP/s in float32 and "
-        f"{1000 * result['matmul_tflops']['bf16']:,.0f} in bf16:",
-        "",
-        "| network | candidate | s | the denoiser's | times our float32 | the denoiser's | share of the matmul rate |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    measured = ["s", "the denoiser's", "times our float32", "the denoiser's", "share of the matmul rate"]
+    rows = []
     for network, candidates in result["networks"].items():
         for name, found in candidates.items():
             denoiser = found["denoiser_s"]
             faster = candidates["ours, float32"]["denoiser_s"] / denoiser
-            lines.append(
-                f"| {network} | {name} | {found['seconds']:.2f} | {denoiser:.2f} | {found['times_our_float32']:.2f}x "
-                f"| {faster:.2f}x | {found['share_of_matmul_rate']:.0%} |"
-            )
-    return "\n".join(lines)
+            seconds = [f"{found['seconds']:.2f}", f"{denoiser:.2f}"]
+            ratios = [f"{found['times_our_float32']:.2f}x", f"{faster:.2f}x", f"{found['share_of_matmul_rate']:.0%}"]
+            rows.append([network, name, *seconds, *ratios])
+    return (
+        f"`make bench`: a guided batch of {result['batch_size']} at 256 pixels, {result['num_steps']} steps, decoding "
+        f"included, {_machine(result)}, median of {result['repeats']} in turns. Our loop and diffusers' have the very "
+        f"same weights. Matrix products run at {1000 * result['matmul_tflops']['float32']:,.0f} GFLOP/s in float32 and "
+        f"{1000 * result['matmul_tflops']['bf16']:,.0f} in bf16:\n\n{_table(['network', 'candidate', *measured], rows)}"
+    )
 
 
 def _modes(result: dict) -> str:
-    lines = [
+    columns = ["mode", "times plain float32", "FID", "mean absolute difference of pixels (of 255)"]
+    rows = [
+        [name, f"{found['speed_up']:.2f}x", f"{found['fid']:.3f}", f"{found['pixel_difference']:.3f}"]
+        for name, found in result["modes"].items()
+    ]
+    return (
         f"`python -m benchmarks.modes`: the modes on {result['pair']} at fraction {result['fraction']:g}, "
         f"{result['num_images']:,} images, {result['num_steps']} steps, batches of {result['batch_size']}, "
-        f"{_machine(result)}, each beside plain float32:",
-        "",
-        "| mode | times plain float32 | FID | mean absolute difference of pixels (of 255) |",
-        "|---|---|---|---|",
-    ]
-    for name, found in result["modes"].items():
-        lines.append(f"| {name} | {found['speed_up']:.2f}x | {found['fid']:.3f} | {found['pixel_difference']:.3f} |")
-    return "\n".join(lines)
+        f"{_machine(result)}, each beside plain float32:\n\n{_table(columns, rows)}"
+    )
 
 
 def _ranks(result: dict) -> str:
@@ -103,6 +103,11 @@ def _memory(result: dict) -> str:
         f"(six metrics, {result['num_reference']:,} reference images) takes "
         f"{max(result['peak_memory_mb'].values()):,} MB at its peak."
     )
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (columns, *rows)]
+    return "\n".join([lines[0], "|---" * len(columns) + "|", *lines[1:]])
 
 
 def _machine(result: dict) -> str:

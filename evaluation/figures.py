@@ -2,6 +2,8 @@
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -25,12 +27,13 @@ STYLE = {
         INK,
     ),
 }
-matplotlib.rcParams.update(STYLE)
 
 
-def figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches."""
-    return Figure(figsize=(width, height), layout="constrained")
+@contextmanager
+def figure(width: float, height: float) -> Iterator[Figure]:
+    """An empty figure, in inches; what is drawn on it inside the block has our style."""
+    with matplotlib.rc_context(STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
 
 
 def save(drawn: Figure, *paths: Path) -> None:
@@ -39,7 +42,7 @@ def save(drawn: Figure, *paths: Path) -> None:
         if path.suffix == ".svg":
             write_atomically(path, svg_text(drawn).encode())
         else:
-            drawn.savefig(path, dpi=110)
+            _write(drawn, path, dpi=110)
 
 
 def svg_text(drawn: Figure, prefix: str = "") -> str:
@@ -49,7 +52,12 @@ def svg_text(drawn: Figure, prefix: str = "") -> str:
         prefix: of every id, so that several figures can stand in one page.
     """
     buffer = io.StringIO()
-    drawn.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    _write(drawn, buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
+
+
+def _write(drawn: Figure, target: Path | io.StringIO, **options: object) -> None:
+    with matplotlib.rc_context(STYLE):  # SVG's ids and its kind of text are decided only here
+        drawn.savefig(target, **options)

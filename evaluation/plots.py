@@ -12,6 +12,7 @@ from PIL import Image
 from evaluation.figures import INK, MUTED, PALETTE, figure
 from evaluation.pareto import pareto_front
 from evaluation.sweep import Point, Series, Sweep
+from tstitch.allocation import show_fractions
 from tstitch.run import Run
 from tstitch.shards import read_shards
 
@@ -56,20 +57,20 @@ def draw_curves(sweep: Sweep) -> Figure:
     if len(sweep.points) == len(scales) > 1:
         return _draw_scan(sweep)
     shown = panels(sweep)
-    drawn = figure(PANEL[0] * len(shown), PANEL[1] * len(scales) + 0.4 * (len(sweep.series) > FEW))
-    for row, scale in zip(drawn.subplots(len(scales), len(shown), squeeze=False), scales, strict=True):
-        for axes, panel in zip(row, shown, strict=True):
-            panel.draw(axes, curves_at(sweep, scale))
-            axes.set_title(f"guidance scale {scale}", fontsize=10)
-    _gather_legends(drawn)
+    with figure(PANEL[0] * len(shown), PANEL[1] * len(scales) + 0.4 * (len(sweep.series) > FEW)) as drawn:
+        for row, scale in zip(drawn.subplots(len(scales), len(shown), squeeze=False), scales, strict=True):
+            for axes, panel in zip(row, shown, strict=True):
+                panel.draw(axes, curves_at(sweep, scale))
+                axes.set_title(f"guidance scale {scale}", fontsize=10)
+        _gather_legends(drawn)
     return drawn
 
 
 def draw_panel(panel: Panel, sweep: Sweep, scale: float | list[float]) -> Figure:
     """One panel alone."""
-    drawn = figure(*PANEL)
-    panel.draw(drawn.subplots(), curves_at(sweep, scale))
-    _gather_legends(drawn)
+    with figure(*PANEL) as drawn:
+        panel.draw(drawn.subplots(), curves_at(sweep, scale))
+        _gather_legends(drawn)
     return drawn
 
 
@@ -210,32 +211,33 @@ def _finish(axes: Axes, y_label: str, log: bool) -> None:
 
 def _draw_scan(sweep: Sweep) -> Figure:
     """One point for each guidance scale: FID and Inception Score against the scale."""
-    drawn = figure(2 * PANEL[0], PANEL[1])
-    scales = [float(np.mean(scale)) for scale in sweep.guidance_scales]
-    for axes, metric in zip(drawn.subplots(1, 2), ("fid", "inception_score"), strict=True):
-        axes.plot(scales, [point.metric(metric) for point in sweep.points], marker="o", markersize=4, color=PALETTE[0])
-        axes.set_xlabel("guidance scale")
-        _finish(axes, sweep.fid_name.upper() if metric == "fid" else "Inception Score", log=False)
+    with figure(2 * PANEL[0], PANEL[1]) as drawn:
+        scales = [float(np.mean(scale)) for scale in sweep.guidance_scales]
+        for axes, metric in zip(drawn.subplots(1, 2), ("fid", "inception_score"), strict=True):
+            values = [point.metric(metric) for point in sweep.points]
+            axes.plot(scales, values, marker="o", markersize=4, color=PALETTE[0])
+            axes.set_xlabel("guidance scale")
+            _finish(axes, sweep.fid_name.upper() if metric == "fid" else "Inception Score", log=False)
     return drawn
 
 
 def draw_strip(runs: Sequence[tuple[Point, Run]], num_rows: int = 10, image_size: int = 64) -> Figure:
     """One row for each class, one column for each point: the same image index, so the same noise."""
     rows = first_of_each_class(runs[0][1], num_rows)
-    drawn = figure(0.75 * len(runs) + 0.6, 0.75 * len(rows) + 0.7)
-    grid = drawn.subplots(len(rows), len(runs), squeeze=False)
-    for column, (point, run) in enumerate(runs):
-        images = read_images(run, list(rows.values()))
-        for row, (label, image) in enumerate(zip(rows, images, strict=True)):
-            axes = grid[row, column]
-            axes.imshow(Image.fromarray(image).resize((image_size, image_size), Image.Resampling.NEAREST))
-            axes.set_xticks([])
-            axes.set_yticks([])
-            if column == 0:
-                axes.set_ylabel(str(label), rotation=0, ha="right", va="center")
-        grid[0, column].set_title("/".join(f"{f:g}" for f in point.fractions[:-1]), fontsize=9)
-    wide = "fraction of steps of the smaller models; the same noise and label across a row"
-    drawn.supxlabel(wide if len(runs) > 5 else "fraction", fontsize=9)
+    with figure(0.75 * len(runs) + 0.6, 0.75 * len(rows) + 0.7) as drawn:
+        grid = drawn.subplots(len(rows), len(runs), squeeze=False)
+        for column, (point, run) in enumerate(runs):
+            images = read_images(run, list(rows.values()))
+            for row, (label, image) in enumerate(zip(rows, images, strict=True)):
+                axes = grid[row, column]
+                axes.imshow(Image.fromarray(image).resize((image_size, image_size), Image.Resampling.NEAREST))
+                axes.set_xticks([])
+                axes.set_yticks([])
+                if column == 0:
+                    axes.set_ylabel(str(label), rotation=0, ha="right", va="center")
+            grid[0, column].set_title(show_fractions(point.fractions[:-1]), fontsize=9)
+        wide = "fraction of steps of the smaller models; the same noise and label across a row"
+        drawn.supxlabel(wide if len(runs) > 5 else "fraction", fontsize=9)
     return drawn
 
 

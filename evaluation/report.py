@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,37 +13,58 @@ from PIL import Image
 
 from evaluation.figures import PALETTE, figure, svg_text
 from evaluation.latency import REST
-from evaluation.plots import draw_panel, first_of_each_class, panels, read_images
-from evaluation.summary import describe_fastest, describe_finding, find_flat_point
+from evaluation.plots import Panel, draw_panel, first_of_each_class, panels, read_images
+from evaluation.summary import describe_finding, find_flat_point
 from evaluation.sweep import Point, Sweep
 from evaluation.tables import Table
+from tstitch.allocation import show_fractions
 from tstitch.run import Run
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 NUM_CLASSES = 10
+LATENCY = "latency"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """An analysis on the page: its picture and its sentences."""
+    """An analysis on the page: its name, its picture and its sentences."""
 
+    name: str
     picture: Figure
     found: list[str]
 
 
+def draw_pictures(sweep: Sweep, analyses: Sequence[Finding]) -> dict[str, Figure]:
+    """Every plot of the page, drawn once, by a name that a file may have."""
+    _, _, points = sweep.curves()[0]
+    found = {
+        _panel_name(panel, scale): draw_panel(panel, sweep, scale)
+        for scale in sweep.guidance_scales
+        for panel in panels(sweep)
+    }
+    if all(point.stages_s_per_image for point in points):
+        found[LATENCY] = _draw_latency(points)
+    return found | {finding.name: finding.picture for finding in analyses}
+
+
 def render_report(
-    sweep: Sweep, runs: Sequence[Run], analyses: Sequence[Finding], tables: Sequence[Table], commands: str
+    sweep: Sweep,
+    runs: Sequence[Run],
+    pictures: Mapping[str, Figure],
+    analyses: Sequence[Finding],
+    tables: Sequence[Table],
+    commands: str,
 ) -> str:
     """The page: everything is inside it, nothing is loaded.
 
     Args:
         runs: of the sweep's points, in their order.
+        pictures: from `draw_pictures`.
         tables: ours beside the paper's.
         commands: that make the sweep and the page again.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     scale, series, points = sweep.curves()[0]
-    several = len(sweep.points[0].fractions) > 2
     shown = [
         (p, r) for p, r in zip(sweep.points, runs, strict=True) if p.guidance_scale == scale and p.series == series
     ]
@@ -51,15 +72,16 @@ def render_report(
         title=f"Trajectory stitching: {sweep.protocol['pair']}",
         lead=_lead(sweep),
         numbers=_numbers(points),
-        found=[(describe_fastest if several else describe_finding)(own, at) for at, _, own in sweep.curves()],
-        curves=_curves(sweep),
+        found=[describe_finding(own, at) for at, _, own in sweep.curves()],
+        curves=_curves(sweep, pictures),
         verdicts=[point.paired["verdict"] for point in sweep.points if point.paired is not None],
         strip=_strip(sorted(shown, key=lambda pair: pair[0].small_fraction)),
-        latency=_latency(points),
+        latency=svg_text(pictures[LATENCY], "l-") if LATENCY in pictures else None,
         latency_caption="Median milliseconds of an image by stage, as it is sampled in a batch of "
         f"{points[0].latency.get('batch_size')} on {sweep.protocol['device_name']}.",
         analyses=[
-            {"svg": svg_text(finding.picture, f"a{k}-"), "found": finding.found} for k, finding in enumerate(analyses)
+            {"svg": svg_text(pictures[finding.name], f"a{k}-"), "found": finding.found}
+            for k, finding in enumerate(analyses)
         ],
         tables=[*tables, _points_table(sweep)],
         protocol=list(_flatten(sweep.protocol)),
@@ -93,14 +115,19 @@ def _numbers(points: Sequence[Point]) -> list[tuple[str, str]]:
     return found if small is None else [*found, ("FID of the small model", f"{small.fid:.2f}")]
 
 
-def _curves(sweep: Sweep) -> list[tuple[object, list[dict]]]:
+def _panel_name(panel: Panel, scale: float | list[float]) -> str:
+    scales = scale if isinstance(scale, list) else [scale]
+    return f"{panel.name}_scale_{'_'.join(f'{value:g}' for value in scales)}"
+
+
+def _curves(sweep: Sweep, pictures: Mapping[str, Figure]) -> list[tuple[object, list[dict]]]:
     found = []
     for s, scale in enumerate(sweep.guidance_scales):
-        pictures = [
-            {"caption": panel.title, "svg": svg_text(draw_panel(panel, sweep, scale), f"c{s}-{panel.name}-")}
+        shown = [
+            {"caption": panel.title, "svg": svg_text(pictures[_panel_name(panel, scale)], f"c{s}-{panel.name}-")}
             for panel in panels(sweep)
         ]
-        found.append((scale, pictures))
+        found.append((scale, shown))
     return found
 
 
@@ -108,30 +135,28 @@ def _strip(columns: Sequence[tuple[Point, Run]]) -> dict:
     rows = first_of_each_class(columns[0][1], NUM_CLASSES)
     images = [read_images(run, list(rows.values())) for _, run in columns]
     return {
-        "fractions": ["/".join(f"{value:g}" for value in point.fractions[:-1]) for point, _ in columns],
+        "fractions": [show_fractions(point.fractions[:-1]) for point, _ in columns],
         "rows": [
             {"label": label, "images": [_data_url(column[k]) for column in images]} for k, label in enumerate(rows)
         ],
     }
 
 
-def _latency(points: Sequence[Point]) -> str | None:
-    """Stacked bars of the stages by fraction; None where a point has no stages."""
-    if not all(point.stages_s_per_image for point in points):
-        return None
+def _draw_latency(points: Sequence[Point]) -> Figure:
+    """Stacked bars of the stages by fraction."""
     names = _stage_names(points)
-    drawn = figure(7.5, 0.42 * len(points) + 1.2)
-    axes, left = drawn.subplots(), np.zeros(len(points))
-    labels = [" / ".join(f"{value:g}" for value in point.fractions) for point in points]
-    for colour, name in zip(PALETTE, names, strict=False):
-        widths = np.array([1000 * point.stages_s_per_image.get(name, 0.0) for point in points])
-        axes.barh(labels, widths, left=left, color=colour, label=name)
-        left += widths
-    axes.invert_yaxis()
-    axes.set_xlabel("ms per image")
-    axes.set_ylabel("fractions")
-    axes.legend(ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return svg_text(drawn, "l-")
+    with figure(7.5, 0.42 * len(points) + 1.2) as drawn:
+        axes, left = drawn.subplots(), np.zeros(len(points))
+        labels = [show_fractions(point.fractions) for point in points]
+        for colour, name in zip(PALETTE, names, strict=False):
+            widths = np.array([1000 * point.stages_s_per_image.get(name, 0.0) for point in points])
+            axes.barh(labels, widths, left=left, color=colour, label=name)
+            left += widths
+        axes.invert_yaxis()
+        axes.set_xlabel("ms per image")
+        axes.set_ylabel("fractions")
+        axes.legend(ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return drawn
 
 
 def _stage_names(points: Sequence[Point]) -> list[str]:
@@ -155,7 +180,7 @@ def _points_table(sweep: Sweep) -> Table:
             1000 * point.seconds_per_image,
             *(1000 * point.latency[f"seconds_per_image_{e}"] for e in ("min", "max")),
         ]
-        fractions = " / ".join(f"{value:g}" for value in point.fractions)
+        fractions = show_fractions(point.fractions)
         rows.append([fractions, *values, *scores, interval, f"{times[0]:.2f}", f"{times[1]:.2f} to {times[2]:.2f}"])
     return Table("All points", [*columns, "ms per image", "fastest to slowest"], rows, [])
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.sweep import Point, Sweep
+from tstitch.allocation import show_fractions
 
 FLAT_WITHIN = 0.10
 
@@ -45,14 +46,13 @@ def _sampling(protocol: dict) -> str:
 
 def find_flat_point(points: Sequence[Point]) -> Point | None:
     """The largest fraction up to which every FID stays within `FLAT_WITHIN` of the one at 0."""
-    if points[0].small_fraction != 0:
-        return None
-    flat = points[0]
-    for point in points:
-        if point.fid > (1 + FLAT_WITHIN) * points[0].fid:
-            break
-        flat = point
-    return flat
+    return points[last_flat([point.fid for point in points])] if points[0].small_fraction == 0 else None
+
+
+def last_flat(fids: Sequence[float]) -> int:
+    """The last position up to which every FID stays within `FLAT_WITHIN` of the first."""
+    highest = (1 + FLAT_WITHIN) * fids[0]
+    return next((before for before, fid in enumerate(fids[1:]) if fid > highest), len(fids) - 1)
 
 
 def describe_finding(points: Sequence[Point], scale: float | list[float]) -> str:
@@ -86,18 +86,16 @@ def describe_fastest(points: Sequence[Point], scale: float | list[float]) -> str
         return f"Guidance scale {scale}: no point of the large model alone, so there is nothing to compare with."
     kept = [point for point in points if point.fid <= (1 + FLAT_WITHIN) * large.fid]
     fastest = min(kept, key=lambda point: point.seconds_per_image)
-    shares = " / ".join(f"{fraction:g}" for fraction in fastest.fractions)
     return (
         f"Guidance scale {scale}: the fastest of {len(points)} points with FID within {FLAT_WITHIN:.0%} of the large "
-        f"model's {large.fid:.2f} is {shares} (FID {fastest.fid:.2f}), "
+        f"model's {large.fid:.2f} is {show_fractions(fastest.fractions)} (FID {fastest.fid:.2f}), "
         f"{large.seconds_per_image / fastest.seconds_per_image:.2f}x faster."
     )
 
 
 def describe_point(point: Point, everything: Sequence[Point]) -> str:
     """A point on its own beside the large model alone at the same guidance scale, where that was run."""
-    fractions = " / ".join(f"{fraction:g}" for fraction in point.fractions)
-    text = f"Fractions {fractions} at guidance scale {point.guidance_scale}: FID {point.fid:.2f}"
+    text = f"Fractions {show_fractions(point.fractions)} at guidance scale {point.guidance_scale}: FID {point.fid:.2f}"
     for other in everything:
         if other.fractions[-1] == 1 and other.guidance_scale == point.guidance_scale:
             speed_up = other.seconds_per_image / point.seconds_per_image
@@ -132,7 +130,7 @@ def _table(sweep: Sweep) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for point in sweep.points:
-        fractions = " / ".join(f"{fraction:g}" for fraction in point.fractions)
+        fractions = show_fractions(point.fractions)
         spread = [1000 * point.latency[f"seconds_per_image_{end}"] for end in ("min", "max")]
         rows.append(
             f"| {fractions} | {point.guidance_scale} | {point.fid:.3f} | {point.inception_score:.3f} "

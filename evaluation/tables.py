@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.paper import METRICS, Paper, same_fractions
-from evaluation.summary import describe_finding
+from evaluation.summary import FLAT_WITHIN, describe_finding, last_flat
 from evaluation.sweep import Point, Sweep
+from tstitch.allocation import show_fractions
 
 TIMED_IMAGES = 8  # what the paper's seconds are for
 TITLES = {"fid": "FID", "inception_score": "IS", "precision": "precision", "recall": "recall"}
@@ -57,7 +58,7 @@ def points_table(paper: Paper, sweep: Sweep, differences: Sequence[str]) -> Tabl
     columns += ["s per 8 here", "s per 8 paper", "speed-up here", "speed-up paper"]
     rows = []
     for point, values in zip(sweep.points, reported, strict=True):
-        row = [_fractions(point.fractions), *(_text(getattr(point, key)) for key in keys)]
+        row = [show_fractions(point.fractions), *(_text(getattr(point, key)) for key in keys)]
         for name in metrics:
             ours, theirs = point.metric(name), values.get(name)
             row += [_number(ours), _number(theirs)]
@@ -101,7 +102,7 @@ def memory_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, 
         ours = [model.parameters_m, model.storage_mb, model.memory_mb, seconds]
         reported = [theirs[key] for key in ("parameters_m", "storage_mb", "memory_mb", "time_s")]
         cells = [_number(value) for pair in zip(ours, reported, strict=True) for value in pair]
-        rows.append([_fractions(model.fractions), *cells])
+        rows.append([show_fractions(model.fractions), *cells])
     return Table(paper.title, columns, rows, _notes(paper, differences))
 
 
@@ -114,7 +115,7 @@ def missing_table(paper: Paper, reasons: Sequence[str]) -> Table:
         for position, fractions in enumerate(curve["fractions"]):
             values = fractions if isinstance(fractions, Sequence) else [fractions, round(1 - fractions, 9)]
             cells = [_number(curve[name][position]) if name in curve else NOTHING for name in known]
-            rows.append([_fractions(values), *(_text(curve.get(key, NOTHING)) for key in settings), *cells])
+            rows.append([show_fractions(values), *(_text(curve.get(key, NOTHING)) for key in settings), *cells])
     columns = ["fractions", *settings, *(f"{TITLES.get(name, 's per 8')} paper" for name in known)]
     return Table(paper.title, columns, rows, [*reasons, *_notes(paper, [])])
 
@@ -170,12 +171,8 @@ def _flat_in_paper(paper: Paper, points: Sequence[Point]) -> str:
     known = [(fraction, fid) for fraction, fid in fids if fid is not None]
     if len(known) < 2 or known[0][0] != 0:
         return ""
-    flat = 0.0
-    for fraction, fid in known:
-        if fid > 1.1 * known[0][1]:
-            break
-        flat = fraction
-    return f" The paper's FID stays within 10% up to {flat:g}."
+    flat, _ = known[last_flat([fid for _, fid in known])]
+    return f" The paper's FID stays within {FLAT_WITHIN:.0%} up to {flat:g}."
 
 
 def _notes(paper: Paper, differences: Sequence[str]) -> list[str]:
@@ -183,10 +180,6 @@ def _notes(paper: Paper, differences: Sequence[str]) -> list[str]:
     if differences:
         notes.append(f"Not judged, because the protocols differ: {'; '.join(differences)}.")
     return notes
-
-
-def _fractions(fractions: Sequence[float]) -> str:
-    return " / ".join(f"{fraction:g}" for fraction in fractions)
 
 
 def _number(value: float | None) -> str:

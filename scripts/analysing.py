@@ -23,7 +23,7 @@ from scripts.grid import parse_fractions
 from scripts.networks import load_plan_pair
 from scripts.plan import Plan
 from scripts.trajectories import outputs_along, trajectory
-from tstitch.allocation import allocation_from_fractions
+from tstitch.allocation import allocation_from_fractions, show_fractions
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _error(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> Anal
     )
     small, curve = [values[0] for values in fractions], over_images("stitched", errors)
     rows = [
-        ["/".join(f"{value:g}" for value in values), f"{mean:.3f} ± {std:.3f}"]
+        [show_fractions(values), f"{mean:.3f} ± {std:.3f}"]
         for values, mean, std in zip(fractions, curve.mean, curve.std, strict=True)
     ]
     return Analysis(

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,15 +20,16 @@ from tstitch.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG_DIR = ROOT / "configs"
-USER_MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143
+SOME_POINTS_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 T = TypeVar("T")
 
 
 def run_command(config_name: str, main: Callable[[DictConfig], None]) -> None:
     """Compose `configs/<config_name>.yaml` with the command line, call `main`, end the process.
 
-    Exit codes: 0; 2 with one line on stderr for what the user can fix (`UserError`, a configuration
-    that does not compose, an operating system error such as a full disk); 130 for Ctrl-C, 143 for SIGTERM.
+    Exit codes: 0; 1 with a list of the points of a sweep that failed; 2 with one line on stderr for what the user can
+    fix (`UserError`, a configuration that does not compose, an operating system error such as a full disk); 130 for
+    Ctrl-C, 143 for SIGTERM.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
     prepare_process()
@@ -78,6 +79,18 @@ def _terminate(*_: object) -> None:
 def resolved(config: DictConfig) -> dict:
     """The configuration as plain containers with every interpolation filled in."""
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def stop_if_failed(failed: Sequence[str], num_points: int | None = None) -> None:
+    """List the points that failed and end the process; nothing where there are none.
+
+    Args:
+        num_points: of how many, where the caller counts them.
+    """
+    if failed:
+        count = f"{len(failed)}" if num_points is None else f"{len(failed)} of {num_points}"
+        print(f"{count} points failed; the same command tries them again:", *failed, sep="\n", file=sys.stderr)
+        sys.exit(SOME_POINTS_FAILED)
 
 
 def _stop(message: str) -> None:

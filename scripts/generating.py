@@ -17,6 +17,7 @@ from scripts.networks import load_networks
 from scripts.plan import Plan
 from scripts.progress import Progress
 from scripts.sampling import BrokenImages, sample_images, start_images
+from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
 from tstitch.generate import generate
 from tstitch.ranks import Ranks
@@ -44,7 +45,7 @@ def sample_run(plan: Plan, run: Run, networks: Residency, ranks: Ranks, device: 
     restart_peak_memory(device)
     clock = StageClock(device)
     make_shards = partial(_make_shards, plan, run, networks, device, clock)
-    label = "/".join(f"{fraction:g}" for fraction in plan.fractions)
+    label = show_fractions(plan.fractions)
     generate(run, ranks, make_shards, plan.image_bytes, print, lambda missing: Progress(run, missing, label), clock)
     measured = ranks.gather((clock.totals(), peak_memory_mb(device)))
     if ranks.is_main:

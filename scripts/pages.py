@@ -61,7 +61,7 @@ def make_page(name: str, settings: dict) -> Page:
         sweep = swept.sweep
     if sweep is None:
         return Page(missing_table(paper, swept.failed), None, command, swept.failed)
-    differences = quality_differences(paper, published, sweep, planned[0].settings)
+    differences = quality_differences(paper, published, sweep, planned[0].settings["pair"]["data"])
     judged = [] if settings["mix_protocols"] else differences
     table = _table(paper, sweep, planned, swept, judged)
     notes = [*table.notes, cost, f"Measured on {sweep.protocol['device_name']}, {sweep.protocol['precision']}."]
@@ -140,18 +140,18 @@ def _without_weights(paper: Paper, planned: list[PlannedPoint], reasons: list[st
     return replace(table, notes=[*reasons, *table.notes])
 
 
-def quality_differences(paper: Paper, published: dict, sweep: Sweep, settings: dict) -> list[str]:
+def quality_differences(paper: Paper, published: dict, sweep: Sweep, data: str) -> list[str]:
     """What was measured differently from the paper, as far as it bears on quality.
 
     Args:
         published: the experiment's settings as the paper has them.
-        settings: ours, for the data of the pair.
+        data: what our pair was trained on.
     """
     first, protocol = sweep.points[0], sweep.protocol
     is_adm = protocol["extractor"].startswith("inception") and "VIRTUAL_imagenet" in protocol["reference"]
     scale = first.guidance_scale
     ours = {
-        "data": settings["pair"]["data"],
+        "data": data,
         "num_images": protocol["num_images"],
         "guidance_scale": float(scale) if isinstance(scale, int | float) else scale,
         "evaluator": "ADM" if is_adm else f"{protocol['extractor']} over {protocol['reference']}",

@@ -1,4 +1,4 @@
-"""One HTML page on a sweep: `python -m scripts.report sweep=DIR`."""
+"""One HTML page on a sweep, and its plots as files: `python -m scripts.report sweep=DIR`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def main(config: DictConfig) -> None:
-    from evaluation.report import render_report
+    from evaluation.figures import save
+    from evaluation.report import draw_pictures, render_report
     from evaluation.sweep import read_sweep
     from tstitch.errors import UserError
     from tstitch.run import load_run
@@ -32,9 +33,14 @@ def main(config: DictConfig) -> None:
     tables = _beside_paper(sweep, settings)
     analyses = [_analyse(kind, sweep, settings["device"]) for kind in settings["analyses"]]
     commands = f"{reproduce(sweep)}\npython -m scripts.report sweep={directory}"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(page, render_report(sweep, runs, analyses, tables, commands).encode())
+    drawn = draw_pictures(sweep, analyses)
+    pictures = page.with_name(f"{page.stem}_pictures")
+    pictures.mkdir(parents=True, exist_ok=True)
+    write_atomically(page, render_report(sweep, runs, drawn, analyses, tables, commands).encode())
+    for name, picture in drawn.items():
+        save(picture, pictures / f"{name}.png", pictures / f"{name}.svg")
     print(page)
+    print(f"{len(drawn)} pictures as PNG and SVG: {pictures}")
 
 
 def reproduce(sweep: Sweep) -> str:
@@ -62,7 +68,6 @@ def _beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
 
     from evaluation.paper import Paper
     from evaluation.tables import points_table
-    from scripts.grid import plan_points
     from scripts.pages import quality_differences
 
     pair = sweep.protocol["pair"]
@@ -73,8 +78,8 @@ def _beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
     if published["paper"]["kind"] != "points":
         return []
     paper = Paper(**published["paper"])
-    own = plan_points(resolved(compose("sweep", [f"pair={pair}", "dry_run=true"])))
-    return [points_table(paper, sweep, quality_differences(paper, published, sweep, own[0].settings))]
+    data = compose("sweep", [f"pair={pair}"]).pair.data
+    return [points_table(paper, sweep, quality_differences(paper, published, sweep, data))]
 
 
 def _analyse(kind: str, sweep: Sweep, device: str) -> Finding:
@@ -96,7 +101,7 @@ def _analyse(kind: str, sweep: Sweep, device: str) -> Finding:
     settings = resolved(compose("analyse", asked))
     with joined_ranks(), torch.inference_mode():
         analysis = analyse(kind, make_plan(settings), settings, choose_device(device, local_rank=0))
-    return Finding(analysis.picture, analysis.found)
+    return Finding(kind, analysis.picture, analysis.found)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,9 @@
 python -m scripts.sweep pair=digits_dit_s_xl fractions=0:1:0.1 num_images=1000 out=DIR
 """
 
-import sys
-
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command
-
-SOME_POINTS_FAILED = 1
+from scripts.cli import resolved, run_command, stop_if_failed
 
 
 def main(config: DictConfig) -> None:
@@ -49,16 +45,13 @@ def main(config: DictConfig) -> None:
         for point in points:
             _show(point)
         print(out / "sweep.json")
-    if swept.failed:
-        print(
-            f"{len(swept.failed)} of {len(planned)} points failed; the same command tries them again:", file=sys.stderr
-        )
-        print("\n".join(swept.failed), file=sys.stderr)
-        sys.exit(SOME_POINTS_FAILED)
+    stop_if_failed(swept.failed, len(planned))
 
 
 def _show(point) -> None:
-    fractions = "/".join(f"{fraction:g}" for fraction in point.fractions)
+    from tstitch.allocation import show_fractions
+
+    fractions = show_fractions(point.fractions)
     metrics = "  ".join(f"{name} {value:.3f}" for name, value in point.metrics.items())
     time_ms = 1000 * point.seconds_per_image
     series = f"{point.sampler} {point.num_steps} steps {point.order}"

@@ -1,13 +1,11 @@
 """Tables and figures of the paper, ours beside theirs: `python -m scripts.table name=table1 [pairs=digits]`."""
 
-import sys
 from pathlib import Path
 
+from hydra import compose
 from omegaconf import DictConfig
 
-from scripts.cli import CONFIG_DIR, resolved, run_command
-
-SOME_POINTS_FAILED = 1
+from scripts.cli import CONFIG_DIR, resolved, run_command, stop_if_failed
 
 
 def main(config: DictConfig) -> None:
@@ -17,8 +15,8 @@ def main(config: DictConfig) -> None:
     names = experiment_names(settings["name"])
     if settings["pairs"] not in ("imagenet", "digits"):
         raise UserError(f"pairs must be imagenet or digits, got {settings['pairs']!r}")
-    if settings["sweep"] is not None and len(names) != 1:
-        raise UserError(f"sweep= is for one experiment; name={settings['name']} is {len(names)}: {', '.join(names)}")
+    if settings["sweep"] is not None:
+        _check_takes_sweep(settings["name"], names)
 
     from evaluation.figures import save
     from evaluation.render import FORMATS, markdown
@@ -44,9 +42,7 @@ def main(config: DictConfig) -> None:
     if settings["name"] is None:
         title = f"# The paper's tables and figures, {settings['pairs']}"
         write_atomically(out / "README.md", "\n".join([title, "", *index, ""]).encode())
-    if failed:
-        print(f"{len(failed)} points failed; the same command tries them again:", *failed, sep="\n", file=sys.stderr)
-        sys.exit(SOME_POINTS_FAILED)
+    stop_if_failed(failed)
 
 
 def experiment_names(name: str | None) -> list[str]:
@@ -58,6 +54,15 @@ def experiment_names(name: str | None) -> list[str]:
     if not names:
         raise UserError(f"unknown experiment {name!r}; known: {', '.join(known)}")
     return names
+
+
+def _check_takes_sweep(name: str | None, names: list[str]) -> None:
+    from tstitch.errors import UserError
+
+    if len(names) != 1:
+        raise UserError(f"sweep= is for one experiment; name={name} is {len(names)}: {', '.join(names)}")
+    if compose("sweep", [f"experiment={names[0]}"]).paper.kind == "analysis":
+        raise UserError(f"sweep= has no meaning for name={names[0]}: it is an analysis, which reads no sweep")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from scripts.model_facts import model_row
 from scripts.networks import load_plan_pair
 from scripts.plan import Plan
 from scripts.sampling import sample_images
+from tstitch.allocation import show_fractions
 from tstitch.timing import peak_memory_mb, restart_peak_memory
 
 
@@ -77,7 +78,7 @@ def describe_batch(batch: dict, rate: float) -> list[str]:
     ]
     for point in batch["points"]:
         stages = "  ".join(f"{name} {1000 * seconds:.1f}" for name, seconds in point["stages_s"].items())
-        fractions = "/".join(f"{value:g}" for value in point["fractions"])
+        fractions = show_fractions(point["fractions"])
         lines.append(
             f"  {fractions:>12}: {point['median_s']:.3f} s (p10 {point['p10_s']:.3f}, p90 {point['p90_s']:.3f}), "
             f"{point['images_per_s']:.2f} images/s, {point['deviation_percent']:+.1f}% from the line, "

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from evaluation.summary import describe_finding, describe_point, find_flat_point
+from evaluation.summary import describe_finding, describe_point, find_flat_point, last_flat
 from evaluation.sweep import Point, Sweep, join_sweeps
 
 
@@ -17,6 +17,7 @@ def test_flat_ends_before_the_first_point_that_is_not() -> None:
     assert find_flat_point(CURVE).small_fraction == 0.4
     assert find_flat_point(CURVE[1:]) is None
     assert find_flat_point([CURVE[0], CURVE[3]]) is CURVE[0]
+    assert [last_flat(fids) for fids in ([10], [10, 11], [10, 12, 9], [10, 9, 12, 9])] == [0, 1, 0, 1]
 
 
 def test_words_state_the_numbers() -> None:

@@ -5,10 +5,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
+from evaluation.report import draw_pictures
+from evaluation.sweep import Point, Sweep
 from tests.scripts.command import PYTHON, run
 from tests.scripts.test_bad_input import check_one_line
 
@@ -46,7 +49,7 @@ def test_everything_is_inside_the_page(page: Path) -> None:
     for section in SECTIONS:
         assert f'<h2 id="{section}">' in text
     assert text.count("<svg") == 6, "four panels, the latency, the similarity"
-    assert text.count('<img src="data:image/png;base64,') == 30 or text.count("data:image/png;base64,") % 3 == 0
+    assert text.count('<img src="data:image/png;base64,') == 3 * 10, "ten classes at three fractions"
     addresses = set(re.findall(r"""(?:src|href)=["']([^"'#][^"']*)""", text))
     assert all(address.startswith("data:") for address in addresses), addresses
     assert not re.search(r"@import|url\(\s*[\"']?http", text)
@@ -57,6 +60,44 @@ def test_everything_is_inside_the_page(page: Path) -> None:
     assert "'fractions=[[0,1],[0.5,0.5],[1,0]]'" in text
     assert "Figure 1 and table 9" in text
     assert "95% interval" in text
+
+
+def test_its_plots_are_files_beside_it(page: Path) -> None:
+    panels = [f"{metric}_{axis}_scale_1.1" for metric in ("fid", "inception_score") for axis in ("fraction", "time")]
+    names = [*panels, "latency", "similarity"]
+    pictures = page.with_name("report_pictures")
+    assert {path.name for path in pictures.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    for name in names:
+        with Image.open(pictures / f"{name}.png") as picture:
+            picture.load()
+            assert picture.format == "PNG"
+            assert min(picture.size) > 200
+        root = ElementTree.parse(pictures / f"{name}.svg").getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert next(root.iter("{http://www.w3.org/2000/svg}text"), None) is not None
+    assert "report_pictures" not in page.read_text(), "the page needs none of them"
+
+
+def test_each_guidance_scale_has_its_plots(tmp_path: Path) -> None:
+    def point(scale: float | list[float]) -> Point:
+        latency = {"seconds_per_image": 1.0, "seconds_per_image_min": 1.0, "seconds_per_image_max": 1.0}
+        metrics = {"fid5k": 9.0, "inception_score": 5.0}
+        return Point([0, 1], scale, "ddim", 50, "small_to_large", "steps", [1], metrics, latency)
+
+    drawn = draw_pictures(Sweep([point(1.5), point([1, 1.5])], {"pair": "a"}), [])
+    assert len(drawn) == 8, "no latency split: the points have no stages"
+    assert {"fid_time_scale_1.5", "fid_time_scale_1_1.5"} <= drawn.keys()
+
+
+def test_several_models_stand_beside_the_papers(tmp_path: Path) -> None:
+    sweep = ["pair=digits_dit_s_b_xl", "fractions=[[0,0,1],[0.5,0,0.5]]", f"out={tmp_path}"]
+    assert run(*PYTHON, "-m", "scripts.sweep", *TINY, *sweep).code == 0
+    outcome = run(*PYTHON, "-m", "scripts.report", f"sweep={tmp_path}", "analyses=[]")
+    assert outcome.code == 0, outcome.err
+    text = html.unescape((tmp_path / "report.html").read_text())
+    assert "the fastest of 2 points with FID within 10%" in text
+    assert "protocols differ: data: imagenet256 in the paper, digits here" in text
+    assert "<td>0.5/0/0.5</td>" in text
 
 
 @needs_browser

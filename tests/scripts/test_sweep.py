@@ -39,7 +39,7 @@ def test_sweep_then_summary(capfd, monkeypatch, tmp_path: Path) -> None:
     assert "(summary_digits_dit_s_xl.png)" in page.read_text()
     assert "(sweep/strip.png)" in page.read_text()
     assert (tmp_path / "summary_digits_dit_s_xl.png").is_file()
-    assert page.read_text().count("| 0.5 / 0.5 |") == 2
+    assert page.read_text().count("| 0.5/0.5 |") == 2
 
 
 def test_finished_points_are_skipped_and_new_ones_added(capfd, monkeypatch, tmp_path: Path) -> None:

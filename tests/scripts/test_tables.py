@@ -67,7 +67,7 @@ def test_points_are_shared_and_never_run_twice(capfd, monkeypatch, tmp_path: Pat
 def test_without_weights_the_table_says_which_and_what_it_would_cost(capfd, monkeypatch, tmp_path: Path) -> None:
     outcome = make(capfd, monkeypatch, tmp_path, "name=table9")
     assert outcome.code == 0, outcome.err
-    assert "| 0.4 / 0.6 | 8.95 | 0.8 | 0.75 | 11 |" in outcome.out
+    assert "| 0.4/0.6 | 8.95 | 0.8 | 0.75 | 11 |" in outcome.out
     assert "weights/dit_s_256.pt do not exist" in outcome.out
     assert "Cost: 11 points of 5,000 images" in outcome.out
     outcome = make(capfd, monkeypatch, tmp_path, "name=table3")
@@ -104,6 +104,9 @@ def test_a_finished_sweep_is_judged_where_its_protocol_is_the_papers(capfd, monk
 def test_mistakes_are_one_line(capfd, monkeypatch, tmp_path: Path) -> None:
     check_one_line(make(capfd, monkeypatch, tmp_path, "name=table99"), "unknown experiment 'table99'; known: fig11")
     check_one_line(make(capfd, monkeypatch, tmp_path, "name=fig5", "sweep=x"), "name=fig5 is 3: fig5_b_xl")
+    outcome = make(capfd, monkeypatch, tmp_path, "name=fig3", "pairs=digits", "sweep=x")
+    check_one_line(outcome, "sweep= has no meaning for name=fig3: it is an analysis, which reads no sweep")
+    assert not (tmp_path / "tables").exists()
     check_one_line(make(capfd, monkeypatch, tmp_path, "pairs=cifar"), "pairs must be imagenet or digits")
     outcome = run_here(capfd, monkeypatch, "sweep", "experiment=fig3", "pair=digits_dit_s_b_xl")
     check_one_line(outcome, "this experiment is an analysis: python -m scripts.analyse analysis=similarity")
