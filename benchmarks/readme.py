@@ -28,7 +28,7 @@ def speed_section(results: Path) -> str:
 
 def _latency(result: dict) -> str:
     batch = result["batches"][0]
-    columns = ["fraction", "s", "p10 to p90", "images/s", "from the ideal line", "share of the matmul rate"]
+    columns = ["fraction", "s", "p10 to p90", "images/s", "from the ideal line", "share of the matmul rate", "MB"]
     rows = [
         [
             f"{point['fractions'][0]:g}",
@@ -37,31 +37,37 @@ def _latency(result: dict) -> str:
             f"{point['images_per_s']:.1f}",
             f"{point['deviation_percent']:+.1f}%",
             f"{point['share_of_limit']:.0%}",
+            f"{point['peak_memory_mb'].get('device', point['peak_memory_mb']['host']):,.0f}",
         ]
         for point in batch["points"]
     ]
     return (
         f"`make latency PAIR={result['pair']}`, {batch['batch_size']} images at once, {result['num_steps']} steps, "
         f"{result['precision']}, {_machine(result)}, median of {result['repeats']} in shuffled rounds; a switch costs "
-        f"{batch['switch_ms']:.2f} ms:\n\n{_table(columns, rows)}"
+        f"{batch['switch_ms']:.2f} ms; memory at its peak:\n\n{_table(columns, rows)}"
     )
 
 
 def _sampler(result: dict) -> str:
-    measured = ["s", "the denoiser's", "times our float32", "the denoiser's", "share of the matmul rate"]
-    rows = []
-    for network, candidates in result["networks"].items():
+    measured = ["s", "times our float32", "the denoiser's s", "times our float32", "share of the matmul rate"]
+    rows, rates = [], []
+    for network, own in result["networks"].items():
+        candidates = own["candidates"]
+        gflops = {name: f"{1000 * rate:,.0f}" for name, rate in own["matmul_tflops"].items()}
+        rates.append(f"{gflops['float32']} in float32 and {gflops['bf16']} in bf16 beside {network}")
         for name, found in candidates.items():
-            denoiser = found["denoiser_s"]
-            faster = candidates["ours, float32"]["denoiser_s"] / denoiser
-            seconds = [f"{found['seconds']:.2f}", f"{denoiser:.2f}"]
-            ratios = [f"{found['times_our_float32']:.2f}x", f"{faster:.2f}x", f"{found['share_of_matmul_rate']:.0%}"]
-            rows.append([network, name, *seconds, *ratios])
+            denoiser_s = found["denoiser_s"]
+            faster = candidates["ours, float32"]["denoiser_s"] / denoiser_s
+            cells = [f"{found['seconds']:.2f}", f"{found['times_our_float32']:.2f}x"]
+            cells += [f"{denoiser_s:.2f}", f"{faster:.2f}x", f"{found['share_of_matmul_rate']:.0%}"]
+            rows.append([f"{network}, {own['num_steps']} steps", name, *cells])
+    everything = [found for own in result["networks"].values() for found in own["candidates"].values()]
+    outside = max(found.get("outside_networks", 0.0) for found in everything)
     return (
-        f"`make bench`: a guided batch of {result['batch_size']} at 256 pixels, {result['num_steps']} steps, decoding "
-        f"included, {_machine(result)}, median of {result['repeats']} in turns. Our loop and diffusers' have the very "
-        f"same weights. Matrix products run at {1000 * result['matmul_tflops']['float32']:,.0f} GFLOP/s in float32 and "
-        f"{1000 * result['matmul_tflops']['bf16']:,.0f} in bf16:\n\n{_table(['network', 'candidate', *measured], rows)}"
+        f"`make bench`: a guided batch of {result['batch_size']} at 256 pixels, decoding included, {_machine(result)}, "
+        f"median of {result['repeats']} in turns. Our loop and diffusers' have the very same weights. At most "
+        f"{outside:.1%} of our time is outside the networks. Matrix products run at {'; '.join(rates)} (GFLOP/s):\n\n"
+        f"{_table(['network', 'candidate', *measured], rows)}"
     )
 
 
