@@ -74,13 +74,6 @@ def clip_scores(clip: Clip, images: np.ndarray, captions: Sequence[str]) -> np.n
     return (embeddings[0] * embeddings[1]).sum(dim=-1).double().cpu().numpy()
 
 
-def mean_spread(values: np.ndarray, num_draws: int, seed: int = 0) -> Spread:
-    """The mean of values (N,) with its deviation over `num_draws` resamplings of the N."""
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(num_draws)]
-    return Spread(float(values.mean()), float(np.std(means, ddof=1)))
-
-
 def describe_alignment(difference: Spread) -> str:
     """What a paired difference of CLIP scores says, in a sentence."""
     low, high = difference.interval

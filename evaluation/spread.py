@@ -62,6 +62,13 @@ class Bootstrap:
         return Spread(float(self.values[second] - self.values[first]), _corrected_std(draws, own))
 
 
+def mean_spread(values: np.ndarray, num_draws: int, seed: int = 0) -> Spread:
+    """The mean of values (N,) with its deviation over `num_draws` resamplings of the N."""
+    rng = np.random.default_rng(seed)
+    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(num_draws)]
+    return Spread(float(values.mean()), float(np.std(means, ddof=1)))
+
+
 def _corrected_std(draws: np.ndarray, own: np.ndarray) -> float:
     excess = own.var(ddof=1)
     return float(np.sqrt(max(draws.var(ddof=1) - 2 * excess, excess)))

@@ -77,7 +77,8 @@ def denoiser_spec(name: str, family: str, path: Path, config: dict, ema: bool = 
         from models.unet import UNetConfig
 
         _check_config(name, config, UNetConfig)
-        return DenoiserSpec(name, family, UNetConfig(**config), path, ema)
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+        return DenoiserSpec(name, family, UNetConfig(**values), path, ema)
     raise UserError(f"unknown family of denoisers {family!r}; known: {', '.join(FAMILIES)}")
 
 

@@ -23,8 +23,9 @@ PAIRED = ("seed", "labels", "num_images")
 
 
 def main(config: DictConfig) -> None:
-    from evaluation.clip_score import describe_alignment, load_clip, mean_spread
+    from evaluation.clip_score import describe_alignment, load_clip
     from evaluation.sources import open_source
+    from evaluation.spread import mean_spread
     from scripts.plan import check_whole_number, resolve_path
     from tstitch.errors import UserError
     from tstitch.ranks import choose_device

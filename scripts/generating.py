@@ -2,7 +2,7 @@
 
 import platform
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import version
@@ -25,7 +25,6 @@ from tstitch.run import Run, identity_hash, open_run, read_json, write_json
 from tstitch.shards import Block, Shard
 from tstitch.timing import StageClock, peak_memory_mb, restart_peak_memory
 
-VERSIONED = ("diffusers", "timm", "numpy")
 REGENERATED = "regenerated"
 STAGED_IMAGES = 2048  # latents of 256-pixel images with a multistep history are 80 KB each; more is lost at a kill
 
@@ -41,12 +40,37 @@ def sample_run(plan: Plan, run: Run, networks: Residency, ranks: Ranks, device: 
     """Make what is missing of a run: rank 0 records it, every rank samples its blocks, rank 0 merges."""
     if ranks.is_main:
         open_run(run, _facts(plan, device))
+    make_shards = partial(_make_shards, plan, run, networks, device)
+    fill_run(run, make_shards, plan.image_bytes, show_fractions(plan.fractions), ranks, device)
+
+
+def fill_run(
+    run: Run,
+    make_shards: Callable[[StageClock, Sequence[Block]], Iterable[tuple[Block, Shard]]],
+    image_bytes: int,
+    label: str,
+    ranks: Ranks,
+    device: torch.device,
+) -> None:
+    """Make what is missing of a run that rank 0 has opened, and record its seconds by stage and its memory.
+
+    Args:
+        make_shards: samples blocks, one after another, and marks its stages on a clock.
+        image_bytes: the size of one image.
+        label: of the run in lines of progress.
+    """
     ranks.wait_for_all()
     restart_peak_memory(device)
     clock = StageClock(device)
-    make_shards = partial(_make_shards, plan, run, networks, device, clock)
-    label = show_fractions(plan.fractions)
-    generate(run, ranks, make_shards, plan.image_bytes, print, lambda missing: Progress(run, missing, label), clock)
+    generate(
+        run,
+        ranks,
+        partial(make_shards, clock),
+        image_bytes,
+        print,
+        lambda missing: Progress(run, missing, label),
+        clock,
+    )
     measured = ranks.gather((clock.totals(), peak_memory_mb(device)))
     if ranks.is_main:
         _record(run, [seconds for seconds, _ in measured], [peaks for _, peaks in measured])
@@ -114,12 +138,14 @@ def _facts(plan: Plan, device: torch.device) -> dict:
         "fractions": plan.fractions,
         "evaluation": plan.evaluation,
         "device_name": device_name(device),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            **{name: version(name) for name in VERSIONED},
-        },
+        "versions": versions("diffusers", "timm", "numpy"),
     }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Of Python, PyTorch and further packages."""
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    return found | {name: version(name) for name in packages}
 
 
 def _record(run: Run, seconds: list[dict[str, float]], peaks: list[dict[str, float]]) -> None:

@@ -5,9 +5,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from models.pipelines import PipelineSpec, check_files, digests, load_scheduler
+from models.precision import DTYPES
 from scripts.captions import read_captions
 from scripts.plan import check_whole_number, resolve_path
 from tstitch.allocation import Allocation, describe_allocation
@@ -15,7 +14,6 @@ from tstitch.errors import UserError
 from tstitch.solver_clock import make_trajectory
 from tstitch.split import make_split
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bf16": torch.bfloat16}
 RESIZE_RULE = "Pillow bicubic"
 
 

@@ -1,7 +1,7 @@
 """A plan of prompts at work: a pipeline and a block of image indices in, bytes out."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from PIL import Image
 
+from models.precision import products
 from scripts.prompt_plan import PromptPlan
 from tstitch.errors import UserError
 from tstitch.shards import Block, Shard
 from tstitch.timing import StageClock
 
 
-def shard_maker(
-    plan: PromptPlan, pipe: object, device: torch.device, clock: StageClock
-) -> Callable[[Sequence[Block]], Iterator[tuple[Block, Shard]]]:
-    """What samples blocks of images one after another; the bytes of each depend on the block alone."""
+def make_shards(
+    plan: PromptPlan, pipe: object, device: torch.device, clock: StageClock, blocks: Sequence[Block]
+) -> Iterator[tuple[Block, Shard]]:
+    """The shards of blocks, in order; the bytes of each depend on the block alone."""
     pipe.set_progress_bar_config(disable=True)
     known = inspect.signature(type(pipe).__call__).parameters
     for key in plan.call:
@@ -34,7 +35,7 @@ def shard_maker(
         if control is not None:
             call["image"] = [control] * len(indices)
         try:
-            with _accelerated(plan, pipe, block):
+            with products(plan.precision, device)(), _accelerated(plan, pipe, block):
                 result = pipe([plan.captions[index] for index in captions], output_type="np", **call)
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(f"out of GPU memory at batch_size={plan.batch_size}; try a smaller one") from error
@@ -53,7 +54,7 @@ def shard_maker(
             images = [image.resize((plan.resize, plan.resize), Image.Resampling.BICUBIC) for image in images]
         return Shard(np.stack([np.asarray(image) for image in images]), np.array(captions, dtype=np.int64))
 
-    return lambda blocks: ((block, make_shard(block)) for block in blocks)
+    return ((block, make_shard(block)) for block in blocks)
 
 
 def generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:

@@ -5,6 +5,7 @@ python -m scripts.prompts prompts=table_2 captions=FILE stitch.fraction=0.3 out=
 
 import os
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -28,13 +29,12 @@ def main(config: DictConfig) -> None:
     from diffusers.utils.logging import disable_progress_bar
 
     from models.pipelines import load_pipeline
-    from scripts.progress import Progress
-    from scripts.prompt_plan import DTYPES, make_prompt_plan
-    from scripts.prompting import shard_maker
-    from tstitch.generate import generate
+    from models.precision import DTYPES
+    from scripts.generating import device_name, fill_run, versions
+    from scripts.prompt_plan import make_prompt_plan
+    from scripts.prompting import make_shards
     from tstitch.ranks import choose_device, joined_ranks
-    from tstitch.run import Run, check_run, identity_hash, locked, open_run, read_json, write_json
-    from tstitch.timing import StageClock, peak_memory_mb
+    from tstitch.run import Run, check_run, identity_hash, locked, open_run, write_json
 
     plan = make_prompt_plan(settings)
     for quiet in (disable_progress_bar, transformers.logging.disable_progress_bar):
@@ -57,32 +57,15 @@ def main(config: DictConfig) -> None:
                     "timesteps": plan.timesteps,
                     "denoisers": plan.names,
                     "evaluation": settings["evaluation"],
-                    "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-                    "versions": _versions(),
+                    "device_name": device_name(device),
+                    "versions": versions("diffusers", "transformers", "numpy"),
                 }
                 open_run(run, facts)
                 write_json(run.directory / CAPTIONS, {"captions": plan.captions})
-            ranks.wait_for_all()
-            clock = StageClock(device)
-            make_shard = shard_maker(plan, pipe, device, clock)
             side = plan.resize or plan.call.get("height") or 1024
-            generate(
-                run, ranks, make_shard, 3 * side**2, print, lambda missing: Progress(run, missing, "prompts"), clock
-            )
-            measured = ranks.gather((clock.totals(), peak_memory_mb(device)))
-            if ranks.is_main:
-                seconds = {stage: sum(own.get(stage, 0.0) for own, _ in measured) for stage in measured[0][0]}
-                earlier = read_json(run.record)
-                latest = {"seconds_latest_launch": seconds, "peak_memory_mb": measured[0][1]}
-                write_json(run.record, {**earlier, **latest})
+            fill_run(run, partial(make_shards, plan, pipe, device), 3 * side**2, "prompts", ranks, device)
         if ranks.is_main:
             print(run.samples)
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")}
 
 
 if __name__ == "__main__":
