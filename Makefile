@@ -75,7 +75,8 @@ bench: $(READY) ## Sampler beside diffusers, modes, ranks and latency; then the 
 	$(PY) -m benchmarks.sampler
 	$(PY) -m benchmarks.modes
 	$(PY) -m benchmarks.ranks
-	$(PY) -m scripts.latency pair=digits_dit_s_xl precision=auto out=benchmarks/results/latency_digits.json
+	$(PY) -m scripts.latency pair=digits_dit_s_xl precision=auto fractions=0:1:0.25 'batch_sizes=[8,64]' repeats=9 \
+		out=benchmarks/results/latency_digits.json
 	$(PY) -m benchmarks.readme
 
 bench-io: $(READY) ## Merge speed and memory at 50,000 images of 256 pixels beside cp (30 GB of disk)

@@ -27,7 +27,7 @@ def speed_section(results: Path) -> str:
 
 
 def _latency(result: dict) -> str:
-    batch = result["batches"][0]
+    batch, *larger = result["batches"]
     columns = ["fraction", "s", "p10 to p90", "images/s", "from the ideal line", "share of the matmul rate", "MB"]
     rows = [
         [
@@ -41,10 +41,15 @@ def _latency(result: dict) -> str:
         ]
         for point in batch["points"]
     ]
+    throughput = [
+        f"{point['images_per_s']:.1f} at {point['fractions'][0]:g}" for other in larger for point in other["points"]
+    ]
+    at_once = ", ".join(str(other["batch_size"]) for other in larger)
+    more = f"\n\nImages per second, {at_once} at once: {', '.join(throughput)}." if larger else ""
     return (
         f"`make latency PAIR={result['pair']}`, {batch['batch_size']} images at once, {result['num_steps']} steps, "
         f"{result['precision']}, {_machine(result)}, median of {result['repeats']} in shuffled rounds; a switch costs "
-        f"{batch['switch_ms']:.2f} ms; memory at its peak:\n\n{_table(columns, rows)}"
+        f"{batch['switch_ms']:.2f} ms; memory at its peak:\n\n{_table(columns, rows)}{more}"
     )
 
 

@@ -32,7 +32,7 @@ def main(config: DictConfig) -> None:
             write_atomically(out / f"{name}.{suffix}", render(page.table).encode())
         text = markdown(page.table)
         if page.picture is not None:
-            save(page.picture, out / f"{name}.png")
+            save(page.picture, out / f"{name}.png", out / f"{name}.svg")
             text += f"\n![{page.table.title}]({name}.png)\n"
         write_atomically(out / f"{name}.md", f"{text}\n```\n{page.command}\n```\n".encode())
         print(text)

@@ -39,6 +39,7 @@ def test_every_experiment_runs_on_the_digits(capfd, monkeypatch, tmp_path: Path,
         assert " PFLOPs in the denoisers" in page
     if paper.kind != "models":
         assert (tmp_path / "tables" / f"{name}.png").stat().st_size > 5000
+        assert (tmp_path / "tables" / f"{name}.svg").read_text().startswith("<svg")
 
 
 def test_memory_is_measured_in_a_process_for_each_point(capfd, monkeypatch, tmp_path: Path) -> None:
