@@ -1,4 +1,4 @@
-"""Where the reference data lies, and its cases as test parameters; one thread for each of several test processes."""
+"""Where the reference data lies, and its cases as test parameters; one thread for each test process of several."""
 
 import json
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # before PyTorch is imported, and for the commands that tests start
+if "PYTEST_XDIST_WORKER" in os.environ:  # before PyTorch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -38,6 +38,7 @@ def run_here(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, name
 def start(*command: str, **kwargs) -> subprocess.Popen:
     """Start a command in the checkout: output in pipes, a process group of its own, SIGINT heard."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("OMP_NUM_THREADS", None)  # a rank alone then has more threads than each of two
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **kwargs,
