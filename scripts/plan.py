@@ -14,7 +14,7 @@ from scripts.cli import ROOT
 from scripts.precision import choose_autoencoder_precision, choose_precisions, on_cpu, show_precisions
 from scripts.stitching import resolve_allocation
 from scripts.weights import WEIGHTS_DIR, load_manifest
-from tstitch.allocation import Allocation, describe_allocation
+from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.digest import file_sha256
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
@@ -73,7 +73,7 @@ class Plan:
     @property
     def fractions(self) -> list[float]:
         """The share of the steps that each denoiser really takes."""
-        return [self.allocation.count(index) / len(self.allocation) for index in range(len(self.specs))]
+        return fractions_of(self.allocation, len(self.specs))
 
     @property
     def image_bytes(self) -> int:

@@ -9,12 +9,13 @@ from models.pipelines import PipelineSpec, check_files, digests, load_scheduler
 from models.precision import DTYPES
 from scripts.captions import read_captions
 from scripts.plan import check_whole_number, resolve_path
-from tstitch.allocation import Allocation, describe_allocation
+from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.errors import UserError
 from tstitch.solver_clock import make_trajectory
 from tstitch.split import make_split
 
 RESIZE_RULE = "Pillow bicubic"
+SIDES, USUAL_SIDE = ("height", "width"), 1024
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class PromptPlan:
     resize: int | None
     deepcache_interval: int | None
     tome_ratio: float | None
+    evaluation: dict
 
     @property
     def names(self) -> list[str]:
@@ -41,8 +43,19 @@ class PromptPlan:
         return [folder.name if folder.name not in ("unet", "transformer") else folder.parent.name
                 for folder in self.spec.denoisers]  # fmt: skip
 
+    @property
+    def fractions(self) -> list[float]:
+        """The share of the steps that each denoiser really takes."""
+        return fractions_of(self.allocation, len(self.spec.denoisers))
+
+    @property
+    def image_bytes(self) -> int:
+        """The size of one image, (H, W, 3) bytes; a guess where only the pipeline knows its height and width."""
+        sides = [self.resize or self.call.get(key, USUAL_SIDE) for key in SIDES]
+        return 3 * sides[0] * sides[1]
+
     def describe(self) -> str:
-        """The resolved allocation, in a line."""
+        """The resolved allocation and guidance, in a line."""
         scale = self.call.get("guidance_scale", "the pipeline's own")
         return f"{describe_allocation(self.allocation, self.timesteps, self.names)}; guidance scale {scale}"
 
@@ -86,6 +99,8 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
     spec = _spec(settings)
     call = {key: value for key, value in settings["call"].items() if value is not None}
     check_whole_number("call.num_inference_steps", call.get("num_inference_steps"), 1)
+    for key in SIDES:
+        check_whole_number(f"call.{key}", call.get(key, USUAL_SIDE), 1)
     for key in ("deepcache_interval", "tome_ratio"):
         if settings[key] is not None and spec.component != "unet":
             raise UserError(f"{key} is for pipelines with a unet; {spec.large} has a {spec.component}")
@@ -99,10 +114,21 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
     timesteps = make_trajectory(scheduler).timesteps
     split = make_split(len(spec.denoisers), **settings["stitch"]) if spec.small else lambda steps: (0,) * len(steps)
     return PromptPlan(
-        spec, captions, call, control_image, timesteps, split(timesteps), settings["num_images"] or len(captions),
-        settings["batch_size"], settings["seed"], settings["precision"], settings["resize"],
-        settings["deepcache_interval"], ratio,
-    )  # fmt: skip
+        spec=spec,
+        captions=captions,
+        call=call,
+        control_image=control_image,
+        timesteps=timesteps,
+        allocation=split(timesteps),
+        num_images=settings["num_images"] or len(captions),
+        batch_size=settings["batch_size"],
+        seed=settings["seed"],
+        precision=settings["precision"],
+        resize=settings["resize"],
+        deepcache_interval=settings["deepcache_interval"],
+        tome_ratio=ratio,
+        evaluation=settings["evaluation"],
+    )
 
 
 def _captions(settings: dict) -> list[str]:

@@ -37,8 +37,6 @@ def make_shards(
         try:
             with products(plan.precision, device)(), _accelerated(plan, pipe, block):
                 result = pipe([plan.captions[index] for index in captions], output_type="np", **call)
-        except torch.cuda.OutOfMemoryError as error:
-            raise UserError(f"out of GPU memory at batch_size={plan.batch_size}; try a smaller one") from error
         except UserError:
             raise
         except ValueError as error:

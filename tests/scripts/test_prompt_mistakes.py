@@ -34,6 +34,7 @@ MISTAKES = {
     "stitch.counts=[1,4]": "give one of fraction, fractions, counts, allocation, boundary, got fraction and counts",
     "stitch.ratio=0.3": "unknown key 'stitch.ratio'; known in stitch: allocation, boundary, counts, fraction",
     "call.num_inference_steps=0": "call.num_inference_steps must be a whole number of 1 or more, got 0",
+    "call.height=tall": "call.height must be a whole number of 1 or more, got 'tall'",
     "call.height=17": "StableDiffusionPipeline refused the call",
     "call.controlnet_conditioning_scale=0.5": "call.controlnet_conditioning_scale is unknown to StableDiffusion",
     "batch_size=0": "batch_size must be a whole number of 1 or more, got 0",
