@@ -11,7 +11,7 @@ from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
 from models.published import missing_message
 from models.residency import RESIDENCIES
 from scripts.cli import ROOT
-from scripts.precision import choose_autoencoder_precision, choose_precisions, on_cpu, show_precisions
+from scripts.precision import choose_precision, choose_precisions, on_cpu, show_precisions
 from scripts.stitching import resolve_allocation
 from scripts.weights import WEIGHTS_DIR, load_manifest
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
@@ -160,7 +160,9 @@ def make_plan(config: dict) -> Plan:
         seed=config["seed"],
         labels=_choice(config, "labels", LABELS),
         precisions=choose_precisions(config["precision"], len(specs), config["device"]),
-        autoencoder_precision=choose_autoencoder_precision(config["autoencoder_precision"], config["device"]),
+        autoencoder_precision=choose_precision(
+            config["autoencoder_precision"], "autoencoder_precision", config["device"]
+        ),
         compile=config["compile"],
         residency=_residency(config),
         on_nonfinite=_choice(config, "on_nonfinite", ON_NONFINITE),

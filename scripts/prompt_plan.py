@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.pipelines import PipelineSpec, check_files, digests, load_scheduler
-from models.precision import DTYPES
 from scripts.captions import read_captions
 from scripts.plan import check_whole_number, resolve_path
+from scripts.precision import choose_precision
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.errors import UserError
 from tstitch.solver_clock import make_trajectory
@@ -90,8 +90,6 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
     for key in ("num_images", "resize", "deepcache_interval"):
         if settings[key] is not None:
             check_whole_number(key, settings[key], 1)
-    if settings["precision"] not in DTYPES:
-        raise UserError(f"unknown precision {settings['precision']!r}; known: {', '.join(DTYPES)}")
     ratio = settings["tome_ratio"]
     if ratio is not None and not (isinstance(ratio, int | float) and 0 < ratio <= 0.75):
         raise UserError(f"tome_ratio must lie in (0, 0.75], got {ratio!r}")
@@ -123,7 +121,7 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
         num_images=settings["num_images"] or len(captions),
         batch_size=settings["batch_size"],
         seed=settings["seed"],
-        precision=settings["precision"],
+        precision=choose_precision(settings["precision"], "precision", settings["device"]),
         resize=settings["resize"],
         deepcache_interval=settings["deepcache_interval"],
         tome_ratio=ratio,

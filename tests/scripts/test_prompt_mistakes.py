@@ -39,6 +39,7 @@ MISTAKES = {
     "call.controlnet_conditioning_scale=0.5": "call.controlnet_conditioning_scale is unknown to StableDiffusion",
     "batch_size=0": "batch_size must be a whole number of 1 or more, got 0",
     "seed=-1": "seed must be a whole number of 0 or more, got -1",
+    "precision=[fp16,bf16]": "unknown precision ['fp16', 'bf16']; known: float32, tf32, bf16, fp16",
     "precision=fp8": "unknown precision 'fp8'; known: float32, tf32, bf16, fp16",
     "tome_ratio=2": "tome_ratio must lie in (0, 0.75], got 2",
     "deepcache_interval=0": "deepcache_interval must be a whole number of 1 or more, got 0",
