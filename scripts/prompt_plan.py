@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.pipelines import PipelineSpec, check_files, digests, load_scheduler
+from models.pipelines import COMPONENTS, PipelineSpec, check_files, digests, load_scheduler
 from scripts.captions import read_captions
 from scripts.plan import check_whole_number, resolve_path
 from scripts.precision import choose_precision
@@ -15,6 +15,7 @@ from tstitch.solver_clock import make_trajectory
 from tstitch.split import make_split
 
 RESIZE_RULE = "Pillow bicubic"
+OF_COMMAND = ("prompt", "generator", "output_type")  # of a pipeline's arguments
 SIDES, USUAL_SIDE = ("height", "width"), 1024
 
 
@@ -40,7 +41,7 @@ class PromptPlan:
     @property
     def names(self) -> list[str]:
         """Of the denoisers, small to large."""
-        return [folder.name if folder.name not in ("unet", "transformer") else folder.parent.name
+        return [folder.name if folder.name not in COMPONENTS else folder.parent.name
                 for folder in self.spec.denoisers]  # fmt: skip
 
     @property
@@ -96,6 +97,9 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
     captions = _captions(settings)
     spec = _spec(settings)
     call = {key: value for key, value in settings["call"].items() if value is not None}
+    for key in OF_COMMAND:
+        if key in call:
+            raise UserError(f"call.{key} is this command's own; leave it out")
     check_whole_number("call.num_inference_steps", call.get("num_inference_steps"), 1)
     for key in SIDES:
         check_whole_number(f"call.{key}", call.get(key, USUAL_SIDE), 1)
@@ -107,9 +111,7 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
         raise UserError("controlnet and control_image go together; give both or neither")
     if control_image is not None and not control_image.is_file():
         raise UserError(f"control_image={control_image} does not exist")
-    scheduler = load_scheduler(spec)
-    scheduler.set_timesteps(call["num_inference_steps"])
-    timesteps = make_trajectory(scheduler).timesteps
+    timesteps = _timesteps(spec, call["num_inference_steps"])
     split = make_split(len(spec.denoisers), **settings["stitch"]) if spec.small else lambda steps: (0,) * len(steps)
     return PromptPlan(
         spec=spec,
@@ -146,6 +148,9 @@ def _spec(settings: dict) -> PipelineSpec:
     loras = settings["loras"] or [None] * (len(small) + 1)
     if not isinstance(loras, list) or len(loras) != len(small) + 1:
         raise UserError(f"loras needs {len(small) + 1} entries (null for none), one for each denoiser, got {loras!r}")
+    allow = settings["allow"] or []
+    if not isinstance(allow, list):
+        raise UserError(f"allow must be a list, got {allow!r}")
     spec = PipelineSpec(
         large=_path("large", settings["large"] or ""),
         small=tuple(map(resolve_path, small)),
@@ -154,10 +159,20 @@ def _spec(settings: dict) -> PipelineSpec:
         controlnet=_path("controlnet", settings["controlnet"]),
         loras=tuple(_path("loras", path) for path in loras),
         scheduler=settings["scheduler"],
-        allow=tuple(settings["allow"] or ()),
+        allow=tuple(allow),
     )
     check_files(spec)
     return spec
+
+
+def _timesteps(spec: PipelineSpec, num_steps: int) -> tuple[float, ...]:
+    """Of the solver steps, which a pipeline may call its denoiser for more than once."""
+    scheduler = load_scheduler(spec)
+    try:
+        scheduler.set_timesteps(num_steps)
+    except ValueError as error:
+        raise UserError(f"{type(scheduler).__name__} refused {num_steps} steps: {error}") from error
+    return make_trajectory(scheduler).timesteps
 
 
 def _path(key: str, value: str | None) -> Path | None:
