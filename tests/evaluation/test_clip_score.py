@@ -58,6 +58,12 @@ def test_verdicts(difference: Spread, verdict: str) -> None:
     assert describe_alignment(difference).endswith(verdict)
 
 
+def test_a_model_kept_in_half_precision_computes_in_float32(tmp_path: Path) -> None:
+    save_clip(tmp_path)
+    CLIPModel.from_pretrained(tmp_path).half().save_pretrained(tmp_path)
+    assert load_clip(tmp_path, torch.device("cpu")).model.dtype == torch.float32
+
+
 def test_a_folder_that_is_not_clip_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no model\.safetensors or pytorch_model\.bin"):
         load_clip(tmp_path, torch.device("cpu"))
