@@ -44,7 +44,7 @@ def measure(directory: Path, num_images: int, side: int, repeats: int) -> dict:
     """Both sides on the same images, alternating."""
     import torch
 
-    from scripts.generating import device_name
+    from scripts.machine import device_name
     from tests.evaluation.inception import make_inception
 
     rng = np.random.default_rng(0)

@@ -22,7 +22,7 @@ from evaluation.features import FeatureCache, FeatureSet
 from evaluation.reference import make_reference
 from evaluation.sources import open_source
 from evaluation.statistics import statistics
-from scripts.generating import device_name
+from scripts.machine import device_name
 from scripts.memory import keep_freed_memory
 from tests.evaluation.inception import make_inception
 from tstitch.ranks import Ranks

@@ -46,8 +46,10 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     except ImportError as error:
         raise UserError("the CLIP score needs the extra 'pipelines': pip install '.[research,pipelines]'") from error
     logging.disable_progress_bar()
+    # As the extractors: float32 also where the weights are kept in half precision, and no TF32.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
-        model = CLIPModel.from_pretrained(folder, local_files_only=True).to(device).eval()
+        model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).to(device).eval()
         processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"model={folder} cannot be loaded as a CLIP model: {error}") from error

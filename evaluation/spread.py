@@ -1,6 +1,6 @@
-"""How far a FID may be off by chance, and whether one run is worse than another that shares its noise.
+"""How far a metric may be off by chance, and whether one run is worse than another that shares its noise.
 
-Both come from a bootstrap over images: draw N images with replacement, score, repeat. Two runs of the
+All of it comes from a bootstrap over images: draw N images with replacement, score, repeat. Two runs of the
 same noise are drawn with the same indices, so what they have in common cancels in their difference.
 
 FID is nearly quadratic in the noise of its statistics. A resample of a sample adds its own noise to the
@@ -62,13 +62,6 @@ class Bootstrap:
         return Spread(float(self.values[second] - self.values[first]), _corrected_std(draws, own))
 
 
-def mean_spread(values: np.ndarray, num_draws: int, seed: int = 0) -> Spread:
-    """The mean of values (N,) with its deviation over `num_draws` resamplings of the N."""
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(num_draws)]
-    return Spread(float(values.mean()), float(np.std(means, ddof=1)))
-
-
 def _corrected_std(draws: np.ndarray, own: np.ndarray) -> float:
     excess = own.var(ddof=1)
     return float(np.sqrt(max(draws.var(ddof=1) - 2 * excess, excess)))
@@ -104,6 +97,13 @@ def bootstrap_inception_score(logits: np.ndarray, split_size: int, num_draws: in
         for _ in range(num_draws)
     ]
     return Spread(inception_score_of_probabilities(probabilities, split_size), float(np.std(draws, ddof=1)))
+
+
+def mean_spread(values: np.ndarray, num_draws: int, seed: int = 0) -> Spread:
+    """The mean of values (N,) with its deviation over `num_draws` resamplings of the N."""
+    rng = np.random.default_rng(seed)
+    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(num_draws)]
+    return Spread(float(values.mean()), float(np.std(means, ddof=1)))
 
 
 def _quick_fid(found: Statistics, mu: Tensor, root: Tensor) -> float:

@@ -2,21 +2,26 @@
 
 import hashlib
 import inspect
-import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import diffusers
 import torch
 from safetensors import SafetensorError
 
 from tstitch import stitch
 from tstitch.digest import file_sha256
 from tstitch.errors import UserError
+from tstitch.run import read_json
 
+INDEX, CONFIG = "model_index.json", "config.json"  # of a pipeline, and of a model
 WEIGHTS, SETTINGS = (".safetensors", ".bin"), (".json", ".txt", ".model")
 COMPONENTS = ("unet", "transformer")
 # These would blacken images, or mark them where another package happens to be installed.
 WITHOUT = {"safety_checker": None, "requires_safety_checker": False, "add_watermarker": False}
+HOW = "weights are local files only: put the published folder there or give its place"
+UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,13 @@ class PipelineSpec:
 
     Attributes:
         large: the folder of a pipeline, with its `model_index.json`.
-        small: folders of denoisers, or of pipelines that hold them, from small to large.
+        small: folders of denoisers, or of pipelines that hold them, from small to large; none for the plain pipeline.
         denoiser: a folder whose denoiser takes the place of the pipeline's own, or None.
-        vae: a folder whose autoencoder takes the place of the pipeline's own, or None; so `controlnet`.
+        vae: a folder whose autoencoder takes the place of the pipeline's own, or None.
+        controlnet: a folder with a ControlNet that the pipeline is to have, or None.
         loras: a file for each denoiser, small to large, that is fused into it, or None.
         scheduler: the name of a scheduler class of diffusers, or None for the pipeline's own.
+        allow: differences between the denoisers that are not refused, see `tstitch.stitch`.
     """
 
     large: Path
@@ -39,7 +46,7 @@ class PipelineSpec:
     controlnet: Path | None
     loras: tuple[Path | None, ...]
     scheduler: str | None
-    allow: tuple[str, ...] = ()
+    allow: tuple[str, ...]
 
     @property
     def component(self) -> str:
@@ -55,24 +62,21 @@ class PipelineSpec:
 
 def check_files(spec: PipelineSpec) -> None:
     """Raise `UserError` for the first folder or file that is not there."""
-    if not (spec.large / "model_index.json").is_file():
-        raise UserError(f"large={spec.large} is not the folder of a pipeline (no model_index.json); {_HOW}")
+    if not (spec.large / INDEX).is_file():
+        raise UserError(f"large={spec.large} is not the folder of a pipeline (no {INDEX}); {HOW}")
     for folder in (*spec.denoisers, spec.vae, spec.controlnet):
-        if folder is not None and not (folder / "config.json").is_file():
-            raise UserError(f"{folder} holds no diffusers model (no config.json); {_HOW}")
+        if folder is not None and not (folder / CONFIG).is_file():
+            raise UserError(f"{folder} holds no diffusers model (no {CONFIG}); {HOW}")
         if folder is not None and not _files(folder, WEIGHTS):
-            raise UserError(f"{folder} holds no weights (.safetensors or .bin); {_HOW}")
+            raise UserError(f"{folder} holds no weights (.safetensors or .bin); {HOW}")
     for path in spec.loras:
         if path is not None and not path.is_file():
-            raise UserError(f"LoRA {path} does not exist; {_HOW}")
-
-
-_HOW = "weights are local files only: put the published folder there or give its place"
+            raise UserError(f"LoRA {path} does not exist; {HOW}")
 
 
 def digests(spec: PipelineSpec) -> dict:
     """A checksum of every part that decides the images. Reads the weights."""
-    parts = json.loads((spec.large / "model_index.json").read_text())
+    parts = read_json(spec.large / INDEX)
     replaced = {spec.component, *WITHOUT, *(["vae"] if spec.vae else [])}
     kept = [name for name in parts if name not in replaced and (spec.large / name).is_dir()]
     others = {"vae": spec.vae, "controlnet": spec.controlnet}
@@ -98,10 +102,8 @@ def load_scheduler(spec: PipelineSpec) -> object:
     Raises:
         UserError: diffusers has no scheduler of this name.
     """
-    import diffusers
-
-    config = json.loads((spec.large / "scheduler" / "scheduler_config.json").read_text())
-    name = spec.scheduler or config["_class_name"]
+    config = read_json(spec.large / "scheduler" / "scheduler_config.json")
+    name = str(spec.scheduler or config.get("_class_name"))
     kind = getattr(diffusers, name, None)
     if kind is None or not hasattr(kind, "set_timesteps"):
         known = sorted(each for each in dir(diffusers) if each.endswith("Scheduler") and "Flax" not in each)
@@ -115,12 +117,10 @@ def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.
     Raises:
         UserError: the denoisers do not fit each other, or a file cannot be read.
     """
-    import diffusers
-
     parts = {"scheduler": load_scheduler(spec), spec.component: _load_model(spec.denoisers[-1], dtype)}
     if spec.vae is not None:
         parts["vae"] = _load_model(spec.vae, dtype)
-    name = json.loads((spec.large / "model_index.json").read_text())["_class_name"]
+    name = str(read_json(spec.large / INDEX).get("_class_name"))
     if spec.controlnet is not None:
         parts["controlnet"] = _load_model(spec.controlnet, dtype)
         name = name.replace("Pipeline", "ControlNetPipeline")
@@ -133,7 +133,7 @@ def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.
         pipe = kind.from_pretrained(
             spec.large, dtype=dtype, local_files_only=True, variant=_variant(spec.large), **parts
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{spec.large} cannot be loaded: {error}") from error
     networks = [_load_model(folder, dtype) for folder in spec.denoisers[:-1]]
     if networks:
@@ -145,8 +145,7 @@ def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.
 
 
 def _fuse(pipe: object, component: str, index: int | None, path: Path) -> None:
-    from contextlib import nullcontext
-
+    """Fuse a LoRA into denoiser `index` of a stitched pipeline, or into the only one (None)."""
     denoiser = getattr(pipe, component)
     with denoiser.addressing(index) if index is not None else nullcontext():
         pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name="fused")
@@ -155,21 +154,18 @@ def _fuse(pipe: object, component: str, index: int | None, path: Path) -> None:
 
 
 def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-    import diffusers
-
-    name = json.loads((folder / "config.json").read_text()).get("_class_name")
-    if not hasattr(diffusers, str(name)):
+    name = str(read_json(folder / CONFIG).get("_class_name"))
+    kind = getattr(diffusers, name, None)
+    if kind is None:
         raise UserError(f"{folder} holds a {name}, which diffusers does not have")
     try:
-        return getattr(diffusers, name).from_pretrained(
-            folder, dtype=dtype, local_files_only=True, variant=_variant(folder)
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        return kind.from_pretrained(folder, dtype=dtype, local_files_only=True, variant=_variant(folder))
+    except UNREADABLE as error:
         raise UserError(f"{folder} cannot be loaded: {error}") from error
 
 
 def _component(large: Path) -> str:
-    parts = json.loads((large / "model_index.json").read_text())
+    parts = read_json(large / INDEX)
     found = [name for name in COMPONENTS if parts.get(name, [None])[0] is not None]
     if len(found) != 1:
         raise UserError(f"{large} is a {parts.get('_class_name')}, which has no unet or transformer to stitch")
@@ -177,7 +173,7 @@ def _component(large: Path) -> str:
 
 
 def _denoiser_folder(folder: Path, component: str) -> Path:
-    return folder if (folder / "config.json").is_file() else folder / component
+    return folder if (folder / CONFIG).is_file() else folder / component
 
 
 def _variant(folder: Path) -> str | None:

@@ -5,6 +5,7 @@ python -m scripts.clip_score run=DIR model=FOLDER [against=DIR]
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,9 +67,7 @@ def main(config: DictConfig) -> None:
 
 
 def _scores(clip: Clip, source: Source, batch_size: int) -> np.ndarray:
-    """Scores (N,) of a run's images, kept beside them in `clip_score.csv` with the captions."""
-    import csv
-
+    """Scores (N,) of a run's images; writes them with the captions into the run's `clip_score.csv`."""
     import numpy as np
 
     from evaluation.clip_score import clip_scores
@@ -78,11 +77,11 @@ def _scores(clip: Clip, source: Source, batch_size: int) -> np.ndarray:
     found, start = [], 0
     for part in source.parts:
         images = part.load()
+        texts = [captions[label] for label in source.labels[start : start + len(images)]]
+        start += len(images)
         for first in range(0, len(images), batch_size):
-            some = images[first : first + batch_size]
-            texts = [captions[label] for label in source.labels[start : start + len(some)]]
-            found.append(clip_scores(clip, some, texts))
-            start += len(some)
+            batch = slice(first, first + batch_size)
+            found.append(clip_scores(clip, images[batch], texts[batch]))
     scores = np.concatenate(found)
     with (source.path / "clip_score.csv").open("w", newline="") as file:
         writer = csv.writer(file)

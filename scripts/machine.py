@@ -1,4 +1,4 @@
-"""What a measurement was made on."""
+"""What images and measurements are made on."""
 
 import os
 import platform
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.generating import device_name
-
+CPUINFO = Path("/proc/cpuinfo")
 QUERY = "driver_version,clocks.sm,clocks.mem,power.limit"
 
 
@@ -26,8 +25,19 @@ def describe_machine(device: torch.device) -> dict[str, object]:
         command = ["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader", f"--id={device.index or 0}"]
         shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         found |= dict(zip(QUERY.split(","), (value.strip() for value in shown.split(",")), strict=False))
-    cpuinfo = Path("/proc/cpuinfo")
-    if device.type == "cpu" and cpuinfo.exists():
-        clocks = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "MHz" in line]
-        found["clock_mhz"] = clocks[0] if clocks else None
+    if device.type == "cpu" and CPUINFO.exists():
+        found["clock_mhz"] = _first_of_cpuinfo("cpu MHz")
     return found
+
+
+def device_name(device: torch.device) -> str:
+    """The name of the GPU, or of the processor with the number of threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name, threads = _first_of_cpuinfo("model name"), torch.get_num_threads()
+    return f"{name or platform.processor() or platform.machine()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _first_of_cpuinfo(key: str) -> str | None:
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), None)

@@ -16,8 +16,8 @@ from evaluation.tables import ModelRow, Table, memory_table, missing_table, mode
 from scripts.analysing import analyse
 from scripts.cli import ROOT, resolved
 from scripts.cost import missing_weights
-from scripts.generating import device_name
 from scripts.grid import PlannedPoint, plan_points
+from scripts.machine import device_name
 from scripts.model_facts import describe_total_cost, model_row, model_rows
 from scripts.plan import make_plan
 from scripts.sweeping import POINTS, Swept, sweep_points

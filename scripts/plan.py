@@ -11,10 +11,10 @@ from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
 from models.published import missing_message
 from models.residency import RESIDENCIES
 from scripts.cli import ROOT
-from scripts.precision import choose_autoencoder_precision, choose_precisions, on_cpu, show_precisions
+from scripts.precision import choose_precision, choose_precisions, on_cpu, show_precisions
 from scripts.stitching import resolve_allocation
 from scripts.weights import WEIGHTS_DIR, load_manifest
-from tstitch.allocation import Allocation, describe_allocation
+from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.digest import file_sha256
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
@@ -73,7 +73,7 @@ class Plan:
     @property
     def fractions(self) -> list[float]:
         """The share of the steps that each denoiser really takes."""
-        return [self.allocation.count(index) / len(self.allocation) for index in range(len(self.specs))]
+        return fractions_of(self.allocation, len(self.specs))
 
     @property
     def image_bytes(self) -> int:
@@ -160,7 +160,9 @@ def make_plan(config: dict) -> Plan:
         seed=config["seed"],
         labels=_choice(config, "labels", LABELS),
         precisions=choose_precisions(config["precision"], len(specs), config["device"]),
-        autoencoder_precision=choose_autoencoder_precision(config["autoencoder_precision"], config["device"]),
+        autoencoder_precision=choose_precision(
+            config["autoencoder_precision"], "autoencoder_precision", config["device"]
+        ),
         compile=config["compile"],
         residency=_residency(config),
         on_nonfinite=_choice(config, "on_nonfinite", ON_NONFINITE),

@@ -26,15 +26,15 @@ def choose_precisions(value: object, num_denoisers: int, device: str) -> list[st
     return [_auto(device) if name == "auto" else _possible(name, "precision", device) for name in names]
 
 
-def choose_autoencoder_precision(name: object, device: str) -> str:
-    """One of `DTYPES`.
+def choose_precision(name: object, key: str, device: str) -> str:
+    """One of `DTYPES`, of the setting `key`.
 
     Raises:
         UserError: an unknown name.
     """
-    if name not in DTYPES:
-        raise UserError(f"unknown autoencoder_precision {name!r}; known: {', '.join(DTYPES)}")
-    return _possible(name, "autoencoder_precision", device)
+    if not isinstance(name, str) or name not in DTYPES:
+        raise UserError(f"unknown {key} {name!r}; known: {', '.join(DTYPES)}")
+    return _possible(name, key, device)
 
 
 def show_precisions(precisions: list[str]) -> str:

@@ -5,16 +5,18 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.pipelines import PipelineSpec, check_files, digests, load_scheduler
-from models.precision import DTYPES
+from models.pipelines import COMPONENTS, PipelineSpec, check_files, digests, load_scheduler
 from scripts.captions import read_captions
 from scripts.plan import check_whole_number, resolve_path
-from tstitch.allocation import Allocation, describe_allocation
+from scripts.precision import choose_precision
+from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.errors import UserError
 from tstitch.solver_clock import make_trajectory
 from tstitch.split import make_split
 
 RESIZE_RULE = "Pillow bicubic"
+OF_COMMAND = ("prompt", "generator", "output_type")  # of a pipeline's arguments
+SIDES, USUAL_SIDE = ("height", "width"), 1024
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,27 @@ class PromptPlan:
     resize: int | None
     deepcache_interval: int | None
     tome_ratio: float | None
+    evaluation: dict
 
     @property
     def names(self) -> list[str]:
         """Of the denoisers, small to large."""
-        return [folder.name if folder.name not in ("unet", "transformer") else folder.parent.name
+        return [folder.name if folder.name not in COMPONENTS else folder.parent.name
                 for folder in self.spec.denoisers]  # fmt: skip
 
+    @property
+    def fractions(self) -> list[float]:
+        """The share of the steps that each denoiser really takes."""
+        return fractions_of(self.allocation, len(self.spec.denoisers))
+
+    @property
+    def image_bytes(self) -> int:
+        """The size of one image, (H, W, 3) bytes; a guess where only the pipeline knows its height and width."""
+        sides = [self.resize or self.call.get(key, USUAL_SIDE) for key in SIDES]
+        return 3 * sides[0] * sides[1]
+
     def describe(self) -> str:
-        """The resolved allocation, in a line."""
+        """The resolved allocation and guidance, in a line."""
         scale = self.call.get("guidance_scale", "the pipeline's own")
         return f"{describe_allocation(self.allocation, self.timesteps, self.names)}; guidance scale {scale}"
 
@@ -77,15 +91,18 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
     for key in ("num_images", "resize", "deepcache_interval"):
         if settings[key] is not None:
             check_whole_number(key, settings[key], 1)
-    if settings["precision"] not in DTYPES:
-        raise UserError(f"unknown precision {settings['precision']!r}; known: {', '.join(DTYPES)}")
     ratio = settings["tome_ratio"]
     if ratio is not None and not (isinstance(ratio, int | float) and 0 < ratio <= 0.75):
         raise UserError(f"tome_ratio must lie in (0, 0.75], got {ratio!r}")
     captions = _captions(settings)
     spec = _spec(settings)
     call = {key: value for key, value in settings["call"].items() if value is not None}
+    for key in OF_COMMAND:
+        if key in call:
+            raise UserError(f"call.{key} is this command's own; leave it out")
     check_whole_number("call.num_inference_steps", call.get("num_inference_steps"), 1)
+    for key in SIDES:
+        check_whole_number(f"call.{key}", call.get(key, USUAL_SIDE), 1)
     for key in ("deepcache_interval", "tome_ratio"):
         if settings[key] is not None and spec.component != "unet":
             raise UserError(f"{key} is for pipelines with a unet; {spec.large} has a {spec.component}")
@@ -94,15 +111,24 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
         raise UserError("controlnet and control_image go together; give both or neither")
     if control_image is not None and not control_image.is_file():
         raise UserError(f"control_image={control_image} does not exist")
-    scheduler = load_scheduler(spec)
-    scheduler.set_timesteps(call["num_inference_steps"])
-    timesteps = make_trajectory(scheduler).timesteps
+    timesteps = _timesteps(spec, call["num_inference_steps"])
     split = make_split(len(spec.denoisers), **settings["stitch"]) if spec.small else lambda steps: (0,) * len(steps)
     return PromptPlan(
-        spec, captions, call, control_image, timesteps, split(timesteps), settings["num_images"] or len(captions),
-        settings["batch_size"], settings["seed"], settings["precision"], settings["resize"],
-        settings["deepcache_interval"], ratio,
-    )  # fmt: skip
+        spec=spec,
+        captions=captions,
+        call=call,
+        control_image=control_image,
+        timesteps=timesteps,
+        allocation=split(timesteps),
+        num_images=settings["num_images"] or len(captions),
+        batch_size=settings["batch_size"],
+        seed=settings["seed"],
+        precision=choose_precision(settings["precision"], "precision", settings["device"]),
+        resize=settings["resize"],
+        deepcache_interval=settings["deepcache_interval"],
+        tome_ratio=ratio,
+        evaluation=settings["evaluation"],
+    )
 
 
 def _captions(settings: dict) -> list[str]:
@@ -122,6 +148,9 @@ def _spec(settings: dict) -> PipelineSpec:
     loras = settings["loras"] or [None] * (len(small) + 1)
     if not isinstance(loras, list) or len(loras) != len(small) + 1:
         raise UserError(f"loras needs {len(small) + 1} entries (null for none), one for each denoiser, got {loras!r}")
+    allow = settings["allow"] or []
+    if not isinstance(allow, list):
+        raise UserError(f"allow must be a list, got {allow!r}")
     spec = PipelineSpec(
         large=_path("large", settings["large"] or ""),
         small=tuple(map(resolve_path, small)),
@@ -130,10 +159,20 @@ def _spec(settings: dict) -> PipelineSpec:
         controlnet=_path("controlnet", settings["controlnet"]),
         loras=tuple(_path("loras", path) for path in loras),
         scheduler=settings["scheduler"],
-        allow=tuple(settings["allow"] or ()),
+        allow=tuple(allow),
     )
     check_files(spec)
     return spec
+
+
+def _timesteps(spec: PipelineSpec, num_steps: int) -> tuple[float, ...]:
+    """Of the solver steps, which a pipeline may call its denoiser for more than once."""
+    scheduler = load_scheduler(spec)
+    try:
+        scheduler.set_timesteps(num_steps)
+    except ValueError as error:
+        raise UserError(f"{type(scheduler).__name__} refused {num_steps} steps: {error}") from error
+    return make_trajectory(scheduler).timesteps
 
 
 def _path(key: str, value: str | None) -> Path | None:

@@ -37,18 +37,17 @@ def make_shards(
         try:
             with products(plan.precision, device)(), _accelerated(plan, pipe, block):
                 result = pipe([plan.captions[index] for index in captions], output_type="np", **call)
-        except torch.cuda.OutOfMemoryError as error:
-            raise UserError(f"out of GPU memory at batch_size={plan.batch_size}; try a smaller one") from error
         except UserError:
             raise
-        except ValueError as error:
+        except (TypeError, ValueError) as error:  # of what the pipeline is called with
             raise UserError(f"{type(pipe).__name__} refused the call: {error}") from error
         clock.mark("pipeline")
         if not hasattr(result, "images"):
             raise UserError(f"{type(pipe).__name__} makes no images; this command samples text-to-image pipelines")
         for index, pixels in zip(indices, result.images, strict=True):
             if not np.isfinite(pixels).all():
-                raise UserError(f"image {index} has NaN or Inf in {plan.precision}; try precision=bf16 or float32")
+                advice = "; try precision=bf16 or float32" if plan.precision == "fp16" else ""
+                raise UserError(f"image {index} has NaN or Inf in {plan.precision}{advice}")
         images = [Image.fromarray((pixels * 255).round().astype(np.uint8)) for pixels in result.images]
         if plan.resize is not None:
             images = [image.resize((plan.resize, plan.resize), Image.Resampling.BICUBIC) for image in images]
@@ -67,12 +66,11 @@ def generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
 def _accelerated(plan: PromptPlan, pipe: object, block: Block) -> Iterator[None]:
     """DeepCache on the large denoiser and token merging on all, as far as the plan has them."""
     helper = None
-    component = plan.spec.component
     if plan.deepcache_interval is not None:
         from DeepCache import DeepCacheSDHelper
 
-        stitched = getattr(pipe, component)
-        large = stitched.denoisers[-1] if plan.spec.small else stitched
+        denoiser = getattr(pipe, plan.spec.component)
+        large = denoiser.denoisers[-1] if plan.spec.small else denoiser
         # One for each call: what it has cached is of the trajectory before, and of where that one was switched.
         helper = DeepCacheSDHelper(pipe=SimpleNamespace(unet=large, scheduler=pipe.scheduler))
         helper.set_params(cache_interval=plan.deepcache_interval, cache_branch_id=0)

@@ -6,11 +6,10 @@ python -m scripts.prompts prompts=table_2 captions=FILE stitch.fraction=0.3 out=
 import os
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 
 from omegaconf import DictConfig
 
-from scripts.cli import ROOT, resolved, run_command
+from scripts.cli import resolved, run_command
 
 CAPTIONS = "captions.json"
 
@@ -30,11 +29,11 @@ def main(config: DictConfig) -> None:
 
     from models.pipelines import load_pipeline
     from models.precision import DTYPES
-    from scripts.generating import device_name, fill_run, versions
+    from scripts.filling import fill_run, place_run, run_facts
     from scripts.prompt_plan import make_prompt_plan
     from scripts.prompting import make_shards
     from tstitch.ranks import choose_device, joined_ranks
-    from tstitch.run import Run, check_run, identity_hash, locked, open_run, write_json
+    from tstitch.run import check_run, locked, open_run, write_json
 
     plan = make_prompt_plan(settings)
     for quiet in (disable_progress_bar, transformers.logging.disable_progress_bar):
@@ -43,27 +42,17 @@ def main(config: DictConfig) -> None:
         device = choose_device(settings["device"], ranks.local_rank)
         if device.type == "cpu":
             torch.set_num_threads(1)  # convolutions round by the number of threads, and ranks would have fewer each
-        identity = plan.identity(device.type)
-        default = ROOT / "runs" / f"prompts-{'-'.join(plan.names)}-{identity_hash(identity)}"
-        run = Run(Path(settings["out"]) if settings["out"] is not None else default, identity)
+        run = place_run(settings["out"], f"prompts-{'-'.join(plan.names)}", plan.identity(device.type))
         check_run(run)
         with locked(run.directory) if ranks.is_main else nullcontext():
             if ranks.is_main:
                 print(plan.describe())
             pipe = load_pipeline(plan.spec, plan.allocation, DTYPES[plan.precision], device)
             if ranks.is_main:
-                facts = {
-                    "num_steps": len(plan.timesteps),
-                    "timesteps": plan.timesteps,
-                    "denoisers": plan.names,
-                    "evaluation": settings["evaluation"],
-                    "device_name": device_name(device),
-                    "versions": versions("diffusers", "transformers", "numpy"),
-                }
-                open_run(run, facts)
+                packages = ("diffusers", "transformers", "numpy")
+                open_run(run, run_facts(plan.timesteps, plan.names, plan.fractions, plan.evaluation, device, packages))
                 write_json(run.directory / CAPTIONS, {"captions": plan.captions})
-            side = plan.resize or plan.call.get("height") or 1024
-            fill_run(run, partial(make_shards, plan, pipe, device), 3 * side**2, "prompts", ranks, device)
+            fill_run(run, partial(make_shards, plan, pipe, device), plan.image_bytes, plan.fractions, ranks, device)
         if ranks.is_main:
             print(run.samples)
 

@@ -66,6 +66,11 @@ def check_fractions(fractions: Sequence[float]) -> None:
         raise UserError(f"fractions must sum to 1, got {list(fractions)}, which sum to {sum(fractions):g}")
 
 
+def fractions_of(allocation: Allocation, num_denoisers: int) -> list[float]:
+    """The share of the steps that each denoiser really takes."""
+    return [allocation.count(index) / len(allocation) for index in range(num_denoisers)]
+
+
 def show_fractions(fractions: Sequence[float]) -> str:
     """`0.4/0.6`, small to large."""
     return "/".join(f"{fraction:g}" for fraction in fractions)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics import frechet_distance, inception_score
-from evaluation.spread import bootstrap_fid, bootstrap_inception_score, describe_difference
+from evaluation.spread import bootstrap_fid, bootstrap_inception_score, describe_difference, mean_spread
 from evaluation.statistics import Statistics, statistics
 
 WIDTH = 8
@@ -77,3 +77,19 @@ def test_inception_score_scatters_as_fresh_sets_do() -> None:
     assert np.mean([spread.std for spread in found]) == pytest.approx(np.std(fresh), rel=0.25)
     own = logits()
     assert bootstrap_inception_score(own, 5000, 2).value == pytest.approx(inception_score(own, 5000))
+
+
+def test_the_interval_of_a_mean_is_that_of_the_central_limit() -> None:
+    values = np.random.default_rng(1).normal(0.3, 0.05, size=2000)
+    spread = mean_spread(values, 500)
+    assert spread.value == values.mean()
+    assert spread.std == pytest.approx(values.std() / np.sqrt(2000), rel=0.15)
+
+
+def test_the_mean_of_paired_differences_is_surer_than_either_mean() -> None:
+    rng = np.random.default_rng(2)
+    shared = rng.normal(0.3, 0.05, size=500)
+    first, second = shared + rng.normal(0.004, 0.01, size=500), shared + rng.normal(0, 0.01, size=500)
+    difference = mean_spread(first - second, 500)
+    assert difference.interval[0] > 0
+    assert difference.std < mean_spread(first, 500).std / 2

@@ -1,6 +1,7 @@
 """What a user can get wrong about captions, weights and settings of a run from prompts: one line, exit code 2."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,16 @@ MISTAKES = {
     "stitch.counts=[1,4]": "give one of fraction, fractions, counts, allocation, boundary, got fraction and counts",
     "stitch.ratio=0.3": "unknown key 'stitch.ratio'; known in stitch: allocation, boundary, counts, fraction",
     "call.num_inference_steps=0": "call.num_inference_steps must be a whole number of 1 or more, got 0",
+    "call.height=tall": "call.height must be a whole number of 1 or more, got 'tall'",
     "call.height=17": "StableDiffusionPipeline refused the call",
+    "call.guidance_scale=high": "StableDiffusionPipeline refused the call: '>' not supported",
+    "call.num_inference_steps=5000": "DDIMScheduler refused 5000 steps",
+    "+call.output_type=pil": "call.output_type is this command's own; leave it out",
+    "allow=guidance_embedding": "allow must be a list, got 'guidance_embedding'",
     "call.controlnet_conditioning_scale=0.5": "call.controlnet_conditioning_scale is unknown to StableDiffusion",
     "batch_size=0": "batch_size must be a whole number of 1 or more, got 0",
     "seed=-1": "seed must be a whole number of 0 or more, got -1",
+    "precision=[fp16,bf16]": "unknown precision ['fp16', 'bf16']; known: float32, tf32, bf16, fp16",
     "precision=fp8": "unknown precision 'fp8'; known: float32, tf32, bf16, fp16",
     "tome_ratio=2": "tome_ratio must lie in (0, 0.75], got 2",
     "deepcache_interval=0": "deepcache_interval must be a whole number of 1 or more, got 0",
@@ -100,6 +107,14 @@ def test_damaged_weights_are_one_line(capfd, monkeypatch, tmp_path: Path, weight
         capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / "out", f"small=[{tmp_path / 'small'}]")
     )
     check_one_line(outcome, f"{tmp_path / 'small'} cannot be loaded")
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
+def test_damaged_settings_are_one_line(capfd, monkeypatch, tmp_path: Path, weights: Path, name: str) -> None:
+    shutil.copytree(weights / "large", tmp_path / "large")
+    (tmp_path / "large" / name).write_text("{")
+    damaged = arguments(weights, tmp_path / "out", f"large={tmp_path / 'large'}")
+    check_one_line(run_here(capfd, monkeypatch, "prompts", *damaged), f"{name} is not valid JSON")
 
 
 def test_nan_is_named_and_nothing_is_written(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:

@@ -45,6 +45,7 @@ def test_two_ranks_give_the_bytes_of_one(tmp_path: Path, weights: Path) -> None:
     record = json.loads((tmp_path / "one" / "run.json").read_text())
     assert record["identity"]["allocation"] == [0, 0, 1, 1, 1]
     assert len(record["identity"]["pipeline"]["denoisers"]) == 2
+    assert record["fractions"] == [0.4, 0.6]
     assert record["seconds"]["pipeline"] > 0
     assert json.loads((tmp_path / "one" / "captions.json").read_text())["captions"] == CAPTIONS
 

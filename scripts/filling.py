@@ -1,0 +1,108 @@
+"""A run's directory: its place, its facts, and the images that are missing. Of images from classes and from prompts."""
+
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from scripts.cli import ROOT
+from scripts.machine import device_name
+from scripts.progress import Progress
+from tstitch.allocation import show_fractions
+from tstitch.errors import UserError
+from tstitch.generate import generate
+from tstitch.ranks import Ranks
+from tstitch.run import Run, identity_hash, read_json, write_json
+from tstitch.shards import Block, Shard
+from tstitch.timing import StageClock, peak_memory_mb, restart_peak_memory
+
+REGENERATED = "regenerated"
+
+
+def place_run(out: str | None, name: str, identity: dict) -> Run:
+    """The run of an identity: in `out`, or in a directory under `runs` that has a readable name."""
+    return Run(Path(out) if out is not None else ROOT / "runs" / f"{name}-{identity_hash(identity)}", identity)
+
+
+def run_facts(
+    timesteps: Sequence[float],
+    denoisers: Sequence[str],
+    fractions: Sequence[float],
+    evaluation: dict,
+    device: torch.device,
+    packages: Sequence[str],
+) -> dict:
+    """What `run.json` says besides the identity.
+
+    Args:
+        denoisers: their names, small to large.
+        fractions: the share of the steps that each of them takes.
+        evaluation: how the images are to be scored, unless a command says otherwise.
+        packages: that make the images, besides PyTorch; their versions are recorded.
+    """
+    return {
+        "num_steps": len(timesteps),
+        "timesteps": timesteps,
+        "denoisers": denoisers,
+        "fractions": fractions,
+        "evaluation": evaluation,
+        "device_name": device_name(device),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **{name: version(name) for name in packages},
+        },
+    }
+
+
+def fill_run(
+    run: Run,
+    make_shards: Callable[[StageClock, Sequence[Block]], Iterable[tuple[Block, Shard]]],
+    image_bytes: int,
+    fractions: Sequence[float],
+    ranks: Ranks,
+    device: torch.device,
+) -> None:
+    """Make what is missing of a run that rank 0 has opened, and record its seconds by stage and its memory.
+
+    Args:
+        make_shards: samples blocks, one after another, and marks its stages on a clock.
+        image_bytes: the size of one image.
+        fractions: of the denoisers, for lines of progress.
+
+    Raises:
+        UserError: the GPU's memory or the disk is too small.
+    """
+    ranks.wait_for_all()
+    restart_peak_memory(device)
+    clock, label = StageClock(device), show_fractions(fractions)
+    try:
+        generate(
+            run, ranks, partial(make_shards, clock), image_bytes, print,
+            lambda missing: Progress(run, missing, label), clock,
+        )  # fmt: skip
+    except torch.cuda.OutOfMemoryError as error:
+        size = run.identity["batch_size"]
+        raise UserError(
+            f"out of GPU memory at batch_size={size}; try batch_size={max(1, size // 2)} with another out"
+        ) from error
+    measured = ranks.gather((clock.totals(), peak_memory_mb(device)))
+    if ranks.is_main:
+        _record(run, [seconds for seconds, _ in measured], [peaks for _, peaks in measured])
+
+
+def _record(run: Run, seconds: list[dict[str, float]], peaks: list[dict[str, float]]) -> None:
+    """Add this launch's seconds by stage, summed over ranks, to those of earlier ones; keep the largest memory."""
+    facts = read_json(run.record)
+    if "seconds" in facts and not any(seconds):
+        return  # nothing was made: what is there was measured where the images were made
+    total, peak = facts.get("seconds", {}), facts.get("peak_memory_mb", {})
+    for own in seconds:
+        total = {stage: total.get(stage, 0) + own.get(stage, 0) for stage in total | own}
+    for own in peaks:
+        peak = {place: round(max(peak.get(place, 0), value)) for place, value in own.items()}
+    regenerated = [read_json(path) for path in sorted((run.directory / REGENERATED).glob("*.json"))]
+    write_json(run.record, {**facts, "seconds": total, "peak_memory_mb": peak, "regenerated": regenerated})
