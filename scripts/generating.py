@@ -13,6 +13,7 @@ from scripts.filling import REGENERATED, fill_run, place_run, run_facts
 from scripts.networks import load_networks
 from scripts.plan import Plan
 from scripts.sampling import BrokenImages, sample_images, start_images
+from scripts.starts import Starts
 from tstitch.ranks import Ranks
 from tstitch.run import Run, open_run, write_json
 from tstitch.shards import Block, Shard
@@ -26,17 +27,29 @@ def plan_run(plan: Plan, out: str | None, device: torch.device) -> Run:
     return place_run(out, plan.directory_name(), plan.identity(device.type))
 
 
-def sample_run(plan: Plan, run: Run, networks: Residency, ranks: Ranks, device: torch.device) -> None:
-    """Make what is missing of a run: rank 0 records it, every rank samples its blocks, rank 0 merges."""
+def sample_run(
+    plan: Plan, run: Run, networks: Residency, ranks: Ranks, device: torch.device, starts: Starts | None = None
+) -> None:
+    """Make what is missing of a run: rank 0 records it, every rank samples its blocks, rank 0 merges.
+
+    Args:
+        starts: those of earlier points of the same sweep.
+    """
     if ranks.is_main:
         packages = ("diffusers", "timm", "numpy")
         open_run(run, run_facts(plan.timesteps, plan.names, plan.fractions, plan.evaluation, device, packages))
-    make_shards = partial(_make_shards, plan, run, networks, device)
+    make_shards = partial(_make_shards, plan, run, networks, device, starts)
     fill_run(run, make_shards, plan.image_bytes, plan.fractions, ranks, device)
 
 
 def _make_shards(
-    plan: Plan, run: Run, networks: Residency, device: torch.device, clock: StageClock, blocks: Sequence[Block]
+    plan: Plan,
+    run: Run,
+    networks: Residency,
+    device: torch.device,
+    starts: Starts | None,
+    clock: StageClock,
+    blocks: Sequence[Block],
 ) -> Iterator[tuple[Block, Shard]]:
     """The shards of blocks, in order."""
 
@@ -64,7 +77,7 @@ def _make_shards(
     waiting: deque[tuple[Block, Callable[[], tuple[Tensor, Tensor]]]] = deque()
     for group in _groups(plan, blocks):
         indices = [_indices(plan, block) for block in group]
-        for started in zip(group, start_images(plan, networks, indices, device, clock), strict=True):
+        for started in zip(group, start_images(plan, networks, indices, device, clock, starts), strict=True):
             waiting.append(started)
             if len(waiting) > ahead:
                 yield finished(*waiting.popleft())

@@ -21,6 +21,7 @@ from scripts.generating import plan_run, sample_run
 from scripts.grid import PlannedPoint
 from scripts.networks import load_networks
 from scripts.plan import Plan
+from scripts.starts import Starts
 from tstitch.errors import UserError
 from tstitch.ranks import Ranks, end_with_parent
 from tstitch.run import Run, identity_hash, locked, read_json, write_json
@@ -50,7 +51,7 @@ class Networks:
 
     def __init__(self, points: Sequence[SweepPoint], ranks: Ranks, device: torch.device):
         self.plan, self.used = points[0].plan, {index for point in points for index in point.plan.used}
-        self.ranks, self.device = ranks, device
+        self.ranks, self.device, self.starts = ranks, device, Starts()
 
     @cached_property
     def sampling(self) -> Residency:
@@ -99,10 +100,16 @@ def run_points(
 
 
 def run_point(
-    plan: Plan, run: Run, networks: Residency, evaluation: Evaluation, ranks: Ranks, device: torch.device
+    plan: Plan,
+    run: Run,
+    networks: Residency,
+    evaluation: Evaluation,
+    ranks: Ranks,
+    device: torch.device,
+    starts: Starts | None = None,
 ) -> None:
     """Sample and score one point on the ranks that are joined. Metrics that others have asked for are kept."""
-    sample_run(plan, run, networks, ranks, device)
+    sample_run(plan, run, networks, ranks, device, starts)
     if is_scored(plan, run):
         return
     asked = {**plan.evaluation, "metrics": [*_earlier_metrics(plan, run), *plan.evaluation["metrics"]]}
@@ -137,7 +144,10 @@ def holds(path: Path, **expected: object) -> bool:
 
 def _run_here(point: SweepPoint, networks: Networks) -> None:
     with locked(point.run.directory):
-        run_point(point.plan, point.run, networks.sampling, networks.evaluation, networks.ranks, networks.device)
+        run_point(
+            point.plan, point.run, networks.sampling, networks.evaluation, networks.ranks, networks.device,
+            networks.starts,
+        )  # fmt: skip
 
 
 def _launch(point: SweepPoint, num_ranks: int, out: Path) -> None:

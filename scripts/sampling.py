@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.autoencoder import decode, decode_in_parallel
 from scripts.plan import Plan
+from scripts.starts import Starts
 from tstitch.errors import UserError
 from tstitch.guidance import GuidedDenoiser
 from tstitch.images import to_uint8
@@ -81,19 +82,29 @@ def start_images(
     batches: Sequence[Sequence[int]],
     device: torch.device,
     clock: StageClock,
+    starts: Starts | None = None,
 ) -> Iterator[Callable[[], tuple[Tensor, Tensor]]]:
     """Sample batches together: each denoiser takes its part of all of them before the next one is used.
 
     Yields, for each batch, what waits for its bytes and gives them as `sample_images` does. Until then nothing waits
     for a GPU.
+
+    Args:
+        starts: those of earlier points of the same sweep, which this one adds to.
     """
 
     def mark(done: StepResult) -> None:
         clock.mark(plan.names[done.denoiser])
 
     started = deque(start_batch(plan, indices, device, mark) for indices in batches)
+    if starts is not None:
+        for batch in started:
+            starts.resume(plan, batch.noise.indices, batch.walk)
     for span in spans(plan.allocation):
         _advance(plan, networks, started, span, clock)
+        if starts is not None and span.start == 0:
+            for batch in started:
+                starts.keep(plan, batch.noise.indices, batch.walk)
     with networks.use_autoencoder() as autoencoder:
         while started:
             batch = started.popleft()

@@ -1,6 +1,7 @@
 """The sampling loop: walk the steps, span by span, one denoiser for each."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,15 @@ class Span:
     denoiser: int
     start: int
     stop: int
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A place between two steps of a walk, with what a multistep solver remembers there."""
+
+    position: int
+    latents: Tensor
+    take_step: Solver
 
 
 def spans(allocation: Allocation) -> list[Span]:
@@ -69,17 +79,25 @@ class Walk:
         self.noise, self.callback, self.history = noise, callback, history
         self.position, self.take_step = 0, solver()
 
+    def rest(self) -> Rest:
+        """Where the walk is, for others from the same noise to go on from."""
+        return Rest(self.position, self.latents, deepcopy(self.take_step))
+
+    def resume(self, rest: Rest) -> None:
+        """Go on from where another walk along the same steps was."""
+        self.position, self.latents, self.take_step = rest.position, rest.latents, deepcopy(rest.take_step)
+
     @torch.inference_mode()
     def advance(self, denoiser: Denoiser, span: Span) -> None:
-        """Take the steps of the next span. Nothing here waits for the device."""
-        assert span.start == self.position, "spans are taken in order"
+        """Take the steps of the next span that are not taken yet. Nothing here waits for the device."""
+        assert span.start <= self.position, "spans are taken in order"
         if self.history == "reset" and span.start > 0:
             self.take_step = self.solver()
 
         def predict(x: Tensor, timestep: int) -> Prediction:
             return denoiser(x, torch.full((len(x),), timestep, device=x.device), self.condition)
 
-        for step in self.steps[span.start : span.stop]:
+        for step in self.steps[self.position : span.stop]:
             self.latents = self.take_step(predict, self.latents, step, self.noise)
             if self.callback is not None:
                 self.callback(StepResult(step, span.denoiser, self.latents))

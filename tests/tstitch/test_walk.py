@@ -56,3 +56,23 @@ def test_a_span_out_of_order_is_refused() -> None:
     )
     with pytest.raises(AssertionError, match="in order"):
         walk.advance(DENOISERS[0], Span(0, 1, 2))
+
+
+@pytest.mark.parametrize("history", ["keep", "reset"])
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "plms", "lcm", "dpmpp_2m", "unipc", "heun", "euler"])
+def test_a_walk_that_goes_on_from_another_ones_switch_ends_as_if_it_had_walked_all_of_it(
+    name: str, history: str
+) -> None:
+    timesteps = make_timesteps("dit_linspace", len(ALLOCATION), 1000)
+    solver, steps = solver_factory(name, SCHEDULE, timesteps), trajectory_steps(SCHEDULE, timesteps)
+    rest = None
+    for switch in (2, 3, 5):
+        allocation = (0,) * switch + (1,) * (len(steps) - switch)
+        walk = Walk(solver, steps, LATENTS, LATENTS, noise, history=history)
+        if rest is not None:
+            walk.resume(rest)
+        for span in spans(allocation):
+            walk.advance(DENOISERS[span.denoiser], span)
+            rest = walk.rest() if span.start == 0 else rest
+        alone = sample(DENOISERS, allocation, solver, steps, LATENTS, LATENTS, noise, history=history)
+        assert torch.equal(walk.latents, alone)
