@@ -97,6 +97,15 @@ def _ranks(result: dict) -> str:
     )
 
 
+def _sweep(result: dict) -> str:
+    before, now = (", ".join(f"{seconds:.0f}" for seconds in result["all_seconds"][side]) for side in ("before", "now"))
+    return (
+        f"`python -m benchmarks.sweep`: `make sweep PAIR={result['pair']}` from the command to its pictures, eleven "
+        f"fractions of {result['num_images']:,} images at {result['num_steps']} steps, {_machine(result)}: {now} s; with "
+        f"the code of {result['against']}, before the work on speed, in turns {before} s ({result['speed_up']:.2f}x)."
+    )
+
+
 def _evaluation(result: dict) -> str:
     sides = [
         f"{name} takes {found['seconds']:.0f} s and {found['peak_memory_mb']:,} MB"
@@ -130,6 +139,7 @@ TABLES = {
     "sampler.json": _sampler,
     "modes.json": _modes,
     "ranks.json": _ranks,
+    "sweep.json": _sweep,
     "evaluation.json": _evaluation,
     "evaluation_memory.json": _memory,
 }

@@ -21,6 +21,7 @@ COMPONENTS = ("unet", "transformer")
 # These would blacken images, or mark them where another package happens to be installed.
 WITHOUT = {"safety_checker": None, "requires_safety_checker": False, "add_watermarker": False}
 HOW = "weights are local files only: put the published folder there or give its place"
+FLOW = "FlowMatch"  # in the names of all schedulers of flow matching
 UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
 
 
@@ -81,6 +82,7 @@ def digests(spec: PipelineSpec) -> dict:
     kept = [name for name in parts if name not in replaced and (spec.large / name).is_dir()]
     others = {"vae": spec.vae, "controlnet": spec.controlnet}
     return {
+        "index": file_sha256(spec.large / INDEX),
         "large": {name: folder_sha256(spec.large / name) for name in kept},
         "denoisers": [folder_sha256(folder) for folder in spec.denoisers],
         **{name: folder and folder_sha256(folder) for name, folder in others.items()},
@@ -100,14 +102,17 @@ def load_scheduler(spec: PipelineSpec) -> object:
     """The scheduler that the pipeline will have.
 
     Raises:
-        UserError: diffusers has no scheduler of this name.
+        UserError: diffusers has no scheduler of this name, or it is for flow matching and the pipeline is not.
     """
     config = read_json(spec.large / "scheduler" / "scheduler_config.json")
-    name = str(spec.scheduler or config.get("_class_name"))
+    own = str(config.get("_class_name"))
+    name = str(spec.scheduler or own)
     kind = getattr(diffusers, name, None)
     if kind is None or not hasattr(kind, "set_timesteps"):
         known = sorted(each for each in dir(diffusers) if each.endswith("Scheduler") and "Flax" not in each)
         raise UserError(f"unknown scheduler {name!r}; known: {', '.join(known)}")
+    if FLOW in name and not (FLOW in own or config.get("prediction_type") == "flow_prediction"):
+        raise UserError(f"scheduler {name} is for flow matching, {spec.large} is not (its own is {own}); name another")
     return kind.from_config(config)
 
 

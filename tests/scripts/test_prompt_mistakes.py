@@ -30,6 +30,7 @@ MISTAKES = {
     "loras=[nowhere.safetensors,null]": "nowhere.safetensors does not exist",
     "loras=[null]": "loras needs 2 entries",
     "scheduler=Eular": "unknown scheduler 'Eular'; known: ",
+    "scheduler=FlowMatchEulerDiscreteScheduler": "is for flow matching, ",
     "prompts=table_3": "unknown prompts 'table_3'; known: bk_sdm_tiny, figure_16",
     "stitch.fraction=1.5": "fractions must lie in [0, 1], got [1.5, -0.5]",
     "stitch.counts=[1,4]": "give one of fraction, fractions, counts, allocation, boundary, got fraction and counts",
@@ -97,6 +98,16 @@ def test_another_run_in_the_directory_is_refused(capfd, monkeypatch, tmp_path: P
     assert run_here(capfd, monkeypatch, "prompts", *few).code == 0
     outcome = run_here(capfd, monkeypatch, "prompts", *few[:-2], "num_images=2", "stitch.fraction=0.6")
     check_one_line(outcome, "holds another run; it differs in allocation")
+
+
+def test_other_settings_of_the_pipeline_are_another_run(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
+    large, out = tmp_path / "large", tmp_path / "out"
+    shutil.copytree(weights / "large", large)
+    given = [*arguments(weights, out, "num_images=1"), f"large={large}"]
+    assert run_here(capfd, monkeypatch, "prompts", *given).code == 0
+    index = json.loads((large / "model_index.json").read_text())
+    (large / "model_index.json").write_text(json.dumps({**index, "force_zeros_for_empty_prompt": True}))
+    check_one_line(run_here(capfd, monkeypatch, "prompts", *given), "holds another run; it differs in pipeline")
 
 
 def test_damaged_weights_are_one_line(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
