@@ -101,8 +101,9 @@ def _sweep(result: dict) -> str:
     before, now = (", ".join(f"{seconds:.0f}" for seconds in result["all_seconds"][side]) for side in ("before", "now"))
     return (
         f"`python -m benchmarks.sweep`: `make sweep PAIR={result['pair']}` from the command to its pictures, eleven "
-        f"fractions of {result['num_images']:,} images at {result['num_steps']} steps, {_machine(result)}: {now} s; with "
-        f"the code of {result['against']}, before the work on speed, in turns {before} s ({result['speed_up']:.2f}x)."
+        f"fractions of {result['num_images']:,} images at {result['num_steps']} steps, {_machine(result)}: {now} s; "
+        f"with the code of {result['against']}, before the work on speed, in turns {before} s "
+        f"({result['speed_up']:.2f}x)."
     )
 
 

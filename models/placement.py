@@ -27,35 +27,39 @@ def place(network: Network, precision: str, device: torch.device) -> Network:
     return network.to(memory_format=torch.channels_last)
 
 
-class LinearGelu(nn.Module):
-    """A linear layer and the GELU (tanh) of its result, which is taken before it is rounded to bf16."""
+class FusedLinear(nn.Module):
+    """A linear layer with its bias, and with the GELU (tanh) of its result, in one operation, rounded to bf16 once."""
 
-    def __init__(self, linear: nn.Linear):
+    def __init__(self, linear: nn.Linear, gelu: bool = False):
         super().__init__()
-        self.weight, self.bias = linear.weight, linear.bias
+        self.weight, self.bias, self.gelu = linear.weight, linear.bias, gelu
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():  # the compiler fuses them itself, where it may
-            return nn.functional.gelu(nn.functional.linear(x, self.weight, self.bias), approximate="tanh")
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "gelu", [], "tanh")
+            result = nn.functional.linear(x, self.weight, self.bias)
+            return nn.functional.gelu(result, approximate="tanh") if self.gelu else result
+        then = ("gelu", [], "tanh") if self.gelu else ("none", [], None)
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *then)
 
 
 def _arrange_for_cpu(network: nn.Module, dtype: torch.dtype) -> None:
     """Give a DiT what a CPU is fast at in a low precision.
 
-    Attention becomes two matrix products, because its fused kernel does not multiply in bf16. In bf16 each GELU becomes
-    part of the product before it, because alone it takes longer than that.
+    Attention becomes two matrix products, because its fused kernel does not multiply in bf16. In bf16 each product is
+    one with its bias, and with the GELU after it, which alone takes longer than the product.
     """
     from models.dit import DiT
 
     if not isinstance(network, DiT):
         return
     for block in network.blocks:
-        block.attn.fused_attn = network.pos_embed.shape[-2] > LONGEST
-        if dtype == torch.bfloat16 and has_fused_gelu():
-            block.mlp.fc1, block.mlp.act = LinearGelu(block.mlp.fc1), nn.Identity()
+        attention, mlp = block.attn, block.mlp
+        attention.fused_attn = network.pos_embed.shape[-2] > LONGEST
+        if dtype == torch.bfloat16 and has_fused_linear():
+            attention.qkv, attention.proj = FusedLinear(attention.qkv), FusedLinear(attention.proj)
+            mlp.fc1, mlp.act, mlp.fc2 = FusedLinear(mlp.fc1, gelu=True), nn.Identity(), FusedLinear(mlp.fc2)
 
 
-def has_fused_gelu() -> bool:
-    """Whether this CPU and this build of PyTorch have what `LinearGelu` calls: the operation that its compiler uses."""
+def has_fused_linear() -> bool:
+    """Whether this CPU and this build of PyTorch have what `FusedLinear` calls, which PyTorch's compiler uses too."""
     return hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.ops.mkldnn._is_mkldnn_bf16_supported()

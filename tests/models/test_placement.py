@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 from models.autoencoder import decode
 from models.denoisers import DiTDenoiser, UNetDenoiser
 from models.dit import DiT, dit_config
-from models.placement import LONGEST, LinearGelu, has_fused_gelu, place
+from models.placement import LONGEST, FusedLinear, has_fused_linear, place
 from models.unet import ClassConditionalUNet, UNetConfig
 
 TINY_DIT = {"input_size": 8, "patch_size": 2, "hidden_size": 32, "depth": 3, "num_heads": 2, "num_classes": 10}
@@ -65,7 +65,7 @@ def test_on_a_cpu_in_a_low_precision_attention_is_two_products(precision: str) -
     assert (low - exact).abs().max() < 0.02 * exact.abs().max()
 
 
-@pytest.mark.skipif(not has_fused_gelu(), reason="no products in bf16 with this CPU or build of PyTorch")
+@pytest.mark.skipif(not has_fused_linear(), reason="no products in bf16 with this CPU or build of PyTorch")
 def test_in_bf16_on_a_cpu_a_gelu_is_nearer_the_exact_one() -> None:
     torch.manual_seed(0)
     plain, x = nn.Linear(192, 768), torch.randn(4, 16, 192)
@@ -73,16 +73,16 @@ def test_in_bf16_on_a_cpu_a_gelu_is_nearer_the_exact_one() -> None:
     plain, x = plain.bfloat16(), x.bfloat16()
     with torch.inference_mode():
         apart = nn.functional.gelu(plain(x), approximate="tanh")
-        fused = LinearGelu(plain)(x)
+        fused = FusedLinear(plain, gelu=True)(x)
     assert (fused - exact).abs().mean() < (apart - exact).abs().mean() < 0.01
 
 
-@pytest.mark.skipif(not has_fused_gelu(), reason="no products in bf16 with this CPU or build of PyTorch")
+@pytest.mark.skipif(not has_fused_linear(), reason="no products in bf16 with this CPU or build of PyTorch")
 def test_networks_with_fused_gelus_keep_their_keys() -> None:
     network, cpu = DiT(dit_config(**TINY_DIT)), torch.device("cpu")
     keys = list(network.state_dict())
-    assert all(not isinstance(block.mlp.fc1, LinearGelu) for block in place(network, "float32", cpu).blocks)
-    assert all(isinstance(block.mlp.fc1, LinearGelu) for block in place(network, "bf16", cpu).blocks)
+    assert all(not isinstance(block.mlp.fc1, FusedLinear) for block in place(network, "float32", cpu).blocks)
+    assert all(isinstance(block.mlp.fc1, FusedLinear) for block in place(network, "bf16", cpu).blocks)
     assert list(network.state_dict()) == keys
 
 
