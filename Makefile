@@ -71,7 +71,7 @@ test-all: $(READY) ## Run the slow tests too
 rehearsal: $(READY) ## Full-size random checkpoints through the commands: sizes, operations, memory
 	$(PY) -m pytest -m slow -s tests/test_rehearsal.py
 
-bench: $(READY) ## Sampler beside diffusers, modes, ranks and latency; then the README's table (40 minutes on two cores)
+bench: $(READY) ## Sampler beside diffusers, modes, ranks and latency; then the README's table (40 minutes on two cores, 24 GB of memory)
 	$(PY) -m benchmarks.sampler
 	$(PY) -m benchmarks.modes
 	$(PY) -m benchmarks.ranks
