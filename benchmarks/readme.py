@@ -103,7 +103,7 @@ def _sweep(result: dict) -> str:
         f"`python -m benchmarks.sweep`: `make sweep PAIR={result['pair']}` from the command to its pictures, eleven "
         f"fractions of {result['num_images']:,} images at {result['num_steps']} steps, {_machine(result)}: {now} s; "
         f"with the code of {result['against']}, before the work on speed, in turns {before} s "
-        f"({result['speed_up']:.2f}x)."
+        f"({result['speed_up']:.2f}x, {min(result['speed_ups']):.2f}x to {max(result['speed_ups']):.2f}x by round)."
     )
 
 

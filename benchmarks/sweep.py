@@ -1,6 +1,7 @@
 """A digits sweep, from the command to its pictures, now and at an earlier commit: `python -m benchmarks.sweep`.
 
-Both run in this environment and take turns. The default commit is the one before the work on speed began.
+Both run in this environment and take turns, each first in every other round. The default commit is the one before the
+work on speed began.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--pair", default="digits_dit_s_xl")
     parser.add_argument("--num-images", type=int, default=1000)
     parser.add_argument("--num-steps", type=int, default=50)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--out", type=Path, default=RESULTS / "sweep.json")
     arguments = parser.parse_args()
     settings = [f"pair={arguments.pair}", f"num_images={arguments.num_images}", "precision=auto"]
@@ -35,15 +36,16 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"before": [], "now": []}
     with TemporaryDirectory() as directory:
         before = Path(directory) / "before"
-        if _git("worktree", "add", "--detach", str(before), arguments.against) != 0:
+        _git("clone", "--quiet", "--shared", "--no-checkout", str(ROOT), str(before))
+        if _git("-C", str(before), "checkout", "--quiet", "--detach", arguments.against) != 0:
             parser.error(f"--against {arguments.against} is no commit of this repository; a full clone has them all")
-        try:
-            for _ in range(arguments.repeats):
-                seconds["before"].append(measure(before, settings))
-                seconds["now"].append(measure(ROOT, settings))
-                print(seconds, flush=True)
-        finally:
-            _git("worktree", "remove", "--force", str(before))
+        checkouts = [("before", before), ("now", ROOT)]
+        for _ in range(arguments.repeats):
+            for side, checkout in checkouts:
+                seconds[side].append(measure(checkout, settings))
+            checkouts.reverse()
+            print(seconds, flush=True)
+    speed_ups = [before / now for before, now in zip(seconds["before"], seconds["now"], strict=True)]
     result = {
         "machine": describe_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "against": arguments.against,
@@ -51,7 +53,8 @@ def main() -> None:
         "num_images": arguments.num_images,
         "num_steps": arguments.num_steps,
         "all_seconds": seconds,
-        "speed_up": median(seconds["before"]) / median(seconds["now"]),
+        "speed_up": median(speed_ups),
+        "speed_ups": speed_ups,
     }
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
@@ -62,14 +65,13 @@ def measure(checkout: Path, settings: list[str]) -> float:
     with TemporaryDirectory() as out:
         command = [sys.executable, "-m", "scripts.sweep", *settings, f"out={out}/sweep"]
         started = time.perf_counter()
-        subprocess.run(
-            command, cwd=checkout, env={**os.environ, "PYTHONPATH": str(checkout)}, check=True, capture_output=True
-        )
+        environment = {**os.environ, "PYTHONPATH": str(checkout)}
+        subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - started
 
 
 def _git(*arguments: str) -> int:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True).returncode
+    return subprocess.run(["git", *arguments], capture_output=True).returncode
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from scripts.plan import Plan
 from scripts.sampling import BrokenImages, sample_images, start_images
 from scripts.starts import Starts
 from tstitch.ranks import Ranks
-from tstitch.run import Run, open_run, write_json
+from tstitch.run import Run, open_run, read_json, write_json
 from tstitch.shards import Block, Shard
 from tstitch.timing import StageClock
 
 STAGED_IMAGES = 2048  # latents of 256-pixel images with a multistep history are 80 KB each; more is lost at a kill
+TAKEN_OVER = "image_steps_taken_over"
 
 
 def plan_run(plan: Plan, out: str | None, device: torch.device) -> Run:
@@ -33,13 +34,18 @@ def sample_run(
     """Make what is missing of a run: rank 0 records it, every rank samples its blocks, rank 0 merges.
 
     Args:
-        starts: those of earlier points of the same sweep.
+        starts: those of earlier points of the same sweep. What the run takes over from them is recorded.
     """
+    before = starts.image_steps if starts is not None else 0
     if ranks.is_main:
         packages = ("diffusers", "timm", "numpy")
         open_run(run, run_facts(plan.timesteps, plan.names, plan.fractions, plan.evaluation, device, packages))
     make_shards = partial(_make_shards, plan, run, networks, device, starts)
     fill_run(run, make_shards, plan.image_bytes, plan.fractions, ranks, device)
+    if starts is not None and starts.image_steps > before:
+        facts = read_json(run.record)
+        taken_over = facts.get(TAKEN_OVER, 0) + starts.image_steps - before
+        write_json(run.record, {**facts, TAKEN_OVER: taken_over})
 
 
 def _make_shards(

@@ -51,7 +51,7 @@ class Networks:
 
     def __init__(self, points: Sequence[SweepPoint], ranks: Ranks, device: torch.device):
         self.plan, self.used = points[0].plan, {index for point in points for index in point.plan.used}
-        self.ranks, self.device, self.starts = ranks, device, Starts()
+        self.ranks, self.device = ranks, device
 
     @cached_property
     def sampling(self) -> Residency:
@@ -82,11 +82,12 @@ def run_points(
         finished: called after each point that is there, new or not.
     """
     failed: dict[int, str] = {}
+    starts = Starts()
     for number, point in enumerate(points):
         print(f"[{number + 1}/{len(points)}] {point.plan.describe()}")
         try:
             if not point.is_done:
-                _run_here(point, networks) if num_ranks is None else _launch(point, num_ranks, out)
+                _run_here(point, networks, starts) if num_ranks is None else _launch(point, num_ranks, out)
         except (UserError, OSError) as error:
             failed[number] = str(error)
         except Exception as error:  # a point that breaks must not take the others with it
@@ -94,6 +95,7 @@ def run_points(
             failed[number] = f"{type(error).__name__}: {error}"
         if number in failed:
             print(f"failed: {failed[number]}", file=sys.stderr)
+            starts = Starts()  # where memory ran out, the next point has more
         else:
             finished(point)
     return failed
@@ -142,12 +144,11 @@ def holds(path: Path, **expected: object) -> bool:
     return all(content.get(key) == value for key, value in expected.items())
 
 
-def _run_here(point: SweepPoint, networks: Networks) -> None:
+def _run_here(point: SweepPoint, networks: Networks, starts: Starts) -> None:
     with locked(point.run.directory):
         run_point(
-            point.plan, point.run, networks.sampling, networks.evaluation, networks.ranks, networks.device,
-            networks.starts,
-        )  # fmt: skip
+            point.plan, point.run, networks.sampling, networks.evaluation, networks.ranks, networks.device, starts
+        )
 
 
 def _launch(point: SweepPoint, num_ranks: int, out: Path) -> None:

@@ -90,7 +90,7 @@ class Walk:
     @torch.inference_mode()
     def advance(self, denoiser: Denoiser, span: Span) -> None:
         """Take the steps of the next span that are not taken yet. Nothing here waits for the device."""
-        assert span.start <= self.position, "spans are taken in order"
+        assert span.start <= self.position <= span.stop, "spans are taken in order"
         if self.history == "reset" and span.start > 0:
             self.take_step = self.solver()
 
