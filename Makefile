@@ -71,11 +71,11 @@ test-all: $(READY) ## Run the slow tests too
 rehearsal: $(READY) ## Full-size random checkpoints through the commands: sizes, operations, memory
 	$(PY) -m pytest -m slow -s tests/test_rehearsal.py
 
-bench: $(READY) ## Sampler beside diffusers, modes, ranks and latency; then the README's table (40 minutes on two cores, 24 GB of memory)
+bench: $(READY) ## Sampler beside diffusers, modes, ranks and latency; then the README's table (50 minutes on two cores, 24 GB of memory)
 	$(PY) -m benchmarks.sampler
 	$(PY) -m benchmarks.modes
 	$(PY) -m benchmarks.ranks
-	$(PY) -m scripts.latency pair=digits_dit_s_xl precision=auto fractions=0:1:0.25 'batch_sizes=[8,64]' repeats=9 \
+	$(PY) -m scripts.latency pair=digits_dit_s_xl precision=auto fractions=0:1:0.25 'batch_sizes=[8,64]' repeats=25 \
 		out=benchmarks/results/latency_digits.json
 	$(PY) -m benchmarks.readme
 

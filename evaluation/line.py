@@ -1,30 +1,23 @@
-"""The model of stitched time: T(r) = r T_small + (1 - r) T_large + T_vae, and how far a measurement lies from it."""
+"""The model of stitched time: T(r) = r T_small + (1 - r) T_large + T_vae, and how far measurements lie from it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from statistics import median
 
 
-@dataclass(frozen=True)
-class Line:
-    """Seconds of a batch: of each denoiser for all steps, and of what every image needs besides."""
-
-    denoisers_s: list[float]
-    fixed_s: float
-
-    def at(self, fractions: Sequence[float]) -> float:
-        """The ideal time of a stitched trajectory."""
-        return self.fixed_s + sum(r * t for r, t in zip(fractions, self.denoisers_s, strict=True))
-
-    def deviation_percent(self, fractions: Sequence[float], measured_s: float) -> float:
-        """How much longer than ideal a measured time is."""
-        return 100 * (measured_s / self.at(fractions) - 1)
-
-
-def ideal_line(alone_s: Sequence[float], fixed_s: float) -> Line:
-    """The line through the denoisers alone.
+def ideal_seconds(fractions: Sequence[float], alone_s: Sequence[Sequence[float]]) -> list[float]:
+    """The ideal time of a stitched trajectory, by round.
 
     Args:
-        alone_s: measured time of each denoiser taking all steps, with everything.
-        fixed_s: of it, what does not depend on the denoiser (autoencoder and the rest).
+        fractions: of each denoiser; they sum to one.
+        alone_s: of each denoiser, the measured times of it taking all steps, by round. Each has what every image needs
+            besides (T_vae), which therefore counts once.
     """
-    return Line([seconds - fixed_s for seconds in alone_s], fixed_s)
+    return [sum(r * t for r, t in zip(fractions, own, strict=True)) for own in zip(*alone_s, strict=True)]
+
+
+def deviation_percent(measured_s: Sequence[float], ideal_s: Sequence[float]) -> float:
+    """How much longer than ideal measured times are: the median over rounds.
+
+    Measured and ideal times of a round are neighbours in time, so a machine that is slow for a while is slow in both.
+    """
+    return 100 * (median(own / ideal for own, ideal in zip(measured_s, ideal_s, strict=True)) - 1)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from statistics import median
 
 import torch
 
 from evaluation.latency import Latency, measure_latency
 from evaluation.limits import matmul_tflops
-from evaluation.line import Line, ideal_line
+from evaluation.line import deviation_percent, ideal_seconds
 from models.pair import Pair
 from models.precision import DTYPES
 from scripts.cost import count_calls, count_flops, flops_per_image
@@ -100,36 +101,38 @@ def _measure_batch(
     images = range(batch_size)
     calls = [partial(sample_images, plan, pair, images, device) for plan in (*plans, interleaved)]
     *latencies, turns = measure_latency(calls, repeats, device)
-    line = _line(plans, fractions, latencies)
+    alone_s = [latencies[_alone(fractions, index)].totals_s for index in range(len(pair.denoisers))]
     points = [
-        {**_point(plan, own, latency, line, batch_size, rate), **_memory(plan, pair, call, device)}
+        {**_point(plan, own, latency, alone_s, batch_size, rate), **_memory(plan, pair, call, device)}
         for plan, own, latency, call in zip(plans, fractions, latencies, calls, strict=False)
     ]
     switches = sum(a != b for a, b in pairwise(interleaved.allocation))
-    overhead = turns.median_s - line.at(interleaved.fractions)
+    ideal = ideal_seconds(interleaved.fractions, alone_s)
+    overhead = median(own - of_line for own, of_line in zip(turns.totals_s, ideal, strict=True))
+    fixed = median(_fixed_s(latency, plans[0].names) for latency in latencies)
     return {
         "batch_size": batch_size,
-        "line": {"denoisers_s": line.denoisers_s, "fixed_s": line.fixed_s},
+        "line": {"denoisers_s": [median(own) - fixed for own in alone_s], "fixed_s": fixed},
         "switch_ms": 1000 * overhead / max(1, switches),
         "points": points,
     }
 
 
-def _line(plans: Sequence[Plan], fractions: Sequence[Sequence[float]], latencies: Sequence[Latency]) -> Line:
-    alone = [
-        next(latency for own, latency in zip(fractions, latencies, strict=True) if own[index] == 1)
-        for index in range(len(plans[0].specs))
-    ]
-    names = plans[0].names
-    fixed = [sum(seconds for stage, seconds in latency.stages_s.items() if stage not in names) for latency in latencies]
-    return ideal_line([latency.median_s for latency in alone], sorted(fixed)[len(fixed) // 2])
+def _alone(fractions: Sequence[Sequence[float]], index: int) -> int:
+    """Where a denoiser takes all steps."""
+    return next(position for position, own in enumerate(fractions) if own[index] == 1)
+
+
+def _fixed_s(latency: Latency, denoisers: Sequence[str]) -> float:
+    """Seconds outside the denoisers."""
+    return sum(seconds for stage, seconds in latency.stages_s.items() if stage not in denoisers)
 
 
 def _point(
     plan: Plan,
     fractions: Sequence[float],
     latency: Latency,
-    line: Line,
+    alone_s: Sequence[Sequence[float]],
     batch_size: int,
     rate: float,
 ) -> dict:
@@ -142,11 +145,12 @@ def _point(
         "network_calls": [calls[index] for index in range(len(plan.specs))],
         "gflops_per_image": gflops,
         "median_s": latency.median_s,
+        "all_seconds": latency.totals_s,
         "p10_s": latency.p10_s,
         "p90_s": latency.p90_s,
         "images_per_s": batch_size / latency.median_s,
         "stages_s": latency.stages_s,
-        "deviation_percent": line.deviation_percent(plan.fractions, latency.median_s),
+        "deviation_percent": deviation_percent(latency.totals_s, ideal_seconds(plan.fractions, alone_s)),
         "share_of_limit": gflops * batch_size / network_s / (rate * 1000),
     }
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scripts.cli import ROOT
@@ -31,7 +32,7 @@ def test_latency_adds_up(measured: dict) -> None:
         assert batch["batch_size"] == size
         # The small model alone was not asked for, but the ideal line goes through it.
         assert [point["fractions"] for point in batch["points"]] == [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]
-        line = batch["line"]
+        line, first, last = batch["line"], batch["points"][0], batch["points"][-1]
         for point in batch["points"]:
             r = point["fractions"][0]
             assert point["steps"] == point["network_calls"] == [4 * r, 4 * (1 - r)]
@@ -41,12 +42,15 @@ def test_latency_adds_up(measured: dict) -> None:
             assert point["p10_s"] <= point["median_s"] <= point["p90_s"]
             assert point["images_per_s"] == pytest.approx(size / point["median_s"])
             assert {"autoencoder", "rest"} < point["stages_s"].keys()
-            ideal = line["fixed_s"] + r * line["denoisers_s"][0] + (1 - r) * line["denoisers_s"][1]
-            assert point["deviation_percent"] == pytest.approx(100 * (point["median_s"] / ideal - 1))
+            assert point["median_s"] == pytest.approx(np.median(point["all_seconds"]))
+            large_s, own_s, small_s = (np.array(own["all_seconds"]) for own in (first, point, last))
+            ratios = own_s / (r * small_s + (1 - r) * large_s)
+            assert point["deviation_percent"] == pytest.approx(100 * (np.median(ratios) - 1), abs=1e-9)
             network_s = sum(point["stages_s"].get(own["name"], 0) for own in (small, large))
             rate = point["gflops_per_image"] * size / network_s / 1000
             assert point["share_of_limit"] == pytest.approx(rate / measured["matmul_tflops"])
-        first, last = batch["points"][0], batch["points"][-1]
+        for point, seconds in zip((last, first), line["denoisers_s"], strict=True):
+            assert point["median_s"] == pytest.approx(line["fixed_s"] + seconds)
         assert first["deviation_percent"] == pytest.approx(0) == last["deviation_percent"]
         assert batch["switch_ms"] < first["median_s"] * 1000
 
