@@ -47,14 +47,16 @@ def _latency(result: dict) -> str:
     at_once = ", ".join(str(other["batch_size"]) for other in larger)
     more = f"\n\nImages per second, {at_once} at once: {', '.join(throughput)}." if larger else ""
     return (
-        f"`make latency PAIR={result['pair']}`, {batch['batch_size']} images at once, {result['num_steps']} steps, "
-        f"{result['precision']}, {_machine(result)}, median of {result['repeats']} in shuffled rounds; a switch costs "
-        f"{batch['switch_ms']:.2f} ms; memory at its peak:\n\n{_table(columns, rows)}{more}"
+        f"`python -m scripts.latency pair={result['pair']}` as `make bench` runs it, {batch['batch_size']} images at "
+        f"once, {result['num_steps']} steps, {result['precision']}, {_machine(result)}, "
+        f"median of {result['repeats']} in shuffled rounds; a switch costs {batch['switch_ms']:.2f} ms; "
+        f"memory at its peak:\n\n{_table(columns, rows)}{more}"
     )
 
 
 def _sampler(result: dict) -> str:
-    measured = ["s", "times our float32", "the denoiser's s", "times our float32", "share of the matmul rate"]
+    faster_by = "times our float32"
+    measured = ["s", faster_by, "by round", "the denoiser's s", faster_by, "share of the matmul rate"]
     rows, rates = [], []
     for network, own in result["networks"].items():
         candidates = own["candidates"]
@@ -62,8 +64,11 @@ def _sampler(result: dict) -> str:
         rates.append(f"{gflops['float32']} in float32 and {gflops['bf16']} in bf16 beside {network}")
         for name, found in candidates.items():
             denoiser_s = found["denoiser_s"]
-            faster = candidates["ours, float32"]["denoiser_s"] / denoiser_s
+            plain = candidates["ours, float32"]
+            faster = plain["denoiser_s"] / denoiser_s
+            rounds = [ours / own_s for ours, own_s in zip(plain["all_seconds"], found["all_seconds"], strict=True)]
             cells = [f"{found['seconds']:.2f}", f"{found['times_our_float32']:.2f}x"]
+            cells.append(f"{min(rounds):.2f} to {max(rounds):.2f}")
             cells += [f"{denoiser_s:.2f}", f"{faster:.2f}x", f"{found['share_of_matmul_rate']:.0%}"]
             rows.append([f"{network}, {own['num_steps']} steps", name, *cells])
     everything = [found for own in result["networks"].values() for found in own["candidates"].values()]
@@ -85,7 +90,7 @@ def _modes(result: dict) -> str:
     return (
         f"`python -m benchmarks.modes`: the modes on {result['pair']} at fraction {result['fraction']:g}, "
         f"{result['num_images']:,} images, {result['num_steps']} steps, batches of {result['batch_size']}, "
-        f"{_machine(result)}, each beside plain float32:\n\n{_table(columns, rows)}"
+        f"{_machine(result)}, once each, beside plain float32:\n\n{_table(columns, rows)}"
     )
 
 
