@@ -75,7 +75,7 @@ bench: $(READY) ## Sampler beside diffusers, modes, ranks and latency; then the 
 	$(PY) -m benchmarks.sampler
 	$(PY) -m benchmarks.modes
 	$(PY) -m benchmarks.ranks
-	$(PY) -m scripts.latency pair=digits_dit_s_xl precision=auto fractions=0:1:0.25 'batch_sizes=[8,64]' repeats=25 \
+	$(PY) -m scripts.latency pair=digits_dit_s_xl precision=auto fractions=0:1:0.25 'batch_sizes=[8,64]' \
 		out=benchmarks/results/latency_digits.json
 	$(PY) -m benchmarks.readme
 
