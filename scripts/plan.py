@@ -11,11 +11,11 @@ from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
 from models.published import missing_message
 from models.residency import RESIDENCIES
 from scripts.cli import ROOT
+from scripts.identity import plan_identity
 from scripts.precision import choose_precision, choose_precisions, on_cpu, show_precisions
 from scripts.stitching import resolve_allocation
 from scripts.weights import WEIGHTS_DIR, load_manifest
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
-from tstitch.digest import file_sha256
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
 from tstitch.samplers import solver_factory
@@ -34,6 +34,7 @@ class Plan:
     specs: list[DenoiserSpec]
     autoencoder: AutoencoderSpec
     schedule: NoiseSchedule
+    schedule_settings: dict
     sampler: dict
     solver: Callable[[], Solver]
     timesteps: list[int]
@@ -97,28 +98,7 @@ class Plan:
 
     def identity(self, device_type: str) -> dict:
         """Everything that decides the bytes of the images. Reads the weights, for their checksums."""
-        # Left out where it is float32, so that runs from before there was a choice are still the same runs.
-        autoencoder = {"autoencoder_precision": self.autoencoder_precision}
-        return {
-            **({} if self.autoencoder_precision == "float32" else autoencoder),
-            "pair": self.pair,
-            "denoisers": {self.names[i]: file_sha256(self.specs[i].weights) for i in self.used},
-            "autoencoder": file_sha256(self.autoencoder.weights),
-            "sampler": self.sampler,
-            "allocation": list(self.allocation),
-            "guidance": {
-                "scale": {self.names[i]: self.scales[i] for i in self.used},
-                "channels": self.channels or "all",
-            },
-            "seed": self.seed,
-            "labels": self.labels,
-            "num_images": self.num_images,
-            "batch_size": self.batch_size,
-            "precision": self.precision,
-            "compile": self.compile,
-            "on_nonfinite": self.on_nonfinite,
-            "device": device_type,
-        }
+        return plan_identity(self, device_type)
 
     def directory_name(self) -> str:
         """Readable part of the default directory's name."""
@@ -148,6 +128,7 @@ def make_plan(config: dict) -> Plan:
         specs=specs,
         autoencoder=AutoencoderSpec(**{**pair["autoencoder"], "path": resolve_path(pair["autoencoder"]["path"])}),
         schedule=schedule,
+        schedule_settings=pair["schedule"],
         sampler=sampler,
         solver=solver_factory(sampler["name"], schedule, timesteps, sampler["eta"]),
         timesteps=timesteps,

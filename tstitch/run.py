@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from tstitch.errors import UserError
 from tstitch.shards import Block, blocks, merge_shards, npz_comment, remove_temporaries, write_atomically
 
 LOCK = ".lock"
+PLAIN_LIST = re.compile(r"\[\n([^][{}]*?)\n *\]")  # of indented JSON
 
 
 @dataclass(frozen=True)
@@ -182,5 +184,11 @@ def read_json(path: Path) -> dict:
 
 
 def write_json(path: Path, value: dict) -> None:
-    """Write indented JSON atomically."""
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    """Write indented JSON atomically, a list of plain values in one line."""
+    # No line break is inside a string, which has them escaped.
+    text = PLAIN_LIST.sub(_in_one_line, json.dumps(value, indent=2))
+    write_atomically(path, f"{text}\n".encode())
+
+
+def _in_one_line(values: re.Match) -> str:
+    return f"[{' '.join(line.strip() for line in values[1].splitlines())}]"
