@@ -65,6 +65,7 @@ def fill_run(
     fractions: Sequence[float],
     ranks: Ranks,
     device: torch.device,
+    image_shape: tuple[int, ...] | None = None,
 ) -> None:
     """Make what is missing of a run that rank 0 has opened, and record its seconds by stage and its memory.
 
@@ -72,6 +73,7 @@ def fill_run(
         make_shards: samples blocks, one after another, and marks its stages on a clock.
         image_bytes: the size of one image.
         fractions: of the denoisers, for lines of progress.
+        image_shape: (H, W, 3), where it is known before the images are made.
 
     Raises:
         UserError: the GPU's memory or the disk is too small.
@@ -82,7 +84,7 @@ def fill_run(
     try:
         generate(
             run, ranks, partial(make_shards, clock), image_bytes, print,
-            lambda missing: Progress(run, missing, label), clock,
+            lambda missing: Progress(run, missing, label), clock, image_shape,
         )  # fmt: skip
     except torch.cuda.OutOfMemoryError as error:
         size = run.identity["batch_size"]

@@ -14,6 +14,7 @@ from scripts.networks import load_networks
 from scripts.plan import Plan
 from scripts.sampling import BrokenImages, sample_images, start_images
 from scripts.starts import Starts
+from tstitch.errors import UserError
 from tstitch.ranks import Ranks
 from tstitch.run import Run, open_run, read_json, write_json
 from tstitch.shards import Block, Shard
@@ -41,7 +42,7 @@ def sample_run(
         packages = ("diffusers", "timm", "numpy")
         open_run(run, run_facts(plan.timesteps, plan.names, plan.fractions, plan.evaluation, device, packages))
     make_shards = partial(_make_shards, plan, run, networks, device, starts)
-    fill_run(run, make_shards, plan.image_bytes, plan.fractions, ranks, device)
+    fill_run(run, make_shards, plan.image_bytes, plan.fractions, ranks, device, plan.image_shape)
     if starts is not None and starts.image_steps > before:
         facts = read_json(run.record)
         taken_over = facts.get(TAKEN_OVER, 0) + starts.image_steps - before
@@ -76,6 +77,11 @@ def _make_shards(
                 place = run.directory / REGENERATED / f"{broken.index:08d}.json"
                 place.parent.mkdir(exist_ok=True)
                 write_json(place, {"index": broken.index, "label": broken.label, "broke_after": broken.place})
+        if tuple(images.shape[1:]) != plan.image_shape:
+            raise UserError(
+                f"autoencoder {plan.autoencoder.name} gives images of shape {tuple(images.shape[1:])}, not "
+                f"{plan.image_shape}; its downsampling is not {plan.autoencoder.downsampling}"
+            )
         return block, Shard(images[: len(block)].numpy(), labels[: len(block)].numpy())
 
     # A GPU works on the next batch while the host takes the bytes of this one; a CPU has nothing else to do them with.

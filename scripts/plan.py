@@ -1,5 +1,6 @@
 """From a configuration to a plan: everything that is decided before a network is loaded."""
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,9 +78,15 @@ class Plan:
         return fractions_of(self.allocation, len(self.specs))
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape (H, W, 3) of an image."""
+        side = self.specs[0].config.input_size * self.autoencoder.downsampling
+        return side, side, 3
+
+    @property
     def image_bytes(self) -> int:
         """The size of one image, (H, W, 3) bytes."""
-        return 3 * (self.specs[0].config.input_size * self.autoencoder.downsampling) ** 2
+        return math.prod(self.image_shape)
 
     @property
     def missing_weights(self) -> list[Path]:

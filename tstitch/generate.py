@@ -17,6 +17,7 @@ def generate(
     report: Callable[[str], None],
     progress: Callable[[Sequence[Block]], Callable[[], None]],
     clock: StageClock,
+    image_shape: tuple[int, ...] | None = None,
 ) -> None:
     """Make what is missing of `run`, rank by rank, and `samples.npz` once all shards are there.
 
@@ -27,10 +28,11 @@ def generate(
         image_bytes: the size of one image, for the check of free space.
         report: takes a line on each shard that cannot be used.
         progress: called on rank 0 with the missing blocks; what it returns is called after each of its own.
+        image_shape: (H, W, 3), where it is known before the images are made; shards of another shape are made again.
         clock: gets the stages `writing`, the wait for a shard to be on disk, and `merging`.
     """
     mine = run.blocks[ranks.rank :: ranks.world_size]
-    found = ranks.gather(missing_blocks(run.shards, mine, run.id, report))
+    found = ranks.gather(missing_blocks(run.shards, mine, run.id, report, image_shape))
     missing = sorted((block for part in found for block in part), key=lambda block: block.start)
     update: Callable[[], None] = lambda: None  # noqa: E731
     if ranks.is_main:

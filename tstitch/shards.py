@@ -71,13 +71,21 @@ def write_shard(directory: Path, block: Block, shard: Shard, run_id: str) -> Non
     _write_npz(directory / block.name, shapes, arrays, comment=_comment(block, run_id))
 
 
-def read_shard(directory: Path, block: Block, run_id: str) -> Shard:
+def read_shard(directory: Path, block: Block, run_id: str, image_shape: tuple[int, ...] | None = None) -> Shard:
     """Read a block's shard.
 
+    Args:
+        image_shape: (H, W, 3) of each image, where it is known.
+
     Raises:
-        DamagedShard: it is missing, damaged (by its CRC-32), or of another run or range.
+        DamagedShard: it is missing, damaged (by its CRC-32), of another run or range, or of another shape or dtype.
     """
-    return Shard(*_read(directory, block, run_id, IMAGES, LABELS))
+    shard = Shard(*_read(directory, block, run_id, IMAGES, LABELS))
+    if image_shape is not None and shard.images.shape[1:] != image_shape:
+        raise DamagedShard(
+            f"shard {directory / block.name} has images of shape {shard.images.shape[1:]}, the run's have {image_shape}"
+        )
+    return shard
 
 
 def read_labels(directory: Path, block: Block, run_id: str) -> np.ndarray:
@@ -91,14 +99,24 @@ def read_shards(directory: Path, wanted: Iterable[Block], run_id: str) -> Iterat
         yield read_shard(directory, block, run_id)
 
 
-def missing_blocks(directory: Path, wanted: Iterable[Block], run_id: str, report: Callable[[str], None]) -> list[Block]:
-    """The blocks to make. What lies in the place of one but cannot be used is reported and set aside."""
+def missing_blocks(
+    directory: Path,
+    wanted: Iterable[Block],
+    run_id: str,
+    report: Callable[[str], None],
+    image_shape: tuple[int, ...] | None = None,
+) -> list[Block]:
+    """The blocks to make. A file in the place of one that cannot be used is reported and set aside.
+
+    Args:
+        image_shape: (H, W, 3) of each image, where it is known.
+    """
     missing = []
     for block in wanted:
         path = directory / block.name
         if path.exists():
             try:
-                read_shard(directory, block, run_id)
+                read_shard(directory, block, run_id, image_shape)
                 continue
             except DamagedShard as error:
                 report(f"{error.reason}; set aside as {_set_aside(path)}")
@@ -110,18 +128,31 @@ def merge_shards(directory: Path, wanted: list[Block], run_id: str, path: Path) 
     """Stream all shards into one `.npz` of the ADM layout: `arr_0` (N, H, W, 3) uint8, `arr_1` (N,) int64.
 
     One shard is in memory at a time. Equal shards give equal bytes: the archive holds no times.
+
+    Raises:
+        DamagedShard: one cannot be used, or its images have another shape than those of the first.
     """
     num_images = wanted[-1].stop
     [first] = _read(directory, wanted[0], run_id, IMAGES)
     shapes = {IMAGES: (num_images, *first.shape[1:]), LABELS: (num_images,)}
+
+    def checked_map(block: Block, name: str) -> np.ndarray:
+        [array] = _read(directory, block, run_id, name, mapped=True)
+        if array.shape[1:] != shapes[name][1:]:
+            first_shape = shapes[name][1:]
+            raise DamagedShard(
+                f"shard {directory / block.name} has images of shape {array.shape[1:]}, the first one {first_shape}"
+            )
+        return array
+
     with ThreadPoolExecutor(1) as reader:  # checks the next shard while this one is written
 
         def parts(name: str) -> Iterator[np.ndarray]:
-            pending = reader.submit(_checked_map, directory, wanted[0], run_id, name)
+            pending = reader.submit(checked_map, wanted[0], name)
             for following in [*wanted[1:], None]:
                 part = pending.result()
                 if following is not None:
-                    pending = reader.submit(_checked_map, directory, following, run_id, name)
+                    pending = reader.submit(checked_map, following, name)
                 yield part
 
         _write_npz(path, shapes, {name: parts(name) for name in (IMAGES, LABELS)}, comment=run_id)
@@ -151,11 +182,6 @@ def map_member(path: Path, name: str, check: bool = False) -> np.ndarray:
     return np.memmap(path, dtype, "r", start + header_size, shape, "F" if fortran else "C")
 
 
-def _checked_map(directory: Path, block: Block, run_id: str, name: str) -> np.ndarray:
-    """An array of a shard, mapped after a look at its checksum."""
-    return _read(directory, block, run_id, name, mapped=True)[0]
-
-
 def _read(directory: Path, block: Block, run_id: str, *names: str, mapped: bool = False) -> list[np.ndarray]:
     path = directory / block.name
     try:
@@ -168,9 +194,19 @@ def _read(directory: Path, block: Block, run_id: str, *names: str, mapped: bool 
         raise DamagedShard(f"shard {path} is damaged ({error})") from error
     if comment != _comment(block, run_id):
         raise DamagedShard(f"shard {path} is of another run or range ({comment!r})")
-    if any(len(array) != len(block) for array in arrays):
+    if any(array.shape[:1] != (len(block),) for array in arrays):
         raise DamagedShard(f"shard {path} holds another number of images than its name says")
+    for name, array in zip(names, arrays, strict=True):
+        _check_layout(path, name, array)
     return arrays
+
+
+def _check_layout(path: Path, name: str, array: np.ndarray) -> None:
+    """Raise `DamagedShard` unless the array has the dtype and the axes that `Shard` says."""
+    if name == IMAGES and (array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3):
+        raise DamagedShard(f"shard {path} has images {array.dtype} {array.shape}, want uint8 (N, H, W, 3)")
+    if name == LABELS and (array.dtype != np.int64 or array.ndim != 1):
+        raise DamagedShard(f"shard {path} has labels {array.dtype} {array.shape}, want int64 (N,)")
 
 
 def _comment(block: Block, run_id: str) -> str:

@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.scripts.command import PYTHON, run, run_here, start
+from tstitch.run import load_run
+from tstitch.shards import Block, Shard, write_shard
 
 STITCHED = [
     "pair=digits_dit_s_xl", "stitch.fractions=[0.5,0.5]", "sampler.num_steps=4", "guidance.scale=1.5",
@@ -116,3 +118,30 @@ def test_every_pair_composes_to_a_plan(capfd, monkeypatch, pair: str, tmp_path: 
     else:
         assert outcome.code == 2
         assert " do not exist" in outcome.err
+
+
+def test_shards_of_another_layout_are_made_again_and_never_merged(capfd, monkeypatch, tmp_path: Path) -> None:
+    settings = ["stitch.fractions=[1,0]", "num_images=6", "batch_size=2", "sampler.num_steps=2", f"out={tmp_path}"]
+    assert run_here(capfd, monkeypatch, "sample", *settings).code == 0
+    whole, run_id = samples(tmp_path)[0], load_run(tmp_path).id
+    for block, images in ((Block(0, 2), np.zeros((2, 16, 16, 3), np.uint8)), (Block(4, 6), np.zeros((2, 32, 32, 3)))):
+        write_shard(tmp_path / "shards", block, Shard(images, np.zeros(2, np.int64)), run_id)
+    (tmp_path / "samples.npz").unlink()
+    outcome = run_here(capfd, monkeypatch, "merge", f"run={tmp_path}")
+    assert outcome.code == 2, outcome.out
+    assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "samples.npz").exists()
+    outcome = run_here(capfd, monkeypatch, "sample", *settings)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("set aside") == 2
+    assert samples(tmp_path)[0] == whole
+
+
+def test_a_wrong_downsampling_is_said_before_a_shard_is_written(capfd, monkeypatch, tmp_path: Path) -> None:
+    settings = ["stitch.fractions=[1,0]", "num_images=2", "batch_size=2", "sampler.num_steps=2"]
+    outcome = run_here(
+        capfd, monkeypatch, "sample", *settings, "pair.autoencoder.downsampling=8", f"out={tmp_path}/out"
+    )
+    assert outcome.code == 2
+    assert "autoencoder digits gives images of shape (32, 32, 3), not (64, 64, 3)" in outcome.err
+    assert not list((tmp_path / "out" / "shards").iterdir())

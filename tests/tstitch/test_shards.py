@@ -19,6 +19,11 @@ from tstitch.shards import (
 )
 
 RUN_ID = "0123456789ab"
+OTHER_LAYOUTS = {
+    "float": lambda shard: Shard(shard.images.astype(np.float32), shard.labels),
+    "grey": lambda shard: Shard(shard.images[..., 0], shard.labels),
+    "int32 labels": lambda shard: Shard(shard.images, shard.labels.astype(np.int32)),
+}
 
 
 def make_shard(block: Block) -> Shard:
@@ -63,6 +68,9 @@ def test_merge_has_the_adm_layout_and_the_same_bytes_every_time(tmp_path: Path) 
         ("foreign", "is of another run or range"),
         ("shorter", "is of another run or range"),
         ("moved", "is of another run or range"),
+        ("float", "has images float32"),
+        ("grey", "has images uint8"),
+        ("int32 labels", "has labels int32"),
     ],
 )
 def test_a_shard_that_cannot_be_used_is_not_read_but_set_aside(tmp_path: Path, damage: str, reason: str) -> None:
@@ -78,6 +86,8 @@ def test_a_shard_that_cannot_be_used_is_not_read_but_set_aside(tmp_path: Path, d
     elif damage == "shorter":
         write_shard(tmp_path, Block(0, 3), make_shard(Block(0, 3)), RUN_ID)
         (tmp_path / Block(0, 3).name).replace(path)
+    elif damage in OTHER_LAYOUTS:
+        write_shard(shards, wanted[1], OTHER_LAYOUTS[damage](make_shard(wanted[1])), RUN_ID)
     elif damage == "moved":
         path.write_bytes((shards / wanted[0].name).read_bytes())
     else:
@@ -124,3 +134,18 @@ def test_shards_are_plain_npz_files_without_times(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / Block(0, 4).name) as archive:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert archive.testzip() is None
+
+
+def test_shards_of_another_shape_are_not_merged_and_are_made_again(tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    wanted = write_all(shards, 8, 4)
+    smaller = make_shard(wanted[1])
+    write_shard(shards, wanted[1], Shard(smaller.images[:, :4], smaller.labels), RUN_ID)
+    with pytest.raises(DamagedShard, match=r"has images of shape \(4, 8, 3\), the first one \(8, 8, 3\)"):
+        merge_shards(shards, wanted, RUN_ID, tmp_path / "samples.npz")
+    assert not (tmp_path / "samples.npz").exists()
+    assert missing_blocks(shards, wanted, RUN_ID, lambda line: None) == [], "the shape is not known here"
+    lines = []
+    assert missing_blocks(shards, wanted, RUN_ID, lines.append, (8, 8, 3)) == [wanted[1]]
+    assert "has images of shape (4, 8, 3), the run's have (8, 8, 3)" in lines[0]
