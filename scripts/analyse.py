@@ -19,6 +19,7 @@ def main(config: DictConfig) -> None:
 
     from evaluation.figures import save
     from scripts.analysing import ANALYSES, analyse
+    from scripts.outputs import check_output
     from tstitch.ranks import choose_device, joined_ranks
     from tstitch.run import identity_hash, write_json
 
@@ -29,11 +30,13 @@ def main(config: DictConfig) -> None:
     identity = {**plan.identity(device.type), "analysis": kind, "fractions": settings["fractions"]}
     default = ROOT / "runs" / f"{kind}-{plan.pair}-{identity_hash(identity)}"
     out = Path(settings["out"]) if settings["out"] is not None else default
+    pictures = [out / f"{kind}.png", out / f"{kind}.svg"]
+    check_output(out / f"{kind}.json", "an analysis", beside=pictures)
     out.mkdir(parents=True, exist_ok=True)
     with joined_ranks():
         analysis = analyse(kind, plan, settings, device)
     write_json(out / f"{kind}.json", {"identity": identity, "found": analysis.found, **analysis.data})
-    save(analysis.picture, out / f"{kind}.png", out / f"{kind}.svg")
+    save(analysis.picture, *pictures)
     print("\n".join(analysis.found))
     print(out / f"{kind}.json")
 

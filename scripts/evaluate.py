@@ -16,6 +16,8 @@ FROM_RUN = ("extractor", "extractor_weights", "reference", "metrics", "bootstrap
 def main(config: DictConfig) -> None:
     from evaluation.sources import open_source
     from scripts.evaluation import load_evaluation
+    from scripts.outputs import check_output
+    from scripts.plan import resolve_path
     from scripts.progress import Counter
     from tstitch.errors import UserError
     from tstitch.ranks import choose_device, joined_ranks
@@ -32,6 +34,9 @@ def main(config: DictConfig) -> None:
     settings["extractor"] = settings["extractor"] or "inception"
     defaults = settings["defaults_of"].get(settings["extractor"], settings["defaults_of"]["inception"])
     settings |= {key: value for key, value in defaults.items() if settings[key] is None}
+    out = Path(settings["out"]) if settings["out"] is not None else _default_out(path)
+    files = [resolve_path(settings[key]) for key in ("extractor_weights", "reference")]
+    check_output(out, "the result of an evaluation", [path, *files])
     with joined_ranks() as ranks:
         device = choose_device(settings["device"], ranks.local_rank)
         source = open_source(path)
@@ -42,7 +47,6 @@ def main(config: DictConfig) -> None:
     for name, value in result["metrics"].items():
         interval = result["spread"].get(name, {}).get("interval95")
         print(f"{name}: {value:.4f}" + (f"  (95%: {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""))
-    out = Path(settings["out"]) if settings["out"] is not None else _default_out(path)
     write_json(out, result)
     print(out)
 

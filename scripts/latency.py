@@ -12,6 +12,7 @@ from scripts.cli import resolved, run_command
 
 def main(config: DictConfig) -> None:
     from scripts.grid import parse_fractions
+    from scripts.outputs import check_output
     from scripts.plan import check_whole_number, make_plan
     from tstitch.errors import UserError
 
@@ -22,6 +23,8 @@ def main(config: DictConfig) -> None:
         raise UserError(f"batch_sizes must be a list of whole numbers, got {batch_sizes!r}")
     for size in batch_sizes:
         check_whole_number("batch_sizes", size, lowest=1)
+    out = Path(settings["out"] or "latency.json")
+    check_output(out, "a latency measurement")
     num = len(settings["pair"]["denoisers"])
     asked = parse_fractions(settings["fractions"], num)
     alone = [[float(k == index) for k in range(num)] for index in range(num)]
@@ -45,7 +48,6 @@ def main(config: DictConfig) -> None:
         result = measure_pair(plans, fractions, interleaved, batch_sizes, settings["repeats"], device)
     for batch in result["batches"]:
         print("\n".join(describe_batch(batch, result["matmul_tflops"])))
-    out = Path(settings["out"] or "latency.json")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, result)
     print(out)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scripts.cli import guarded
 from scripts.evaluation import ALIASES, CACHE
+from scripts.outputs import check_output
 from tstitch.ranks import choose_device, joined_ranks
 
 
@@ -27,6 +28,7 @@ def make(arguments: argparse.Namespace) -> None:
     from evaluation.sources import open_source
     from scripts.progress import Counter
 
+    check_output(arguments.out, "a reference", [arguments.images, arguments.extractor_weights])
     name = ALIASES.get(arguments.extractor, arguments.extractor)
     with joined_ranks() as ranks:
         device = choose_device(arguments.device, ranks.local_rank)

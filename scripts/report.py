@@ -19,6 +19,7 @@ def main(config: DictConfig) -> None:
     from evaluation.figures import save
     from evaluation.report import draw_pictures, render_report
     from evaluation.sweep import read_sweep
+    from scripts.outputs import check_output
     from tstitch.errors import UserError
     from tstitch.run import load_run
     from tstitch.shards import write_atomically
@@ -30,6 +31,7 @@ def main(config: DictConfig) -> None:
         raise UserError(f"analyses must be a list of names, got {settings['analyses']!r}")
     runs = [load_run(directory / point.run) for point in sweep.points]
     page = Path(settings["out"]) if settings["out"] is not None else directory / "report.html"
+    check_output(page, "a report")
     tables = _beside_paper(sweep, settings)
     analyses = [_analyse(kind, sweep, settings["device"]) for kind in settings["analyses"]]
     commands = f"{reproduce(sweep)}\npython -m scripts.report sweep={directory}"

@@ -12,6 +12,7 @@ def main(config: DictConfig) -> None:
     from evaluation.plots import draw_curves
     from evaluation.summary import Chapter, summarise
     from evaluation.sweep import join_sweeps, read_sweep
+    from scripts.outputs import check_output
     from tstitch.errors import UserError
     from tstitch.shards import write_atomically
 
@@ -20,6 +21,7 @@ def main(config: DictConfig) -> None:
         raise UserError(f"sweeps must be a list of directories, got {settings['sweeps']!r}")
     directories = [Path(directory) for directory in settings["sweeps"]]
     page = Path(settings["out"])
+    check_output(page, "a summary")
     page.parent.mkdir(parents=True, exist_ok=True)
     chapters = []
     for sweep, sources in join_sweeps([(read_sweep(directory), directory) for directory in directories]):

@@ -17,6 +17,7 @@ from evaluation.sweep import Point, Sweep, is_metric, write_sweep
 from scripts.cli import ROOT
 from scripts.dashboard import Dashboard
 from scripts.grid import AXES, PlannedPoint
+from scripts.outputs import check_output
 from scripts.point_runs import LATENCY, PAIRED, RESULT, Networks, SweepPoint, holds, point_run, run_points
 from scripts.sampling import sample_images
 from tstitch.allocation import show_fractions
@@ -25,6 +26,7 @@ from tstitch.ranks import joined_ranks
 from tstitch.run import Run, check_run, identity_hash, locked, read_json, write_json
 
 POINTS = "points"
+BESIDE = ("sweep.csv", "curve.png", "curve.svg", "strip.png")  # what a sweep writes beside `sweep.json`
 OF_A_POINT = ("allocation", "guidance", "denoisers")
 # What a comparison of two points depends on, beside the points.
 COMPARED_BY = ("extractor", "extractor_weights", "reference", "bootstrap")
@@ -46,6 +48,8 @@ def sweep_points(planned: Sequence[PlannedPoint], settings: dict, device: torch.
     points = [point_run(point, points_directory(settings), device) for point in planned]
     for point in points:
         check_run(point.run)
+    beside = () if (out / POINTS).is_dir() else [out / name for name in BESIDE]
+    check_output(out / "sweep.json", "a sweep", beside=beside)
     dashboard = Dashboard(settings["wandb"], out)
     with joined_ranks() as ranks, locked(out):
         if ranks.world_size > 1:

@@ -20,10 +20,16 @@ def main(config: DictConfig) -> None:
 
     from evaluation.figures import save
     from evaluation.render import FORMATS, markdown
+    from scripts.outputs import check_output
     from scripts.pages import make_page
     from tstitch.shards import write_atomically
 
     out = Path(settings["out"])
+    for name in names:
+        beside = [out / f"{name}.{suffix}" for suffix in ("csv", "tex", "png", "svg")]
+        check_output(out / f"{name}.md", "a table", beside=beside)
+    if settings["name"] is None:
+        check_output(out / "README.md", "a list of tables")
     out.mkdir(parents=True, exist_ok=True)
     failed, index = [], []
     for name in names:

@@ -13,6 +13,7 @@ import yaml
 
 from models.published import Published, fetch, find_published, read_manifest, verify
 from scripts.cli import CONFIG_DIR, ROOT, guarded
+from scripts.outputs import check_output
 from tstitch.errors import UserError
 
 WEIGHTS_DIR = ROOT / "weights"
@@ -49,6 +50,7 @@ def convert(source: Path, destination: Path) -> None:
         raise UserError(f"{source} does not exist")
     if destination.suffix != ".safetensors":
         raise UserError(f"the destination must end in .safetensors, got {destination}")
+    check_output(destination, "converted weights", [source])
     try:
         content = read_restricted(source)
     except Exception as error:  # on garbage the reader raises nearly anything
