@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from models.folders import folder_files, folder_weights, is_folder, network_folder
 from models.weights import check_state, read_config, read_state_dict
 from tstitch.errors import UserError
 
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
 
 KINDS = ("kl", "vq")
 PIXELS_AT_ONCE = 16 * 32 * 32
-WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+SUBFOLDERS = {"kl": ("vae",), "vq": ("vqvae", "vae")}
 
 
 @dataclass(frozen=True)
 class AutoencoderSpec:
     """An autoencoder that can be loaded.
 
-    `path` is a diffusers folder, or for `vq` also a checkpoint of the original layout, whose shape
-    `config` then gives. An image has `downsampling` times the side of its latents.
+    `path` is a folder of diffusers, of the autoencoder or of a pipeline that has one, or for `vq` also a checkpoint
+    of the original layout, whose shape `config` then gives. An image has `downsampling` times the side of its latents.
     """
 
     name: str
@@ -40,14 +41,19 @@ class AutoencoderSpec:
             raise UserError(f"unknown kind of autoencoder {self.kind!r}; known: {', '.join(KINDS)}")
 
     @property
+    def folder(self) -> Path | None:
+        """The folder of `config.json` and the weights; None where `path` is a file."""
+        return network_folder(self.path, *SUBFOLDERS[self.kind]) if is_folder(self.path) else None
+
+    @property
     def weights(self) -> Path:
         """The file of the weights; in a folder the safetensors one where both names are missing."""
-        return self.path if self.path.suffix else folder_weights(self.path)
+        return self.path if self.folder is None else folder_weights(self.folder)
 
-
-def folder_weights(folder: Path) -> Path:
-    """The weight file of a diffusers folder."""
-    return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), folder / WEIGHT_FILES[0])
+    @property
+    def files(self) -> list[Path]:
+        """The files that loading reads, whether they exist or not."""
+        return [self.path] if self.folder is None else folder_files(self.folder)
 
 
 def load_autoencoder(spec: AutoencoderSpec) -> AutoencoderKL | VQModel:
@@ -58,12 +64,12 @@ def load_autoencoder(spec: AutoencoderSpec) -> AutoencoderKL | VQModel:
     from models.layouts import vq_state
     from models.vq import VQConfig, make_vq_model
 
-    if spec.path.suffix:
+    if spec.folder is None:
         config = VQConfig(**(spec.config or {}))
         autoencoder, state = make_vq_model(config), vq_state(read_state_dict(spec.path), len(config.ch_mult))
     else:
         kind = AutoencoderKL if spec.kind == "kl" else VQModel
-        autoencoder = kind.from_config(read_config(spec.path / "config.json"))
+        autoencoder = kind.from_config(read_config(spec.folder / "config.json"))
         state = read_state_dict(spec.weights)
     check_state(autoencoder, state, spec.weights)
     autoencoder.load_state_dict(state)
