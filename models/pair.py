@@ -154,18 +154,16 @@ def load_denoiser(spec: DenoiserSpec, precision: str, device: torch.device) -> C
 
 def _denoiser_state(spec: DenoiserSpec) -> dict[str, Tensor]:
     """The weights in our own keys, whatever the layout of the file."""
-    from models.dit import sincos_position_embedding
-    from models.layouts import dit_state_from_diffusers, unet_state
+    if spec.family == "dit":
+        from models.dit_folder import read_dit_folder
+
+        return read_state_dict(spec.path) if spec.folder is None else read_dit_folder(spec.folder, spec.config)
+    from models.layouts import unet_state
 
     state = read_state_dict(spec.weights)
-    if spec.family == "ldm":
-        if any(key.startswith("unet.") for key in state):
-            return state
-        try:
-            return unet_state(state, spec.config.num_res_blocks, spec.ema)
-        except UserError as error:
-            raise UserError(f"weights {spec.weights}: {error}") from error
-    if spec.folder is not None:
-        table = sincos_position_embedding(spec.config.hidden_size, spec.config.input_size // spec.config.patch_size)
-        return {**dit_state_from_diffusers(state), "pos_embed": table}
-    return state
+    if any(key.startswith("unet.") for key in state):
+        return state
+    try:
+        return unet_state(state, spec.config.num_res_blocks, spec.ema)
+    except UserError as error:
+        raise UserError(f"weights {spec.weights}: {error}") from error
