@@ -309,6 +309,17 @@ def test_a_flipped_bit_in_the_numbers_of_an_archive_is_noticed(tmp_path: Path) -
     assert "Bad CRC-32" in refused(path)
 
 
+def test_an_archive_without_checksums_loads(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        save(views(), tmp_path / "w.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    with zipfile.ZipFile(tmp_path / "w.pt") as file:
+        assert {record.CRC for record in file.infolist()} == {0}
+    assert same(read_checkpoint(tmp_path / "w.pt", state_dict_of), torch.load(tmp_path / "w.pt", weights_only=True))
+
+
 def test_other_files_are_named_for_what_they_are(tmp_path: Path) -> None:
     pickled = tensor_pickle(4, 0, (4,), (1,))
     numbers = bytes(16)
