@@ -1,6 +1,7 @@
 """Feature extractors: torch-fidelity's by name, and the digits classifier registered beside them."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
 
 from evaluation.digits_classifier import DigitsClassifier
+from tstitch.checkpoints import read_checkpoint, state_dict_of
 from tstitch.digest import file_sha256
 from tstitch.errors import UserError
 
@@ -72,7 +74,7 @@ class DINOv2Extractor(FeatureExtractorBase):
     def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str, **_: object):
         super().__init__(name, features_list)
         self.model = timm.create_model("vit_base_patch14_dinov2", img_size=self.SIDE, num_classes=0)
-        state = torch.load(feature_extractor_weights_path, weights_only=True)
+        state = read_checkpoint(Path(feature_extractor_weights_path), state_dict_of)
         self.model.load_state_dict(checkpoint_filter_fn(state, self.model))
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_DEFAULT_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_DEFAULT_STD).view(1, 3, 1, 1), persistent=False)
@@ -174,10 +176,21 @@ def load_extractor(name: str, weights: Path, device: torch.device) -> Extractor:
     metrics = ("fid",) if name == DINOV2 else ("fid", "isc")
     layers = [kind.get_default_feature_layer_for_metric(metric) for metric in metrics]
     try:
-        if name == INCEPTION:
-            # torch-fidelity reads the file without this restriction, so what it may hold is settled here.
-            torch.load(weights, weights_only=True, mmap=True)
-        network = kind(name, layers, feature_extractor_weights_path=str(weights))
+        network = kind(name, layers, feature_extractor_weights_path=_checked(name, weights))
     except Exception as error:  # on garbage the readers raise nearly anything, KeyError included
-        raise UserError(f"weights {weights} are not those of the extractor {name}: {str(error)[:120]}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"weights {weights} are not those of the extractor {name}: {reason}") from error
     return Extractor(name, file_sha256(weights), network.to(device), device)
+
+
+def _checked(name: str, weights: Path) -> str | BytesIO:
+    """The weights as the extractor wants them: ours read the file themselves, as data.
+
+    torch-fidelity's runs what it is given, so it gets the tensors of the file, written anew, and never the file.
+    """
+    if name != INCEPTION:
+        return str(weights)
+    written = BytesIO()
+    torch.save(read_checkpoint(weights, state_dict_of), written)
+    written.seek(0)
+    return written

@@ -47,6 +47,31 @@ def vq_state(state: Mapping[str, Tensor], num_levels: int) -> State:
     return convert_vq_keys({key: value for key, value in state.items() if not key.startswith("loss.")}, num_levels)
 
 
+# diffusers 0.13 made one class of its attentions and renamed the one of autoencoders, whose weights had been published.
+# Source: the table of renamed keys in `ModelMixin` of diffusers, which its `from_pretrained` applies.
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def rename_old_attention(state: Mapping[str, Tensor]) -> State:
+    """Rename the attention of a diffusers autoencoder, as published until 2022, to the names of today.
+
+    Its projections may be 1x1 convolutions, which are linear layers of the same weights.
+
+    Raises:
+        UserError: a projection is there under both names.
+    """
+    renamed: State = {}
+    for key, value in state.items():
+        attention = re.fullmatch(r"(.+\.attentions\.\d+)\.([\w.]+)\.(weight|bias)", key)
+        if attention is not None:
+            key = f"{attention[1]}.{OLD_ATTENTION.get(attention[2], attention[2])}.{attention[3]}"
+            value = value[..., 0, 0] if value.shape[2:] == (1, 1) else value
+        if key in renamed:
+            raise UserError(f"the key {key!r} is there twice, under its name of today and under the one of 2022")
+        renamed[key] = value
+    return renamed
+
+
 def dit_state_from_diffusers(state: Mapping[str, Tensor]) -> State:
     """`DiT` from diffusers' `DiTTransformer2DModel`.
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.autoencoder import AutoencoderSpec, folder_weights, load_autoencoder
+from models.autoencoder import AutoencoderSpec, load_autoencoder
+from models.folders import folder_files, folder_weights, is_folder, network_folder
 from models.placement import place
 from models.precision import Products, products
 from models.weights import check_state, read_state_dict
@@ -31,7 +32,8 @@ FAMILIES = ("dit", "ldm")
 class DenoiserSpec:
     """A denoiser that can be loaded: its name, family, shape, and where its weights lie.
 
-    `path` is a file in the official or in our own layout, or for `dit` a folder of diffusers.
+    `path` is a file in the official or in our own layout, or for `dit` a folder of diffusers: of the transformer, or
+    of a pipeline that has one.
     `ema` picks the averaged weights of an LDM checkpoint that holds both.
     """
 
@@ -42,9 +44,19 @@ class DenoiserSpec:
     ema: bool = False
 
     @property
+    def folder(self) -> Path | None:
+        """The folder of `config.json` and the weights; None where `path` is a file."""
+        return network_folder(self.path, "transformer") if is_folder(self.path) else None
+
+    @property
     def weights(self) -> Path:
         """The file of the weights."""
-        return self.path if self.path.suffix else folder_weights(self.path)
+        return self.path if self.folder is None else folder_weights(self.folder)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that loading reads, whether they exist or not."""
+        return [self.path] if self.folder is None else folder_files(self.folder)
 
 
 @dataclass(frozen=True)
@@ -142,18 +154,16 @@ def load_denoiser(spec: DenoiserSpec, precision: str, device: torch.device) -> C
 
 def _denoiser_state(spec: DenoiserSpec) -> dict[str, Tensor]:
     """The weights in our own keys, whatever the layout of the file."""
-    from models.dit import sincos_position_embedding
-    from models.layouts import dit_state_from_diffusers, unet_state
+    if spec.family == "dit":
+        from models.dit_folder import read_dit_folder
+
+        return read_state_dict(spec.path) if spec.folder is None else read_dit_folder(spec.folder, spec.config)
+    from models.layouts import unet_state
 
     state = read_state_dict(spec.weights)
-    if spec.family == "ldm":
-        if any(key.startswith("unet.") for key in state):
-            return state
-        try:
-            return unet_state(state, spec.config.num_res_blocks, spec.ema)
-        except UserError as error:
-            raise UserError(f"weights {spec.weights}: {error}") from error
-    if not spec.path.suffix:
-        table = sincos_position_embedding(spec.config.hidden_size, spec.config.input_size // spec.config.patch_size)
-        return {**dit_state_from_diffusers(state), "pos_embed": table}
-    return state
+    if any(key.startswith("unet.") for key in state):
+        return state
+    try:
+        return unet_state(state, spec.config.num_res_blocks, spec.ema)
+    except UserError as error:
+        raise UserError(f"weights {spec.weights}: {error}") from error

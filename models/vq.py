@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
 
 from diffusers import VQModel
+from diffusers.models.autoencoders.vae import VectorQuantizer
 from torch import Tensor
+
+from models.precision import products
+from tstitch.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,53 @@ class VQConfig:
     out_ch: int = 3
 
 
+def vq_config(name: str, values: Mapping[str, object]) -> VQConfig:
+    """A configuration from plain values; `UserError` where a key of the autoencoder `name` is unknown or missing."""
+    known = {field.name: field for field in fields(VQConfig)}
+    unknown = [key for key in values if key not in known]
+    missing = [key for key, field in known.items() if field.default is MISSING and key not in values]
+    if unknown or missing:
+        problem = f"unknown key {unknown[0]!r}" if unknown else f"no {missing[0]!r}"
+        raise UserError(f"the config of the autoencoder {name} has {problem}; want {', '.join(known)}")
+    return VQConfig(**values)
+
+
+class Float32Quantizer(VectorQuantizer):
+    """A quantizer that keeps its codebook in float32 and searches it in float32, whatever dtype its model is given.
+
+    In bf16, codebook and distances are so coarse that one code in ten is another.
+    """
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, tuple]:
+        with products("float32", z.device)():
+            return super().forward(z.float())
+
+    def _apply(self, move: Callable[[Tensor], Tensor], recurse: bool = True) -> Float32Quantizer:
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            moved = move(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(keep_dtype, recurse)
+
+
+def look_up_in_float32(model: VQModel) -> VQModel:
+    """Give an untrained model a `Float32Quantizer` of its shape."""
+    config = model.config
+    dim = config.latent_channels if config.vq_embed_dim is None else config.vq_embed_dim
+    model.quantize = Float32Quantizer(config.num_vq_embeddings, dim, beta=model.quantize.beta)
+    return model
+
+
+def decode_codes(model: VQModel, latents: Tensor) -> Tensor:
+    """Decode the codes nearest to float32 latents (N, C, h, w) to images, in the model's dtype."""
+    codes = model.quantize(latents)[0].to(model.dtype)
+    return model.decoder(model.post_quant_conv(codes), codes if model.config.norm_type == "spatial" else None)
+
+
 def make_vq_model(config: VQConfig) -> VQModel:
     """An untrained VQModel of the given shape."""
     attends = [config.resolution // 2**level in config.attn_resolutions for level in range(len(config.ch_mult))]
-    return VQModel(
+    model = VQModel(
         in_channels=config.in_channels,
         out_channels=config.out_ch,
         block_out_channels=[config.ch * factor for factor in config.ch_mult],
@@ -42,6 +89,7 @@ def make_vq_model(config: VQConfig) -> VQModel:
         sample_size=config.resolution,
         scaling_factor=1.0,
     )
+    return look_up_in_float32(model)
 
 
 ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}

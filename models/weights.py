@@ -1,22 +1,20 @@
-"""How weights come in: safetensors or `torch.load(weights_only=True)`, checked before they are used."""
+"""How weights come in: safetensors, or checkpoints of PyTorch read as data; checked before they are used."""
 
 import json
-import pickle
-import zipfile
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tstitch.checkpoints import read_checkpoint, state_dict_of
 from tstitch.errors import UserError
-
-WRAPPERS = ("ema", "state_dict")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from `.safetensors`, or from a `.pt` or `.ckpt`, plain or under `ema` or `state_dict`.
+    """Read a state dict from `.safetensors`, or from a checkpoint of PyTorch of any suffix.
 
+    In a checkpoint it lies plain, or under `ema`, `state_dict` or `model`; what else the file holds is left out.
     Nothing in the file is executed.
 
     Raises:
@@ -24,29 +22,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UserError(f"weights {path} do not exist")
+    if path.suffix != ".safetensors":
+        return read_checkpoint(path, state_dict_of)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not zipfile.is_zipfile(path):
-            raise UserError(
-                f"weights {path} cannot be read (truncated, or of another kind): {_first(error)}"
-            ) from error
-        raise UserError(
-            f"weights {path} hold other objects than tensors; convert them once, without running anything from the "
-            f"file: python -m scripts.weights convert {path} {path.with_suffix('.safetensors')}"
-        ) from error
-    except Exception as error:  # on garbage the readers raise nearly anything, KeyError included
+        return load_file(path)
+    except Exception as error:  # on garbage the reader raises nearly anything
         raise UserError(f"weights {path} cannot be read (truncated, or of another kind): {_first(error)}") from error
-    for key in WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(
-            f"weights {path} hold no state dict; want tensors by name, plain or under {' or '.join(WRAPPERS)}"
-        )
-    return state
 
 
 def check_state(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -78,11 +59,14 @@ def load_weights(module: nn.Module, path: Path) -> None:
 def read_config(path: Path) -> dict:
     """Read a JSON object; `UserError` where it is missing or malformed."""
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; want a folder in the layout of diffusers") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a JSON object")
+    return config
 
 
 def _first(error: Exception) -> str:

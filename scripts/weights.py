@@ -14,6 +14,7 @@ import yaml
 from models.published import Published, fetch, find_published, read_manifest, verify
 from scripts.cli import CONFIG_DIR, ROOT, guarded
 from scripts.outputs import check_output
+from tstitch.checkpoints import all_tensors_of, read_checkpoint
 from tstitch.errors import UserError
 
 WEIGHTS_DIR = ROOT / "weights"
@@ -44,20 +45,15 @@ def convert(source: Path, destination: Path) -> None:
     """Write the tensors of any `.pt` or `.ckpt` as safetensors; nothing in the file is executed."""
     from safetensors.torch import save_file
 
-    from models.restricted import read_restricted, tensors_only
-
     if not source.is_file():
         raise UserError(f"{source} does not exist")
     if destination.suffix != ".safetensors":
         raise UserError(f"the destination must end in .safetensors, got {destination}")
     check_output(destination, "converted weights", [source])
     try:
-        content = read_restricted(source)
-    except Exception as error:  # on garbage the reader raises nearly anything
-        raise UserError(
-            f"{source} is not a checkpoint of PyTorch: {str(error)[:120] or type(error).__name__}"
-        ) from error
-    tensors = tensors_only(content)
+        tensors = read_checkpoint(source, all_tensors_of)
+    except UserError as error:
+        raise UserError(f"{source} is not a checkpoint of PyTorch: {error}") from error
     if not tensors:
         raise UserError(f"{source} holds no tensors by name")
     # Copies, because safetensors refuses tensors that share memory, as tied weights in a checkpoint do.
