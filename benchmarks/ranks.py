@@ -26,7 +26,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS / "ranks.json")
     arguments = parser.parse_args()
-    found: dict[int, list[float]] = {ranks: [] for ranks in arguments.ranks}
+    # Each rank has a GPU of its own.
+    possible = [
+        ranks for ranks in arguments.ranks if not torch.cuda.is_available() or ranks <= torch.cuda.device_count()
+    ]
+    found: dict[int, list[float]] = {ranks: [] for ranks in possible}
     for _ in range(arguments.repeats):
         for ranks, seconds in found.items():
             seconds.append(measure(ranks, arguments.pair, arguments.num_images, arguments.batch_size))

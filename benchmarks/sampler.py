@@ -26,7 +26,7 @@ from models.dit import DiT, dit_config, sincos_position_embedding
 from models.layouts import dit_state_from_diffusers
 from models.pair import Pair
 from models.placement import place
-from models.precision import products
+from models.precision import DTYPES, products
 from scripts.cli import CONFIG_DIR, resolved
 from scripts.cost import flops_per_image
 from scripts.machine import describe_machine
@@ -96,6 +96,7 @@ def main() -> None:
         "batch_size": batch_size,
         "guidance_scale": SCALE,
         "repeats": arguments.repeats,
+        "tf32": "off, for all candidates",
         "networks": measured,
     }
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
@@ -110,8 +111,10 @@ def measure(setting: Setting, modes: Sequence[str], repeats: int) -> dict:
     ours = _our_candidates(setting, plan, theirs, modes)
     calls = {name: _ours(*candidate, setting) for name, candidate in ours.items()}
     calls |= _their_candidates(setting, theirs, modes)
-    dtypes = {"float32": torch.float32, "bf16": torch.bfloat16}
-    rates = {name: matmul_tflops(dtype, setting.device) for name, dtype in dtypes.items()}
+    rates = {
+        name: matmul_tflops(DTYPES[name], setting.device, products(name, setting.device))
+        for name in ("float32", "bf16")
+    }
     latencies = dict(zip(calls, measure_latency(list(calls.values()), repeats, setting.device), strict=True))
     gflops = setting.batch_size * flops_per_image(plan) / 1e9
     found = {}
@@ -195,9 +198,12 @@ def _diffusers(
     pipeline = DiTPipeline(network, autoencoder, DDIMScheduler())
     pipeline.set_progress_bar_config(disable=True)
 
+    # TF32 is off in convolutions too, which PyTorch allows by default: theirs are computed as ours are.
+    without_tf32 = products("float32", setting.device)
+
     def call(clock: StageClock) -> np.ndarray:
         clock.start()
-        with torch.inference_mode(), torch.autocast(setting.device.type, dtype, enabled=False):
+        with torch.inference_mode(), without_tf32(), torch.autocast(setting.device.type, dtype, enabled=False):
             generator = torch.Generator(setting.device).manual_seed(0)
             # The pipeline hands the autoencoder latents of the network's dtype; decoding is float32, as ours.
             decode = pipeline.vae.decode

@@ -60,12 +60,21 @@ def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
             main(arguments)
         except (UserError, OSError, OmegaConfBaseException) as error:
             _stop(str(error))
+        except RuntimeError as error:
+            if not _is_out_of_gpu_memory(error):
+                raise
+            _stop("out of GPU memory; try a smaller batch_size, a lower precision, or residency=swap or staged")
         except KeyboardInterrupt as interruption:
             if int(os.environ.get("RANK", "0")) == 0:
                 print("\ninterrupted; the same command continues", file=sys.stderr)
             sys.exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED)
 
     return run
+
+
+def _is_out_of_gpu_memory(error: RuntimeError) -> bool:
+    torch = sys.modules.get("torch")  # an error of PyTorch's means that it is imported
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
 class Terminated(KeyboardInterrupt):

@@ -61,7 +61,7 @@ def _autoencoder(spec: AutoencoderSpec) -> dict:
         "sha256": file_sha256(spec.weights),
         "kind": spec.kind,
         "downsampling": spec.downsampling,
-        "config": spec.config or {} if spec.path.suffix else _folder_config(spec.path),
+        "config": spec.config or {} if spec.folder is None else _folder_config(spec.folder),
     }
 
 

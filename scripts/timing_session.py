@@ -13,7 +13,7 @@ from evaluation.latency import Latency, measure_latency
 from evaluation.limits import matmul_tflops
 from evaluation.line import deviation_percent, ideal_seconds
 from models.pair import Pair
-from models.precision import DTYPES
+from models.precision import DTYPES, products
 from scripts.cost import count_calls, count_flops, flops_per_image
 from scripts.machine import describe_machine
 from scripts.model_facts import model_row
@@ -42,7 +42,8 @@ def measure_pair(
     plan = plans[0]
     used = range(len(plan.specs))
     pair = load_plan_pair(plan, device, used)
-    rate = matmul_tflops(DTYPES[plan.precisions[-1]], device)
+    precision = plan.precisions[-1]
+    rate = matmul_tflops(DTYPES[precision], device, products(precision, device))
     batches = [_measure_batch(plans, fractions, interleaved, pair, size, repeats, rate, device) for size in batch_sizes]
     rows = [model_row(plan, [index], []) for index in used]
     return {

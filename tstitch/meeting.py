@@ -6,7 +6,7 @@ what an earlier launch left in the store cannot answer, and every rank shows tha
 whose machine is gone is missed by those who wait for it; torchrun then starts them anew.
 """
 
-import pickle
+import json
 import threading
 import time
 import uuid
@@ -38,11 +38,14 @@ class Meeting:
     def gather(self, value: object) -> list:
         """The values of all ranks, in the order of the ranks.
 
+        They travel as JSON, so that nothing from the store is executed: tuples arrive as lists.
+
         Raises:
+            TypeError: a value that JSON does not have.
             RankLost: one that is waited for is silent.
         """
         self.round += 1
-        self.store.set(self._key(self.rank), pickle.dumps(value))
+        self.store.set(self._key(self.rank), json.dumps(value))
         keys = [self._key(rank) for rank in range(self.world_size)]
 
         def everybody_has_come() -> bool:
@@ -54,7 +57,7 @@ class Meeting:
             return False
 
         _wait(everybody_has_come)
-        return [pickle.loads(self.store.get(key)) for key in keys]
+        return [json.loads(self.store.get(key)) for key in keys]
 
     def leave(self) -> None:
         """Let the others read the last values before the store goes with rank 0, where rank 0 serves it."""

@@ -39,7 +39,7 @@ class Ranks:
         self.gather(None)
 
     def gather(self, value: T) -> list[T]:
-        """The values of all ranks, on every rank, in the order of the ranks."""
+        """The values of all ranks, which are JSON's, on every rank, in the order of the ranks."""
         return [value] if self.meeting is None else self.meeting.gather(value)
 
 
@@ -52,7 +52,7 @@ def joined_ranks() -> Iterator[Ranks]:
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     ranks = Ranks(*(int(os.environ.get(name, default)) for name, default in zip(names, (0, 1, 0, 1), strict=True)))
-    threads = min(torch.get_num_threads(), len(os.sched_getaffinity(0))) if ranks.world_size == 1 else _share(ranks)
+    threads = min(torch.get_num_threads(), _num_cores()) if ranks.world_size == 1 else _share(ranks)
     torch.set_num_threads(1 << (threads.bit_length() - 1))
     if ranks.world_size == 1:
         yield ranks
@@ -65,7 +65,12 @@ def joined_ranks() -> Iterator[Ranks]:
 
 
 def _share(ranks: Ranks) -> int:
-    return max(1, len(os.sched_getaffinity(0)) // ranks.local_world_size)
+    return max(1, _num_cores() // ranks.local_world_size)
+
+
+def _num_cores() -> int:
+    """The cores that this process may use; all of the machine where the system does not say (macOS)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def end_with_parent() -> None:
@@ -75,11 +80,24 @@ def end_with_parent() -> None:
 
 
 def choose_device(name: str, local_rank: int) -> torch.device:
-    """A device from `auto`, `cpu` or `cuda`; `auto` is the rank's GPU where there is one."""
+    """Choose a device from `auto`, `cpu` or `cuda`; `auto` is the rank's GPU where there is one.
+
+    The GPU becomes the process's current one, so that no rank takes memory on the first GPU too.
+
+    Raises:
+        UserError: an unknown name, or a rank without a GPU of its own.
+    """
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"unknown device {name!r}; known: auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but PyTorch sees no GPU; use device=cpu or device=auto")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
+    num_gpus = torch.cuda.device_count()
+    if local_rank >= num_gpus:
+        raise UserError(
+            f"rank {local_rank} of this machine has no GPU of its own: PyTorch sees {num_gpus}; "
+            f"use --nproc-per-node={num_gpus} or device=cpu"
+        )
+    torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)

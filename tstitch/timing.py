@@ -3,49 +3,68 @@
 import resource
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+KEPT = 512  # marks, from which on those that have passed are added up
 RESET_HOST_PEAK = Path("/proc/self/clear_refs")  # see proc(5)
 
 
 class StageClock:
     """Seconds by stage. `start`, then a `mark` at the end of each stage; `totals` waits for the device.
 
-    On a GPU a mark is an event in its stream, so the host runs ahead as it would without the clock.
+    On a GPU a mark is an event in its stream, so the host runs ahead as it would without the clock. Events that have
+    passed are added up on the way and used again, so that a run of days keeps no more than `KEPT` and those ahead.
     """
 
     def __init__(self, device: torch.device):
         self.device = device
-        self.marks: list[tuple[str | None, float | torch.cuda.Event]] = []
+        self.marks: deque[tuple[str | None, float | torch.cuda.Event]] = deque()
         self.seconds: dict[str, float] = {}
+        self._passed: list[torch.cuda.Event] = []
 
     def start(self) -> None:
         """The time since the last mark belongs to no stage."""
-        self.marks.append((None, self._now()))
+        self._append(None)
 
     def mark(self, stage: str) -> None:
         """Everything since the last mark was `stage`."""
-        self.marks.append((stage, self._now()))
+        self._append(stage)
 
     def totals(self) -> dict[str, float]:
         """Seconds by stage so far."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        for (_, before), (stage, after) in zip(self.marks, self.marks[1:], strict=False):
+        self._add_up()
+        return dict(self.seconds)
+
+    def _append(self, stage: str | None) -> None:
+        self.marks.append((stage, self._now()))
+        if len(self.marks) > KEPT:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Turn marks that have passed into seconds; the last one stays, as the start of what follows."""
+        while len(self.marks) > 1 and self._has_passed(self.marks[1][1]):
+            _, before = self.marks.popleft()
+            stage, after = self.marks[0]
             if stage is not None:
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + self._between(before, after)
-        del self.marks[:-1]
-        return dict(self.seconds)
+            if self.device.type == "cuda":
+                self._passed.append(before)
 
     def _now(self) -> float | torch.cuda.Event:
         if self.device.type != "cuda":
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event = self._passed.pop() if self._passed else torch.cuda.Event(enable_timing=True)
         event.record(torch.cuda.current_stream(self.device))
         return event
+
+    def _has_passed(self, moment: float | torch.cuda.Event) -> bool:
+        return self.device.type != "cuda" or moment.query()
 
     def _between(self, before: float | torch.cuda.Event, after: float | torch.cuda.Event) -> float:
         if self.device.type != "cuda":

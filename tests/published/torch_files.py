@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -33,6 +34,7 @@ def random_values(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str,
 @contextmanager
 def foreign_class(module: str, name: str) -> Iterator[type]:
     """A class of a package that is not installed, for as long as a file that names it is written."""
+    assert find_spec(module.partition(".")[0]) is None, "an installed class would be replaced"
     parts = module.split(".")
     made = [".".join(parts[: end + 1]) for end in range(len(parts))]
     made = [path for path in made if path not in sys.modules]

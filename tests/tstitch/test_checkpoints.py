@@ -70,12 +70,13 @@ def test_a_state_dict_of_a_module_and_what_lies_beside_it(tmp_path: Path, legacy
     optimizer = torch.optim.AdamW(network.parameters())
     network[:2](torch.randn(2, 3, 4, 4)).sum().backward()
     optimizer.step()
-    with foreign_class("omegaconf.dictconfig", "DictConfig") as config:
+    with foreign_class("pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint") as callback:
+        config = OmegaConf.create({"lr": 1e-4, "nested": {"a": [1, 2]}})
         content = {
             "state_dict": network.state_dict(),
             "optimizer_states": [optimizer.state_dict()],
-            "callbacks": {config: {"best": torch.zeros(3)}, ("a", ("b",)): {1, 2}, frozenset({3}): b"bytes"},
-            "hyper_parameters": argparse.Namespace(config=config(), path=Path("x"), size=torch.Size([1, 2])),
+            "callbacks": {callback: {"best": torch.zeros(3)}, ("a", ("b",)): {1, 2}, frozenset({3}): b"bytes"},
+            "hyper_parameters": argparse.Namespace(config=config, path=Path("x"), size=torch.Size([1, 2])),
             "counts": collections.Counter("abca"),
             "numbers": [None, True, False, -1, 2**40, -(2**90), 1.5, "text", "ü", bytearray(b"x"), complex(1, 2), ...],
         }
