@@ -33,7 +33,7 @@ def main(config: DictConfig) -> None:
     defaults = settings["defaults_of"].get(settings["extractor"], settings["defaults_of"]["inception"])
     settings |= {key: value for key, value in defaults.items() if settings[key] is None}
     with joined_ranks() as ranks:
-        device = choose_device(settings["device"], ranks.local_rank)
+        device = choose_device(settings["device"], ranks.local_rank, ranks.local_world_size)
         source = open_source(path)
         evaluation = load_evaluation(settings, device)
         result = evaluation.result(source, ranks, Counter("images", quiet=not ranks.is_main))

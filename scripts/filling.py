@@ -89,9 +89,9 @@ def fill_run(
         raise UserError(
             f"out of GPU memory at batch_size={size}; try batch_size={max(1, size // 2)} with another out"
         ) from error
-    measured = ranks.gather((clock.totals(), peak_memory_mb(device)))
+    measured = ranks.gather({"seconds": clock.totals(), "peak_memory_mb": peak_memory_mb(device)})
     if ranks.is_main:
-        _record(run, [seconds for seconds, _ in measured], [peaks for _, peaks in measured])
+        _record(run, [own["seconds"] for own in measured], [own["peak_memory_mb"] for own in measured])
 
 
 def _record(run: Run, seconds: list[dict[str, float]], peaks: list[dict[str, float]]) -> None:

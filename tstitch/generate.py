@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 
 from tstitch.ranks import Ranks
 from tstitch.run import Run, check_space, merge_run
@@ -30,8 +31,8 @@ def generate(
         clock: gets the stages `writing`, the wait for a shard to be on disk, and `merging`.
     """
     mine = run.blocks[ranks.rank :: ranks.world_size]
-    found = ranks.gather(missing_blocks(run.shards, mine, run.id, report))
-    missing = sorted((block for part in found for block in part), key=lambda block: block.start)
+    missing_of_mine = [[block.start, block.stop] for block in missing_blocks(run.shards, mine, run.id, report)]
+    missing = [Block(start, stop) for start, stop in sorted(chain.from_iterable(ranks.gather(missing_of_mine)))]
     update: Callable[[], None] = lambda: None  # noqa: E731
     if ranks.is_main:
         merged = run.blocks[-1].stop if missing or not run.samples.exists() else 0

@@ -6,7 +6,7 @@ what an earlier launch left in the store cannot answer, and every rank shows tha
 whose machine is gone is missed by those who wait for it; torchrun then starts them anew.
 """
 
-import pickle
+import json
 import threading
 import time
 import uuid
@@ -19,6 +19,7 @@ POLL_S = 0.05
 BEAT_S = 2.0
 SILENCE_S = 30.0
 FAREWELL_S = 5.0
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 class RankLost(RuntimeError):
@@ -35,14 +36,17 @@ class Meeting:
         self.is_over = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
-    def gather(self, value: object) -> list:
-        """The values of all ranks, in the order of the ranks.
+    def gather(self, value: Json) -> list[Json]:
+        """Give every rank the values of all ranks, in the order of the ranks.
+
+        They travel as JSON: whoever reaches the store's port can write to it, and reading must run nothing.
 
         Raises:
+            TypeError: a value that JSON does not hold.
             RankLost: one that is waited for is silent.
         """
         self.round += 1
-        self.store.set(self._key(self.rank), pickle.dumps(value))
+        self.store.set(self._key(self.rank), json.dumps(value))
         keys = [self._key(rank) for rank in range(self.world_size)]
 
         def everybody_has_come() -> bool:
@@ -54,7 +58,7 @@ class Meeting:
             return False
 
         _wait(everybody_has_come)
-        return [pickle.loads(self.store.get(key)) for key in keys]
+        return [json.loads(self.store.get(key)) for key in keys]
 
     def leave(self) -> None:
         """Let the others read the last values before the store goes with rank 0, where rank 0 serves it."""

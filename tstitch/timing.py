@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,36 +15,53 @@ RESET_HOST_PEAK = Path("/proc/self/clear_refs")  # see proc(5)
 class StageClock:
     """Seconds by stage. `start`, then a `mark` at the end of each stage; `totals` waits for the device.
 
-    On a GPU a mark is an event in its stream, so the host runs ahead as it would without the clock.
+    On a GPU a mark is an event in its stream, so the host runs ahead as it would without the clock. Each mark adds up
+    the stages that the GPU has finished meanwhile and uses their events again, so a long run holds few of them.
     """
 
     def __init__(self, device: torch.device):
         self.device = device
-        self.marks: list[tuple[str | None, float | torch.cuda.Event]] = []
+        self.marks: deque[tuple[str | None, float | torch.cuda.Event]] = deque()
+        self.spare: list[torch.cuda.Event] = []
         self.seconds: dict[str, float] = {}
 
     def start(self) -> None:
         """The time since the last mark belongs to no stage."""
-        self.marks.append((None, self._now()))
+        self._append(None)
 
     def mark(self, stage: str) -> None:
         """Everything since the last mark was `stage`."""
-        self.marks.append((stage, self._now()))
+        self._append(stage)
 
     def totals(self) -> dict[str, float]:
         """Seconds by stage so far."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        for (_, before), (stage, after) in zip(self.marks, self.marks[1:], strict=False):
+        self._add_finished()
+        return dict(self.seconds)
+
+    def _append(self, stage: str | None) -> None:
+        self.marks.append((stage, self._now()))
+        self._add_finished()
+
+    def _add_finished(self) -> None:
+        """Add the stages whose ends the device has passed to the sums, without waiting for the others."""
+        while len(self.marks) > 1 and self._is_past(self.marks[1][1]):
+            _, before = self.marks.popleft()
+            stage, after = self.marks[0]
             if stage is not None:
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + self._between(before, after)
-        del self.marks[:-1]
-        return dict(self.seconds)
+            if self.device.type == "cuda":
+                self.spare.append(before)
+
+    def _is_past(self, moment: float | torch.cuda.Event) -> bool:
+        # Events of one stream finish in their order, so the one before is past too.
+        return self.device.type != "cuda" or moment.query()
 
     def _now(self) -> float | torch.cuda.Event:
         if self.device.type != "cuda":
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event = self.spare.pop() if self.spare else torch.cuda.Event(enable_timing=True)
         event.record(torch.cuda.current_stream(self.device))
         return event
 
