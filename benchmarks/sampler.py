@@ -150,7 +150,7 @@ def _our_candidates(
         network = plain(precision) if mode == "none" else build(precision)
         denoisers = [None, None]
         denoisers[setting.index] = DiTDenoiser(network, products(precision, setting.device))
-        autoencoder = place(_autoencoder(), decoding, setting.device)
+        autoencoder = place(make_autoencoder(), decoding, setting.device)
         pair = Pair(denoisers, autoencoder, products(decoding, setting.device))
         compile_pair(pair, mode, setting.device)
         own = replace(plan, precisions=[precision] * len(plan.specs), autoencoder_precision=decoding, compile=mode)
@@ -175,7 +175,7 @@ def _outside_networks(plan: Plan, pair: Pair, setting: Setting) -> float:
 
 def _their_candidates(setting: Setting, theirs: dict[str, torch.Tensor], modes: Sequence[str]) -> dict[str, Call]:
     """diffusers' pipeline by name."""
-    autoencoder, found = place(_autoencoder(), "float32", setting.device), {}
+    autoencoder, found = place(make_autoencoder(), "float32", setting.device), {}
     asked = [("float32", "none"), *(("bf16", mode) for mode in modes if mode != "max")]
     for precision, mode in asked:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -229,7 +229,8 @@ def _diffusers_network(size: str) -> DiTTransformer2DModel:
     )  # fmt: skip
 
 
-def _autoencoder() -> AutoencoderKL:
+def make_autoencoder() -> AutoencoderKL:
+    """Make Stable Diffusion's autoencoder with random weights."""
     torch.manual_seed(1)
     return (
         AutoencoderKL(
