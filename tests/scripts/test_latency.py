@@ -75,7 +75,7 @@ def test_each_denoiser_is_held_against_the_limit_of_its_precision(capfd, monkeyp
     assert contexts == {torch.bfloat16: "bf16", torch.float32: "float32"}
     assert [denoiser["matmul_tflops"] for denoiser in result["denoisers"]] == [4.0, 1.0]
     assert result["matmul_tflops"] == 1.0
-    both, large, small = result["batches"][0]["points"]
+    both, small, large = result["batches"][0]["points"]
     for point, of_small, of_large in ((both, 1, 1), (large, 0, 2), (small, 2, 0)):
         calls = zip((of_small, of_large), (4.0, 1.0), result["denoisers"], strict=True)
         limit_s = sum(2 * 2 * n * own["gflops_with_attention"] / (1000 * rate) for n, rate, own in calls)
