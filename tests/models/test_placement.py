@@ -104,9 +104,8 @@ def test_in_float32_on_a_cpu_nothing_is_arranged() -> None:
     # Elsewhere too: full float32 has no matrix units that read this layout. TF32 has, on a GPU.
     meta = torch.device("meta")
     for precision in DTYPES:
-        weight = place(
-            AutoencoderKL(block_out_channels=(32,), norm_num_groups=8), precision, meta
-        ).decoder.conv_in.weight
+        network = place(AutoencoderKL(block_out_channels=(32,), norm_num_groups=8), precision, meta)
+        weight = network.decoder.conv_in.weight
         is_arranged = weight.is_contiguous(memory_format=torch.channels_last)
         assert is_arranged == (precision != "float32") == (not weight.is_contiguous())
     network = place(DiT(dit_config(**TINY_DIT)), "float32", torch.device("cpu"))

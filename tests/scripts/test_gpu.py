@@ -1,4 +1,4 @@
-"""On a GPU: images are those of a CPU as far as rounding goes, whatever the precision, residency and number of ranks."""
+"""On a GPU: images are those of a CPU as far as rounding goes, in every mode and for any number of ranks."""
 
 import hashlib
 import json
@@ -53,12 +53,6 @@ def test_compiled_networks_stay_near(sampled, mode: str, precision: str) -> None
     plain = sampled("device=cuda", f"precision={precision}")
     compiled = sampled("device=cuda", f"precision={precision}", f"compile={mode}")
     assert np.abs(compiled - plain).mean() < (0.01 if precision == "float32" else 1.0)
-
-
-def test_the_same_command_gives_the_same_bytes(sampled) -> None:
-    assert np.array_equal(
-        sampled("device=cuda", "precision=bf16"), sampled("device=cuda", "precision=bf16", "residency=swap")
-    )
 
 
 def test_transfers_are_pinned_and_exact() -> None:
