@@ -20,7 +20,7 @@ DIGITS_SIZE = num_images=256 num_steps=50 'step_counts=[10,20,50,100]' fractions
 ZOO ?= models/zoo/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sweep table tables latency report wandb-sync test test-all rehearsal bench bench-io bench-eval lint format scan zoo clean
+.PHONY: help setup demo sweep table tables latency report wandb-sync test test-all rehearsal gpu bench bench-io bench-eval lint format scan zoo clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ test-all: $(READY) ## Run the slow tests too
 
 rehearsal: $(READY) ## Full-size random checkpoints through the commands: sizes, operations, memory
 	$(PY) -m pytest -m slow -s tests/test_rehearsal.py
+
+gpu: $(READY) ## On an NVIDIA GPU: its tests, the rehearsal, latency and the sampler, into benchmarks/results/<gpu>.json (10 minutes)
+	$(PY) -m benchmarks.gpu
 
 bench: $(READY) ## Sampler beside diffusers, modes, ranks and latency; then the README's table (50 minutes on two cores, 24 GB of memory)
 	$(PY) -m benchmarks.sampler

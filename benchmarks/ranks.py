@@ -4,6 +4,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,15 +27,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS / "ranks.json")
     arguments = parser.parse_args()
-    # Each rank has a GPU of its own.
-    possible = [
-        ranks for ranks in arguments.ranks if not torch.cuda.is_available() or ranks <= torch.cuda.device_count()
-    ]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    possible = possible_ranks(arguments.ranks, device)
     found: dict[int, list[float]] = {ranks: [] for ranks in possible}
     for _ in range(arguments.repeats):
         for ranks, seconds in found.items():
             seconds.append(measure(ranks, arguments.pair, arguments.num_images, arguments.batch_size))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     result = {
         "machine": describe_machine(device),
         "pair": arguments.pair,
@@ -44,6 +42,15 @@ def main() -> None:
     }
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
+
+
+def possible_ranks(asked: Sequence[int], device: torch.device) -> list[int]:
+    """The numbers of ranks for which each has a GPU of its own; all of them on a CPU."""
+    num_gpus = torch.cuda.device_count()
+    left_out = [ranks for ranks in asked if device.type == "cuda" and ranks > num_gpus]
+    if left_out:
+        print(f"not measured with {', '.join(map(str, left_out))} ranks: PyTorch sees {num_gpus} GPUs", file=sys.stderr)
+    return [ranks for ranks in asked if ranks not in left_out]
 
 
 def measure(ranks: int, pair: str, num_images: int, batch_size: int) -> float:

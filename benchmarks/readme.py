@@ -96,9 +96,10 @@ def _modes(result: dict) -> str:
 
 def _ranks(result: dict) -> str:
     times = ", ".join(f"{found['seconds']:.1f} s with {ranks}" for ranks, found in result["ranks"].items())
+    ranks = "rank" if list(result["ranks"]) == ["1"] else "ranks"
     return (
         f"`python -m benchmarks.ranks`: {result['num_images']:,} images of {result['pair']} under torchrun, "
-        f"{_machine(result)}: {times} ranks (sampling alone, without the start)."
+        f"{_machine(result)}: {times} {ranks} (sampling alone, without the start)."
     )
 
 

@@ -19,8 +19,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2
 from hydra import compose, initialize_config_dir
 
 from evaluation.latency import measure_latency
-from evaluation.limits import matmul_tflops
-from models.compiled import compile_pair
+from models.compiled import MODES, compile_pair
 from models.denoisers import DiTDenoiser
 from models.dit import DiT, dit_config, sincos_position_embedding
 from models.layouts import dit_state_from_diffusers
@@ -32,6 +31,7 @@ from scripts.cost import flops_per_image
 from scripts.machine import describe_machine
 from scripts.plan import Plan, make_plan
 from scripts.sampling import sample_images
+from scripts.timing_session import precision_tflops
 from tstitch.denoiser import Prediction
 from tstitch.timing import StageClock
 
@@ -81,25 +81,25 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, help="by default 4 on a CPU, 64 on a GPU")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--without-compile", action="store_true")
+    parser.add_argument("--compile", nargs="+", choices=MODES, help=f"modes; by default {COMPILE}")
     parser.add_argument("--out", type=Path, default=RESULTS / "sampler.json")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     batch_size = arguments.batch_size or (64 if device.type == "cuda" else 4)
-    modes = ("none",) if arguments.without_compile else COMPILE[device.type]
-    measured = {}
-    for size in arguments.sizes:
-        num_steps = arguments.num_steps or NUM_STEPS[device.type][size]
-        measured[f"DiT-{size}/2"] = measure(Setting(size, num_steps, batch_size, device), modes, arguments.repeats)
+    modes = arguments.compile or COMPILE[device.type]
     result = {
         "machine": describe_machine(device),
         "batch_size": batch_size,
         "guidance_scale": SCALE,
         "repeats": arguments.repeats,
-        "tf32": "off, for all candidates",
-        "networks": measured,
+        "tf32": "off in all candidates, in matrix products and convolutions",
+        "networks": {},
     }
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    for size in arguments.sizes:
+        num_steps = arguments.num_steps or NUM_STEPS[device.type][size]
+        setting = Setting(size, num_steps, batch_size, device)
+        result["networks"][f"DiT-{size}/2"] = measure(setting, modes, arguments.repeats)
+        arguments.out.write_text(json.dumps(result, indent=2) + "\n")  # a time limit may come before the next network
     print(json.dumps(result, indent=2))
 
 
@@ -111,10 +111,7 @@ def measure(setting: Setting, modes: Sequence[str], repeats: int) -> dict:
     ours = _our_candidates(setting, plan, theirs, modes)
     calls = {name: _ours(*candidate, setting) for name, candidate in ours.items()}
     calls |= _their_candidates(setting, theirs, modes)
-    rates = {
-        name: matmul_tflops(DTYPES[name], setting.device, products(name, setting.device))
-        for name in ("float32", "bf16")
-    }
+    rates = {name: precision_tflops(name, setting.device) for name in ("float32", "bf16")}
     latencies = dict(zip(calls, measure_latency(list(calls.values()), repeats, setting.device), strict=True))
     gflops = setting.batch_size * flops_per_image(plan) / 1e9
     found = {}
@@ -153,7 +150,7 @@ def _our_candidates(
         network = plain(precision) if mode == "none" else build(precision)
         denoisers = [None, None]
         denoisers[setting.index] = DiTDenoiser(network, products(precision, setting.device))
-        autoencoder = place(_autoencoder(), decoding, setting.device)
+        autoencoder = place(make_autoencoder(), decoding, setting.device)
         pair = Pair(denoisers, autoencoder, products(decoding, setting.device))
         compile_pair(pair, mode, setting.device)
         own = replace(plan, precisions=[precision] * len(plan.specs), autoencoder_precision=decoding, compile=mode)
@@ -178,7 +175,7 @@ def _outside_networks(plan: Plan, pair: Pair, setting: Setting) -> float:
 
 def _their_candidates(setting: Setting, theirs: dict[str, torch.Tensor], modes: Sequence[str]) -> dict[str, Call]:
     """diffusers' pipeline by name."""
-    autoencoder, found = place(_autoencoder(), "float32", setting.device), {}
+    autoencoder, found = place(make_autoencoder(), "float32", setting.device), {}
     asked = [("float32", "none"), *(("bf16", mode) for mode in modes if mode != "max")]
     for precision, mode in asked:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -203,7 +200,9 @@ def _diffusers(
 
     def call(clock: StageClock) -> np.ndarray:
         clock.start()
-        with torch.inference_mode(), without_tf32(), torch.autocast(setting.device.type, dtype, enabled=False):
+        # PyTorch allows TF32 in convolutions unless told otherwise; ours go without it, and so do theirs.
+        without_tf32 = products("float32", setting.device)
+        with torch.inference_mode(), torch.autocast(setting.device.type, dtype, enabled=False), without_tf32():
             generator = torch.Generator(setting.device).manual_seed(0)
             # The pipeline hands the autoencoder latents of the network's dtype; decoding is float32, as ours.
             decode = pipeline.vae.decode
@@ -233,7 +232,8 @@ def _diffusers_network(size: str) -> DiTTransformer2DModel:
     )  # fmt: skip
 
 
-def _autoencoder() -> AutoencoderKL:
+def make_autoencoder() -> AutoencoderKL:
+    """Make Stable Diffusion's autoencoder with random weights."""
     torch.manual_seed(1)
     return (
         AutoencoderKL(

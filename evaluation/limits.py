@@ -12,12 +12,12 @@ ROUNDS, WARM_UP = 9, 3
 
 @torch.inference_mode()
 def matmul_tflops(
-    dtype: torch.dtype, device: torch.device, products: Callable[[], AbstractContextManager] = nullcontext
+    dtype: torch.dtype, device: torch.device, products: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> float:
-    """The best of several products of square matrices, in TFLOP/s (two operations for a multiply-accumulate).
+    """Measure the best of several products of square matrices, in TFLOP/s (two operations for a multiply-accumulate).
 
     Args:
-        products: the context that the networks multiply in, which allows TF32 or not.
+        products: the context of the networks' calls, which decides whether a GPU multiplies float32 in TF32.
     """
     side = SIDES[device.type]
     a, b = (torch.randn(side, side, device=device, dtype=torch.float32).to(dtype) for _ in range(2))

@@ -15,13 +15,27 @@ RECOMPILE_LIMIT = 64
 
 
 def check_compile_mode(mode: str, device: str) -> None:
-    """Raise `UserError` for an unknown mode, or where there is no C++ compiler for the CPU's code."""
+    """Check that a mode is known, and that there is the compiler it needs.
+
+    PyTorch generates C++ for a CPU; for a GPU Triton compiles each kernel's launcher with a C compiler.
+
+    Raises:
+        UserError: it is not.
+    """
     if mode not in MODES:
         raise UserError(f"unknown compile mode {mode!r}; known: {', '.join(MODES)}")
     on_cpu = device == "cpu" or not torch.cuda.is_available()
-    compilers = [os.environ.get("CXX"), "g++", "clang++"]
-    if mode != "none" and on_cpu and not any(name and shutil.which(name) for name in compilers):
-        raise UserError(f"compile={mode} needs a C++ compiler (g++ or clang++) in PATH; use compile=none")
+    if mode == "none":
+        return
+    language, variable, names = ("C++", "CXX", ("g++", "clang++")) if on_cpu else ("C", "CC", ("gcc", "clang"))
+    # Triton takes CC alone where it is set, PyTorch goes on to the others.
+    named = os.environ.get(variable)
+    candidates = [named] if named and not on_cpu else [named, *names]
+    if not any(name and shutil.which(name) for name in candidates):
+        raise UserError(
+            f"compile={mode} needs a {language} compiler ({' or '.join(names)}) in PATH, or {variable} to name one"
+            f"{f' (now {named})' if named else ''}; use compile=none"
+        )
 
 
 def compile_pair(pair: Pair, mode: str, device: torch.device) -> None:

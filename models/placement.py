@@ -14,12 +14,12 @@ LONGEST = 1024  # tokens; the scores of more would take gigabytes
 def place(network: Network, precision: str, device: torch.device) -> Network:
     """Move a network to `device` in one of `DTYPES`, in evaluation mode, arranged for speed.
 
-    In float32 on a CPU nothing is arranged, where it would change the order of sums.
+    In float32 nothing is arranged: on a CPU it would change the order of sums, and a GPU has no matrix units for it.
     """
     dtype = DTYPES[precision]
     # diffusers' own `to` warns wherever it is given a dtype.
     nn.Module.to(network, device, dtype).eval().requires_grad_(False)
-    if device.type == "cpu" and dtype == torch.float32:
+    if precision == "float32" or (device.type == "cpu" and dtype == torch.float32):
         return network
     if device.type == "cpu":
         _arrange_for_cpu(network, dtype)

@@ -77,15 +77,15 @@ def _hosted(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
 class StagedNetworks:
     """Networks that are loaded when they are used: never two denoisers in memory.
 
-    What was used before is let go when the next one is asked for, so a caller must not hold it any longer.
+    What was used before is let go when the next one is asked for, so a caller must not hold it any longer. Compiled
+    code would be made anew at each loading, so these are never compiled.
 
     Args:
         load: from indices of denoisers, and whether the autoencoder is wanted, to a pair of just these.
-        compiled: whether they are; compiled code holds weights of its own.
     """
 
-    def __init__(self, load: Load, compiled: bool):
-        self.load, self.compiled = load, compiled
+    def __init__(self, load: Load):
+        self.load = load
 
     @contextmanager
     def use(self, index: int) -> Iterator[ClassConditionalDenoiser]:
@@ -99,8 +99,6 @@ class StagedNetworks:
             yield autoencoder
 
     def _let_go(self) -> None:
-        if self.compiled:
-            torch.compiler.reset()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

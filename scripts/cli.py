@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scripts.memory import keep_freed_memory
-from tstitch.errors import UserError
+from tstitch.errors import UserError, is_out_of_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG_DIR = ROOT / "configs"
@@ -28,8 +28,8 @@ def run_command(config_name: str, main: Callable[[DictConfig], None]) -> None:
     """Compose `configs/<config_name>.yaml` with the command line, call `main`, end the process.
 
     Exit codes: 0; 1 with a list of the points of a sweep that failed; 2 with one line on stderr for what the user can
-    fix (`UserError`, a configuration that does not compose, an operating system error such as a full disk); 130 for
-    Ctrl-C, 143 for SIGTERM.
+    fix (`UserError`, a configuration that does not compose, an operating system error such as a full disk, too little
+    memory); 130 for Ctrl-C, 143 for SIGTERM.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
     prepare_process()
@@ -60,10 +60,10 @@ def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
             main(arguments)
         except (UserError, OSError, OmegaConfBaseException) as error:
             _stop(str(error))
-        except RuntimeError as error:
-            if not _is_out_of_gpu_memory(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-            _stop("out of GPU memory; try a smaller batch_size, a lower precision, or residency=swap or staged")
+            _stop(_explain_memory(error, arguments))
         except KeyboardInterrupt as interruption:
             if int(os.environ.get("RANK", "0")) == 0:
                 print("\ninterrupted; the same command continues", file=sys.stderr)
@@ -106,6 +106,23 @@ def _stop(message: str) -> None:
     message = message.split("full_key:")[0]  # OmegaConf adds lines of its own
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(USER_MISTAKE)
+
+
+def _explain_memory(error: RuntimeError | MemoryError, arguments: object) -> str:
+    """One line for memory that ran out, with the command's settings that bear on it and that can still save some."""
+    settings = OmegaConf.to_container(arguments, resolve=True) if isinstance(arguments, DictConfig) else {}
+    remedies = {
+        "batch_size": (1, "a smaller batch_size"),
+        "batch_sizes": ([1], "smaller batch_sizes"),
+        "precision": ("bf16", "precision=bf16"),
+        "residency": ("staged", "residency=swap or residency=staged"),
+        "device": ("cpu", "device=cpu"),
+    }
+    useful = {key: advice for key, (best, advice) in remedies.items() if settings.get(key, best) != best}
+    now = ", ".join(f"{key}={settings[key]}" for key in useful)
+    said = str(error).split(". ")[0].strip().rstrip(".")
+    advice = ", ".join([*useful.values(), "or end what else uses this memory"])
+    return f"memory ran out{f' at {now}' if now else ''} ({said or type(error).__name__}); try {advice}"
 
 
 def _explain(config_name: str, error: Exception) -> str:

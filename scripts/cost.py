@@ -120,8 +120,13 @@ def count_flops(spec: DenoiserSpec, attention: bool = True) -> int:
 
 def flops_per_image(plan: Plan) -> int:
     """Floating-point operations of the denoisers along a whole trajectory, guidance included."""
+    return sum(flops_by_denoiser(plan).values())
+
+
+def flops_by_denoiser(plan: Plan) -> dict[int, int]:
+    """The same for each denoiser that the plan uses, by its index."""
     calls = count_calls(plan)
-    return sum(calls[index] * _evaluations(plan, index) * count_flops(plan.specs[index]) for index in plan.used)
+    return {index: calls[index] * _evaluations(plan, index) * count_flops(plan.specs[index]) for index in plan.used}
 
 
 def _evaluations(plan: Plan, index: int) -> int:

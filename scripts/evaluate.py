@@ -38,7 +38,7 @@ def main(config: DictConfig) -> None:
     files = [resolve_path(settings[key]) for key in ("extractor_weights", "reference")]
     check_output(out, "the result of an evaluation", [path, *files])
     with joined_ranks() as ranks:
-        device = choose_device(settings["device"], ranks.local_rank)
+        device = choose_device(settings["device"], ranks.local_rank, ranks.local_world_size)
         source = open_source(path)
         evaluation = load_evaluation(settings, device)
         result = evaluation.result(source, ranks, Counter("images", quiet=not ranks.is_main))

@@ -12,7 +12,7 @@ from scripts.cli import ROOT
 from scripts.machine import device_name
 from scripts.progress import Progress
 from tstitch.allocation import show_fractions
-from tstitch.errors import UserError
+from tstitch.errors import UserError, is_out_of_memory
 from tstitch.generate import generate
 from tstitch.ranks import Ranks
 from tstitch.run import Run, identity_hash, read_json, write_json
@@ -86,14 +86,17 @@ def fill_run(
             run, ranks, partial(make_shards, clock), image_bytes, print,
             lambda missing: Progress(run, missing, label), clock, image_shape,
         )  # fmt: skip
-    except torch.cuda.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
         size = run.identity["batch_size"]
+        if not is_out_of_memory(error) or size == 1:
+            raise
+        memory = "GPU memory" if isinstance(error, torch.OutOfMemoryError) else "memory"
         raise UserError(
-            f"out of GPU memory at batch_size={size}; try batch_size={max(1, size // 2)} with another out"
+            f"out of {memory} at batch_size={size}; try batch_size={max(1, size // 2)} with another out"
         ) from error
-    measured = ranks.gather((clock.totals(), peak_memory_mb(device)))
+    measured = ranks.gather({"seconds": clock.totals(), "peak_memory_mb": peak_memory_mb(device)})
     if ranks.is_main:
-        _record(run, [seconds for seconds, _ in measured], [peaks for _, peaks in measured])
+        _record(run, [own["seconds"] for own in measured], [own["peak_memory_mb"] for own in measured])
 
 
 def _record(run: Run, seconds: list[dict[str, float]], peaks: list[dict[str, float]]) -> None:

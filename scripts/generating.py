@@ -1,18 +1,17 @@
 """A plan's run: where it is, what is recorded of it, and how its images are made. Shared by sample and sweep."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
 import torch
-from torch import Tensor
 
 from models.residency import Residency
 from scripts.filling import REGENERATED, fill_run, place_run, run_facts
 from scripts.networks import load_networks
 from scripts.plan import Plan
-from scripts.sampling import BrokenImages, sample_images, start_images
+from scripts.sampling import BrokenImages, Finish, sample_images, start_images
 from scripts.starts import Starts
 from tstitch.errors import UserError
 from tstitch.ranks import Ranks
@@ -65,9 +64,9 @@ def _make_shards(
         own = replace(plan, precisions=["float32"] * len(plan.specs), autoencoder_precision="float32", compile="none")
         return own, load_networks(own, device)
 
-    def finished(block: Block, finish: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Block, Shard]:
+    def finished(block: Block, finish: Finish) -> tuple[Block, Shard]:
         try:
-            images, labels = finish()
+            images, labels = finish(len(block))
         except BrokenImages as error:
             if plan.on_nonfinite != "float32" or plan.is_float32:
                 raise
@@ -77,16 +76,11 @@ def _make_shards(
                 place = run.directory / REGENERATED / f"{broken.index:08d}.json"
                 place.parent.mkdir(exist_ok=True)
                 write_json(place, {"index": broken.index, "label": broken.label, "broke_after": broken.place})
-        if tuple(images.shape[1:]) != plan.image_shape:
-            raise UserError(
-                f"autoencoder {plan.autoencoder.name} gives images of shape {tuple(images.shape[1:])}, not "
-                f"{plan.image_shape}; its downsampling is not {plan.autoencoder.downsampling}"
-            )
-        return block, Shard(images[: len(block)].numpy(), labels[: len(block)].numpy())
+        return block, Shard(images.numpy(), labels.numpy())
 
     # A GPU works on the next batch while the host takes the bytes of this one; a CPU has nothing else to do them with.
     ahead = 1 if device.type == "cuda" else 0
-    waiting: deque[tuple[Block, Callable[[], tuple[Tensor, Tensor]]]] = deque()
+    waiting: deque[tuple[Block, Finish]] = deque()
     for group in _groups(plan, blocks):
         indices = [_indices(plan, block) for block in group]
         for started in zip(group, start_images(plan, networks, indices, device, clock, starts), strict=True):

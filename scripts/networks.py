@@ -33,7 +33,7 @@ def _load(plan: Plan, device: torch.device, used: Collection[int]) -> Residency:
     if plan.residency == "staged":
         for index in used:  # what is damaged should be said before anything is made
             load({index}, False)
-        return StagedNetworks(load, compiled=plan.compile != "none")
+        return StagedNetworks(load)
     if plan.residency == "swap" and device.type == "cuda":
         return SwappedPair(load, used, device)
     return load(used, True)

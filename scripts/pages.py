@@ -105,7 +105,8 @@ def _run(name: str, overrides: list[str], settings: dict) -> Swept:
     out = ROOT / "runs" / "tables" / f"{name}-{settings['pairs']}" if settings["points"] is None else None
     out = out or Path(points).parent / f"{name}-{settings['pairs']}"
     own = resolved(compose("sweep", [*overrides, f'points="{points}"', f'out="{out}"']))
-    return sweep_points(plan_points(own), own, choose_device(own["device"], local_rank=0))
+    device = choose_device(own["device"], local_rank=0, local_world_size=own["ranks"] or 1)
+    return sweep_points(plan_points(own), own, device)
 
 
 def _table(

@@ -177,6 +177,11 @@ def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float
 
 def _residency(config: dict) -> str:
     residency = _choice(config, "residency", RESIDENCIES)
+    if residency == "staged" and config["compile"] != "none":
+        raise UserError(
+            f"residency=staged loads networks again and again, and compile={config['compile']} would compile them each "
+            "time; use compile=none, or residency=both or swap"
+        )
     if residency == "swap" and on_cpu(config["device"]):
         warnings.warn("residency=swap has no effect on a CPU; staged keeps one denoiser in memory", stacklevel=2)
     elif residency == "swap" and config["compile"] == "max":

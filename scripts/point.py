@@ -22,7 +22,7 @@ def main(path: Path) -> None:
     content = read_json(path)
     plan = make_plan(content["settings"])
     with joined_ranks() as ranks:
-        device = choose_device(content["settings"]["device"], ranks.local_rank)
+        device = choose_device(content["settings"]["device"], ranks.local_rank, ranks.local_world_size)
         run = plan_run(plan, content["out"], device)
         with locked(run.directory) if ranks.is_main else nullcontext():
             networks = load_networks(plan, device)

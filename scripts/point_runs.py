@@ -22,7 +22,7 @@ from scripts.grid import PlannedPoint
 from scripts.networks import load_networks
 from scripts.plan import Plan
 from scripts.starts import Starts
-from tstitch.errors import UserError
+from tstitch.errors import UserError, is_out_of_memory
 from tstitch.ranks import Ranks, end_with_parent
 from tstitch.run import Run, identity_hash, locked, read_json, write_json
 
@@ -91,7 +91,8 @@ def run_points(
         except (UserError, OSError) as error:
             failed[number] = str(error)
         except Exception as error:  # a point that breaks must not take the others with it
-            traceback.print_exc()
+            if not is_out_of_memory(error):
+                traceback.print_exc()
             failed[number] = f"{type(error).__name__}: {error}"
         if number in failed:
             print(f"failed: {failed[number]}", file=sys.stderr)

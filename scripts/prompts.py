@@ -39,7 +39,7 @@ def main(config: DictConfig) -> None:
     for quiet in (disable_progress_bar, transformers.logging.disable_progress_bar):
         quiet()
     with joined_ranks() as ranks:
-        device = choose_device(settings["device"], ranks.local_rank)
+        device = choose_device(settings["device"], ranks.local_rank, ranks.local_world_size)
         if device.type == "cpu":
             torch.set_num_threads(1)  # convolutions round by the number of threads, and ranks would have fewer each
         run = place_run(settings["out"], f"prompts-{'-'.join(plan.names)}", plan.identity(device.type))

@@ -31,7 +31,7 @@ def make(arguments: argparse.Namespace) -> None:
     check_output(arguments.out, "a reference", [arguments.images, arguments.extractor_weights])
     name = ALIASES.get(arguments.extractor, arguments.extractor)
     with joined_ranks() as ranks:
-        device = choose_device(arguments.device, ranks.local_rank)
+        device = choose_device(arguments.device, ranks.local_rank, ranks.local_world_size)
         source = open_source(arguments.images)
         extractor = load_extractor(name, arguments.extractor_weights, device)
         features = gather_features(

@@ -29,7 +29,7 @@ def main(config: DictConfig) -> None:
         print("\n".join([*describe_cost(plan, settings["out"], device, estimate), *missing_weights([plan])]))
         return
     with joined_ranks() as ranks:
-        device = choose_device(settings["device"], ranks.local_rank)
+        device = choose_device(settings["device"], ranks.local_rank, ranks.local_world_size)
         run = plan_run(plan, settings["out"], device)
         check_run(run)
         with locked(run.directory) if ranks.is_main else nullcontext():

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from models.residency import Residency
 
 
+Finish = Callable[[int], tuple[Tensor, Tensor]]  # from the number of images that are wanted to their bytes and labels
+
+
 @dataclass(frozen=True)
 class BrokenImage:
     """An image with NaN or Inf: where in the batch, which one, and where on its way it broke."""
@@ -73,7 +76,7 @@ def sample_images(
             its step by a second pass.
     """
     [finish] = start_images(plan, networks, [indices], device, clock or StageClock(device))
-    return finish()
+    return finish(len(indices))
 
 
 def start_images(
@@ -83,11 +86,11 @@ def start_images(
     device: torch.device,
     clock: StageClock,
     starts: Starts | None = None,
-) -> Iterator[Callable[[], tuple[Tensor, Tensor]]]:
+) -> Iterator[Finish]:
     """Sample batches together: each denoiser takes its part of all of them before the next one is used.
 
-    Yields, for each batch, what waits for its bytes and gives them as `sample_images` does. Until then nothing waits
-    for a GPU.
+    Yields, for each batch, what waits for the bytes of its first images and gives them as `sample_images` does. Until
+    then nothing waits for a GPU.
 
     Args:
         starts: those of earlier points of the same sweep, which this one adds to.
@@ -152,8 +155,11 @@ def _finish(
     labels: Tensor,
     sampled: Callable[[], list[Tensor]],
     device: torch.device,
+    num_images: int,
 ) -> tuple[Tensor, Tensor]:
-    images, is_finite = sampled()
+    """Wait for a batch, and give the first `num_images` of it: those after them only fill it, broken or not."""
+    images, is_finite = (values[:num_images] for values in sampled())
+    labels = labels[:num_images]
     broken = (~is_finite).nonzero().flatten().tolist()
     if broken:
         places = _trace(plan, networks, noise.indices, device)

@@ -29,7 +29,7 @@ def main(config: DictConfig) -> None:
     from scripts.sweeping import planned_places, sweep_points
     from tstitch.ranks import choose_device
 
-    device = choose_device(settings["device"], local_rank=0)
+    device = choose_device(settings["device"], local_rank=0, local_world_size=settings["ranks"] or 1)
     if settings["dry_run"]:
         plans, places = [point.plan for point in planned], planned_places(planned, settings, device)
         print("\n".join(describe_costs(plans, places, device, settings["tflops"])))

@@ -14,7 +14,7 @@ from evaluation.limits import matmul_tflops
 from evaluation.line import deviation_percent, ideal_seconds
 from models.pair import Pair
 from models.precision import DTYPES, products
-from scripts.cost import count_calls, count_flops, flops_per_image
+from scripts.cost import count_calls, count_flops, flops_by_denoiser
 from scripts.machine import describe_machine
 from scripts.model_facts import model_row
 from scripts.networks import load_plan_pair
@@ -42,9 +42,11 @@ def measure_pair(
     plan = plans[0]
     used = range(len(plan.specs))
     pair = load_plan_pair(plan, device, used)
-    precision = plan.precisions[-1]
-    rate = matmul_tflops(DTYPES[precision], device, products(precision, device))
-    batches = [_measure_batch(plans, fractions, interleaved, pair, size, repeats, rate, device) for size in batch_sizes]
+    by_precision = {name: precision_tflops(name, device) for name in dict.fromkeys(plan.precisions)}
+    rates = [by_precision[name] for name in plan.precisions]
+    batches = [
+        _measure_batch(plans, fractions, interleaved, pair, size, repeats, rates, device) for size in batch_sizes
+    ]
     rows = [model_row(plan, [index], []) for index in used]
     return {
         "pair": plan.pair,
@@ -55,7 +57,7 @@ def measure_pair(
         "num_steps": len(plan.timesteps),
         "guidance_scale": plan.scales,
         "repeats": repeats,
-        "matmul_tflops": rate,
+        "matmul_tflops": rates[-1],
         "denoisers": [
             {
                 "name": row.name,
@@ -64,12 +66,18 @@ def measure_pair(
                 "gflops_with_attention": count_flops(plan.specs[index]) / 1e9,
                 "storage_mb": row.storage_mb,
                 "weights_mb": _weights_mb(pair.denoisers[index].network),
+                "matmul_tflops": rates[index],
             }
             for index, row in enumerate(rows)
         ],
         "autoencoder_weights_mb": _weights_mb(pair.autoencoder),
         "batches": batches,
     }
+
+
+def precision_tflops(precision: str, device: torch.device) -> float:
+    """Measure the device's rate in matrix products of one of `DTYPES`, as a network in it multiplies."""
+    return matmul_tflops(DTYPES[precision], device, products(precision, device))
 
 
 def describe_batch(batch: dict, rate: float) -> list[str]:
@@ -96,7 +104,7 @@ def _measure_batch(
     pair: Pair,
     batch_size: int,
     repeats: int,
-    rate: float,
+    rates: Sequence[float],
     device: torch.device,
 ) -> dict:
     images = range(batch_size)
@@ -104,7 +112,7 @@ def _measure_batch(
     *latencies, turns = measure_latency(calls, repeats, device)
     alone_s = [latencies[_alone(fractions, index)].totals_s for index in range(len(pair.denoisers))]
     points = [
-        {**_point(plan, own, latency, alone_s, batch_size, rate), **_memory(plan, pair, call, device)}
+        {**_point(plan, own, latency, alone_s, batch_size, rates), **_memory(plan, pair, call, device)}
         for plan, own, latency, call in zip(plans, fractions, latencies, calls, strict=False)
     ]
     switches = sum(a != b for a, b in pairwise(interleaved.allocation))
@@ -135,16 +143,16 @@ def _point(
     latency: Latency,
     alone_s: Sequence[Sequence[float]],
     batch_size: int,
-    rate: float,
+    rates: Sequence[float],
 ) -> dict:
-    calls = count_calls(plan)
-    gflops = flops_per_image(plan) / 1e9
+    calls, flops = count_calls(plan), flops_by_denoiser(plan)
+    at_the_limit_s = batch_size * sum(flops[index] / (rates[index] * 1e12) for index in plan.used)
     network_s = sum(latency.stages_s.get(plan.names[index], 0.0) for index in plan.used)
     return {
         "fractions": list(fractions),
         "steps": [plan.allocation.count(index) for index in range(len(plan.specs))],
         "network_calls": [calls[index] for index in range(len(plan.specs))],
-        "gflops_per_image": gflops,
+        "gflops_per_image": sum(flops.values()) / 1e9,
         "median_s": latency.median_s,
         "all_seconds": latency.totals_s,
         "p10_s": latency.p10_s,
@@ -152,7 +160,7 @@ def _point(
         "images_per_s": batch_size / latency.median_s,
         "stages_s": latency.stages_s,
         "deviation_percent": deviation_percent(latency.totals_s, ideal_seconds(plan.fractions, alone_s)),
-        "share_of_limit": gflops * batch_size / network_s / (rate * 1000),
+        "share_of_limit": at_the_limit_s / network_s,
     }
 
 

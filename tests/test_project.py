@@ -1,6 +1,7 @@
 """The project's own promises: dependencies, the shipped zoo, the direction of the imports."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -83,3 +84,10 @@ def test_every_make_target_documents_itself() -> None:
 def test_the_readmes_speed_section_is_what_was_measured() -> None:
     readme = (ROOT / "README.md").read_text()
     assert readme == with_section(readme, speed_section(RESULTS)), "python -m benchmarks.readme"
+
+
+def test_where_the_same_bytes_are_promised_the_exception_is_named() -> None:
+    """With compile=max each process on a GPU picks its kernels."""
+    promise = r"(byte for byte|same checksum|bytes are the same).{0,1200}compile=max`? on a GPU"
+    for path in ("README.md", "docs/scale.md", "configs/sample.yaml"):
+        assert re.search(promise, " ".join((ROOT / path).read_text().split())), path

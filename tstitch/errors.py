@@ -1,4 +1,9 @@
-"""The one exception that means: the user can fix this."""
+"""The one exception that means: the user can fix this. And how to tell that memory ran out."""
+
+import sys
+
+# PyTorch's host allocator, a CUDA call outside its GPU allocator (pinned memory, a context), cuBLAS and cuDNN.
+MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
 
 
 class UserError(ValueError):
@@ -7,3 +12,11 @@ class UserError(ValueError):
     The message is a single line that names the value and what would be accepted. Command-line
     tools print it on stderr and exit with code 2; library callers see an ordinary `ValueError`.
     """
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory of the host or of a GPU ran out. Does not import PyTorch, which may not be loaded yet."""
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in MEMORY_MESSAGES)

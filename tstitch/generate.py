@@ -33,9 +33,8 @@ def generate(
         clock: gets the stages `writing`, the wait for a shard to be on disk, and `merging`.
     """
     mine = run.blocks[ranks.rank :: ranks.world_size]
-    starts = [block.start for block in missing_blocks(run.shards, mine, run.id, report, image_shape)]
-    missing_starts = set(chain.from_iterable(ranks.gather(starts)))
-    missing = [block for block in run.blocks if block.start in missing_starts]
+    missing_of_mine = [[block.start, block.stop] for block in missing_blocks(run.shards, mine, run.id, report)]
+    missing = [Block(start, stop) for start, stop in sorted(chain.from_iterable(ranks.gather(missing_of_mine)))]
     update: Callable[[], None] = lambda: None  # noqa: E731
     if ranks.is_main:
         merged = run.blocks[-1].stop if missing or not run.samples.exists() else 0

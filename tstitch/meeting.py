@@ -19,6 +19,7 @@ POLL_S = 0.05
 BEAT_S = 2.0
 SILENCE_S = 30.0
 FAREWELL_S = 5.0
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 class RankLost(RuntimeError):
@@ -35,13 +36,15 @@ class Meeting:
         self.is_over = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
-    def gather(self, value: object) -> list:
-        """The values of all ranks, in the order of the ranks.
+    def gather(self, value: Json) -> list[Json]:
+        """Give every rank the values of all ranks, in the order of the ranks.
+
+        They travel as JSON: whoever reaches the store's port can write to it, and reading must run nothing.
 
         They travel as JSON, so that nothing from the store is executed: tuples arrive as lists.
 
         Raises:
-            TypeError: a value that JSON does not have.
+            TypeError: a value that JSON does not hold.
             RankLost: one that is waited for is silent.
         """
         self.round += 1

@@ -1,6 +1,7 @@
 """Ranks: read from torchrun's environment; without torchrun, the same code with one."""
 
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -8,16 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from tstitch.errors import UserError
-from tstitch.meeting import Meeting
+from tstitch.meeting import Json, Meeting
 
 PR_SET_PDEATHSIG = 1
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,16 @@ class Ranks:
         """Return when every rank has come here. Signals are still handled while waiting."""
         self.gather(None)
 
-    def gather(self, value: T) -> list[T]:
-        """The values of all ranks, which are JSON's, on every rank, in the order of the ranks."""
-        return [value] if self.meeting is None else self.meeting.gather(value)
+    def gather(self, value: Json) -> list[Json]:
+        """Give every rank the values of all ranks, in the order of the ranks.
+
+        Args:
+            value: plain data that JSON holds. One rank alone gets it back as several would: a tuple is a list.
+
+        Raises:
+            TypeError: `value` is something else.
+        """
+        return [json.loads(json.dumps(value))] if self.meeting is None else self.meeting.gather(value)
 
 
 @contextmanager
@@ -52,7 +58,7 @@ def joined_ranks() -> Iterator[Ranks]:
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     ranks = Ranks(*(int(os.environ.get(name, default)) for name, default in zip(names, (0, 1, 0, 1), strict=True)))
-    threads = min(torch.get_num_threads(), _num_cores()) if ranks.world_size == 1 else _share(ranks)
+    threads = min(torch.get_num_threads(), _num_cpus()) if ranks.world_size == 1 else _share(ranks)
     torch.set_num_threads(1 << (threads.bit_length() - 1))
     if ranks.world_size == 1:
         yield ranks
@@ -65,11 +71,11 @@ def joined_ranks() -> Iterator[Ranks]:
 
 
 def _share(ranks: Ranks) -> int:
-    return max(1, _num_cores() // ranks.local_world_size)
+    return max(1, _num_cpus() // ranks.local_world_size)
 
 
-def _num_cores() -> int:
-    """The cores that this process may use; all of the machine where the system does not say (macOS)."""
+def _num_cpus() -> int:
+    """The CPUs that this process may use; macOS does not say which, so there it is all of them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -79,13 +85,13 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def choose_device(name: str, local_rank: int) -> torch.device:
-    """Choose a device from `auto`, `cpu` or `cuda`; `auto` is the rank's GPU where there is one.
+def choose_device(name: str, local_rank: int, local_world_size: int = 1) -> torch.device:
+    """Choose a device from `auto`, `cpu` or `cuda`; `auto` is the rank's GPU where the machine has any.
 
-    The GPU becomes the process's current one, so that no rank takes memory on the first GPU too.
+    The GPU becomes the process's current one, so that nothing of the process is kept on another rank's GPU.
 
     Raises:
-        UserError: an unknown name, or a rank without a GPU of its own.
+        UserError: an unknown name, no GPU, or fewer GPUs on this machine than ranks.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"unknown device {name!r}; known: auto, cpu, cuda")
@@ -93,11 +99,13 @@ def choose_device(name: str, local_rank: int) -> torch.device:
         raise UserError("device=cuda, but PyTorch sees no GPU; use device=cpu or device=auto")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    num_gpus = torch.cuda.device_count()
-    if local_rank >= num_gpus:
+    num_ranks, num_gpus = max(local_world_size, local_rank + 1), torch.cuda.device_count()
+    if num_ranks > num_gpus:
         raise UserError(
-            f"rank {local_rank} of this machine has no GPU of its own: PyTorch sees {num_gpus}; "
-            f"use --nproc-per-node={num_gpus} or device=cpu"
+            f"{num_ranks} ranks on this machine, but PyTorch sees {num_gpus} GPU{'s' if num_gpus > 1 else ''}: each "
+            f"rank needs one of its own; start {num_gpus} (--nproc-per-node={num_gpus}, ranks={num_gpus}) "
+            "or use device=cpu"
         )
-    torch.cuda.set_device(local_rank)
-    return torch.device("cuda", local_rank)
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device

@@ -16,13 +16,14 @@ RESET_HOST_PEAK = Path("/proc/self/clear_refs")  # see proc(5)
 class StageClock:
     """Seconds by stage. `start`, then a `mark` at the end of each stage; `totals` waits for the device.
 
-    On a GPU a mark is an event in its stream, so the host runs ahead as it would without the clock. Events that have
-    passed are added up on the way and used again, so that a run of days keeps no more than `KEPT` and those ahead.
+    On a GPU a mark is an event in its stream, so the host runs ahead as it would without the clock. Each mark adds up
+    the stages that the GPU has finished meanwhile and uses their events again, so a long run holds few of them.
     """
 
     def __init__(self, device: torch.device):
         self.device = device
         self.marks: deque[tuple[str | None, float | torch.cuda.Event]] = deque()
+        self.spare: list[torch.cuda.Event] = []
         self.seconds: dict[str, float] = {}
         self._passed: list[torch.cuda.Event] = []
 
@@ -38,28 +39,31 @@ class StageClock:
         """Seconds by stage so far."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self._add_up()
+        self._add_finished()
         return dict(self.seconds)
 
     def _append(self, stage: str | None) -> None:
         self.marks.append((stage, self._now()))
-        if len(self.marks) > KEPT:
-            self._add_up()
+        self._add_finished()
 
-    def _add_up(self) -> None:
-        """Turn marks that have passed into seconds; the last one stays, as the start of what follows."""
-        while len(self.marks) > 1 and self._has_passed(self.marks[1][1]):
+    def _add_finished(self) -> None:
+        """Add the stages whose ends the device has passed to the sums, without waiting for the others."""
+        while len(self.marks) > 1 and self._is_past(self.marks[1][1]):
             _, before = self.marks.popleft()
             stage, after = self.marks[0]
             if stage is not None:
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + self._between(before, after)
             if self.device.type == "cuda":
-                self._passed.append(before)
+                self.spare.append(before)
+
+    def _is_past(self, moment: float | torch.cuda.Event) -> bool:
+        # Events of one stream finish in their order, so the one before is past too.
+        return self.device.type != "cuda" or moment.query()
 
     def _now(self) -> float | torch.cuda.Event:
         if self.device.type != "cuda":
             return time.perf_counter()
-        event = self._passed.pop() if self._passed else torch.cuda.Event(enable_timing=True)
+        event = self.spare.pop() if self.spare else torch.cuda.Event(enable_timing=True)
         event.record(torch.cuda.current_stream(self.device))
         return event
 

@@ -1,5 +1,6 @@
 """Compiled networks: the same images, and one compilation for each network."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,12 +14,14 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 from torch._dynamo.utils import counters
 
+import scripts.sampling
 from models.compiled import check_compile_mode, compile_network
 from scripts.cli import CONFIG_DIR, resolved
 from scripts.networks import load_networks
 from scripts.plan import Plan, make_plan
 from scripts.sampling import sample_images
 from tests.scripts.command import run_here
+from tests.scripts.test_bad_input import check_one_line
 from tstitch.errors import UserError
 
 SETTINGS = ["stitch.fractions=[1,0]", "sampler.num_steps=3", "num_images=7", "batch_size=4"]
@@ -112,3 +115,78 @@ def test_no_compiler_is_said_at_once(monkeypatch) -> None:
     check_compile_mode("none", "cpu")
     with pytest.raises(UserError, match="compile=default needs a C\\+\\+ compiler"):
         check_compile_mode("default", "cpu")
+
+
+@pytest.mark.parametrize("mode", ["default", "max"])
+def test_a_gpu_needs_a_c_compiler(monkeypatch, tmp_path: Path, mode: str) -> None:
+    """Triton compiles the launcher of each kernel with CC, or with gcc or clang."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+
+    def make_executable(name: str) -> None:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+
+    make_executable("g++")  # which is for a CPU
+    check_compile_mode("none", "auto")
+    with pytest.raises(UserError, match=f"compile={mode} needs a C compiler \\(gcc or clang\\) in PATH, or CC to name"):
+        check_compile_mode(mode, "auto")
+    make_executable("gcc")
+    check_compile_mode(mode, "cuda")
+    monkeypatch.setenv("CC", "icx")
+    with pytest.raises(UserError, match="CC to name one \\(now icx\\)"):
+        check_compile_mode(mode, "cuda")
+    make_executable("icx")
+    check_compile_mode(mode, "cuda")
+
+
+@pytest.mark.parametrize("mode", ["default", "max"])
+def test_staged_networks_are_not_compiled_again_and_again(capfd, monkeypatch, tmp_path: Path, mode: str) -> None:
+    settings = ["residency=staged", f"compile={mode}", "device=cpu", f"out={tmp_path / 'out'}"]
+    outcome = run_here(capfd, monkeypatch, "sample", *settings)
+    check_one_line(outcome, f"residency=staged loads networks again and again, and compile={mode} would compile")
+    assert not (tmp_path / "out").exists()
+
+
+@needs_compiler
+@pytest.mark.parametrize("policy", ["stop", "float32"])
+def test_what_breaks_in_an_image_that_only_fills_the_batch_is_nothing(
+    capfd, monkeypatch, tmp_path: Path, policy: str
+) -> None:
+    """Seven images in batches of four: the eighth is sampled too, so that the batch has its compiled size."""
+    original, batches = scripts.sampling._decode, []
+
+    def decode(*arguments: object) -> torch.Tensor:
+        pixels = original(*arguments)
+        batches.append(len(pixels))
+        if len(batches) == 2:
+            pixels[3] = torch.nan
+        return pixels
+
+    monkeypatch.setattr(scripts.sampling, "_decode", decode)
+    out = tmp_path / "out"
+    own = [*SETTINGS, "compile=default", "precision=bf16", f"on_nonfinite={policy}", "device=cpu", f"out={out}"]
+    outcome = run_here(capfd, monkeypatch, "sample", *own)
+    assert outcome.code == 0, outcome.err
+    assert batches == [4, 4]
+    assert json.loads((out / "run.json").read_text())["regenerated"] == []
+    assert not (out / "regenerated").exists()
+    with np.load(out / "samples.npz") as file:
+        assert len(file["arr_0"]) == len(file["arr_1"]) == 7
+
+
+@needs_compiler
+def test_what_breaks_in_a_short_batch_itself_is_still_seen(capfd, monkeypatch, tmp_path: Path) -> None:
+    original = scripts.sampling._decode
+
+    def decode(*arguments: object) -> torch.Tensor:
+        pixels = original(*arguments)
+        pixels[2:] = torch.nan
+        return pixels
+
+    monkeypatch.setattr(scripts.sampling, "_decode", decode)
+    own = [*SETTINGS, "num_images=3", "compile=default", "device=cpu", f"out={tmp_path / 'out'}"]
+    outcome = run_here(capfd, monkeypatch, "sample", *own)
+    check_one_line(outcome, "image 2 (label")
+    assert "more of its batch" not in outcome.err

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import scripts.timing_session
 from scripts.cli import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
@@ -49,10 +51,36 @@ def test_latency_adds_up(measured: dict) -> None:
             network_s = sum(point["stages_s"].get(own["name"], 0) for own in (small, large))
             rate = point["gflops_per_image"] * size / network_s / 1000
             assert point["share_of_limit"] == pytest.approx(rate / measured["matmul_tflops"])
+            assert {own["matmul_tflops"] for own in measured["denoisers"]} == {measured["matmul_tflops"]}
         for point, seconds in zip((last, first), line["denoisers_s"], strict=True):
             assert point["median_s"] == pytest.approx(line["fixed_s"] + seconds)
         assert first["deviation_percent"] == pytest.approx(0) == last["deviation_percent"]
         assert batch["switch_ms"] < first["median_s"] * 1000
+
+
+def test_each_denoiser_is_held_against_the_limit_of_its_precision(capfd, monkeypatch, tmp_path: Path) -> None:
+    """And the limit is measured in the context in which networks of that precision multiply."""
+    contexts, rates = {}, {torch.bfloat16: 4.0, torch.float32: 1.0}
+
+    def matmul_tflops(dtype: torch.dtype, device: torch.device, products: object) -> float:
+        contexts[dtype] = products
+        return rates[dtype]
+
+    monkeypatch.setattr(scripts.timing_session, "matmul_tflops", matmul_tflops)
+    monkeypatch.setattr(scripts.timing_session, "products", lambda precision, device: precision)
+    out, settings = tmp_path / "latency.json", ["pair=digits_dit_s_xl", "sampler.num_steps=2", "fractions=[0.5]"]
+    own = ["precision=[bf16,float32]", "batch_sizes=[2]", "repeats=1", f"out={out}"]
+    assert run_here(capfd, monkeypatch, "latency", *settings, *own).code == 0
+    result = json.loads(out.read_text())
+    assert contexts == {torch.bfloat16: "bf16", torch.float32: "float32"}
+    assert [denoiser["matmul_tflops"] for denoiser in result["denoisers"]] == [4.0, 1.0]
+    assert result["matmul_tflops"] == 1.0
+    both, small, large = result["batches"][0]["points"]
+    for point, of_small, of_large in ((both, 1, 1), (large, 0, 2), (small, 2, 0)):
+        calls = zip((of_small, of_large), (4.0, 1.0), result["denoisers"], strict=True)
+        limit_s = sum(2 * 2 * n * own["gflops_with_attention"] / (1000 * rate) for n, rate, own in calls)
+        network_s = sum(point["stages_s"].get(own["name"], 0) for own in result["denoisers"])
+        assert point["share_of_limit"] == pytest.approx(limit_s / network_s)
 
 
 def test_memory_is_of_the_networks_that_a_point_uses(measured: dict) -> None:

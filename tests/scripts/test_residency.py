@@ -1,5 +1,6 @@
 """One denoiser in memory at a time: the same bytes, and never two."""
 
+import gc
 import hashlib
 import json
 import weakref
@@ -126,16 +127,19 @@ def test_an_option_without_effect_on_a_cpu_is_said(capfd, monkeypatch, tmp_path:
 @pytest.mark.gpu
 @pytest.mark.parametrize("more", [[], ["compile=default", "precision=bf16"]])
 def test_swapped_networks_give_the_same_bytes_from_less_memory(capfd, monkeypatch, tmp_path: Path, more) -> None:
-    peaks = {}
-    for residency in ("both", "swap", "staged"):
-        out = tmp_path / residency
+    peaks, residencies = {}, ("both", "swap") if more else ("both", "swap", "staged")  # staged ones are not compiled
+    # The first run leaves cuBLAS's memory behind, which is in the peaks of all the others; its own does not count.
+    for number, residency in enumerate(("both", *residencies)):
+        gc.collect()
+        torch.cuda.empty_cache()
+        out = tmp_path / str(number)
         own = [*SETTINGS, *more, "device=cuda", f"residency={residency}", f"out={out}"]
         outcome = run_here(capfd, monkeypatch, "sample", *own)
         assert outcome.code == 0, outcome.err
         peaks[residency] = torch.cuda.max_memory_allocated()
-        assert sha256(out) == sha256(tmp_path / "both")
-    assert peaks["swap"] < peaks["both"]
-    assert peaks["staged"] < peaks["both"]
+    checksums = {sha256(path.parent) for path in tmp_path.rglob("samples.npz")}
+    assert len(checksums) == 1
+    assert all(peaks[residency] < peaks["both"] for residency in residencies[1:])
 
 
 @pytest.mark.gpu

@@ -1,9 +1,14 @@
+import pickle
 import threading
 from datetime import timedelta
+from pathlib import Path
 
+import pytest
 from torch.distributed import HashStore, Store, TCPStore
 
 from tstitch.meeting import Meeting, RankLost
+from tstitch.ranks import Ranks
+from tstitch.shards import Block
 
 
 def meet(stores: list[Store], rounds: int = 3) -> list[list]:
@@ -65,3 +70,36 @@ def test_a_rank_that_is_gone_is_missed(monkeypatch) -> None:
     other.is_over.set()
     waiting.join(timeout=10)
     assert errors == ["rank 1 has been silent for 0.5 s"]
+
+
+class Canary:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_a_value_from_the_store_runs_nothing(tmp_path: Path) -> None:
+    store, canary = HashStore(), tmp_path / "canary"
+
+    def answer_with_a_pickle() -> None:
+        other = Meeting(store, 1, 2)
+        store.set(f"{other.session}/1/1", pickle.dumps(Canary(canary), protocol=0))
+
+    threading.Thread(target=answer_with_a_pickle, daemon=True).start()
+    with pytest.raises(ValueError, match="Expecting value"):
+        Meeting(store, 0, 2).gather("value")
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("value", [Block(0, 2), {1, 2}, b"bytes", Path("path")], ids=repr)
+def test_values_are_plain_data_for_one_rank_and_for_several(value: object) -> None:
+    for ranks in (Ranks(0, 1, 0, 1), Ranks(0, 1, 0, 1, Meeting(HashStore(), 0, 1))):
+        with pytest.raises(TypeError, match="not JSON serializable"):
+            ranks.gather(value)
+        assert ranks.gather({"seconds": {"small": 0.1}, "blocks": ([0, 2],), "nothing": None}) == [
+            {"seconds": {"small": 0.1}, "blocks": [[0, 2]], "nothing": None}
+        ]
