@@ -25,7 +25,7 @@ from models.dit import DiT, dit_config, sincos_position_embedding
 from models.layouts import dit_state_from_diffusers
 from models.pair import Pair
 from models.placement import place
-from models.precision import DTYPES, products
+from models.precision import products
 from scripts.cli import CONFIG_DIR, resolved
 from scripts.cost import flops_per_image
 from scripts.machine import describe_machine
@@ -194,9 +194,6 @@ def _diffusers(
 ) -> Call:
     pipeline = DiTPipeline(network, autoencoder, DDIMScheduler())
     pipeline.set_progress_bar_config(disable=True)
-
-    # TF32 is off in convolutions too, which PyTorch allows by default: theirs are computed as ours are.
-    without_tf32 = products("float32", setting.device)
 
     def call(clock: StageClock) -> np.ndarray:
         clock.start()

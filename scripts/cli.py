@@ -72,11 +72,6 @@ def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
     return run
 
 
-def _is_out_of_gpu_memory(error: RuntimeError) -> bool:
-    torch = sys.modules.get("torch")  # an error of PyTorch's means that it is imported
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)
-
-
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as torchrun and batch systems send it: the process ends as after Ctrl-C."""
 

@@ -76,6 +76,11 @@ def _make_shards(
                 place = run.directory / REGENERATED / f"{broken.index:08d}.json"
                 place.parent.mkdir(exist_ok=True)
                 write_json(place, {"index": broken.index, "label": broken.label, "broke_after": broken.place})
+        if tuple(images.shape[1:]) != plan.image_shape:
+            raise UserError(
+                f"autoencoder {plan.autoencoder.name} gives images of shape {tuple(images.shape[1:])}, not "
+                f"{plan.image_shape}; its downsampling is not {plan.autoencoder.downsampling}"
+            )
         return block, Shard(images.numpy(), labels.numpy())
 
     # A GPU works on the next batch while the host takes the bytes of this one; a CPU has nothing else to do them with.

@@ -8,25 +8,16 @@ from models.compiled import compile_pair
 from models.pair import Pair, load_pair
 from models.residency import Residency, StagedNetworks, SwappedPair
 from scripts.plan import Plan
-from tstitch.errors import UserError
 
 
 def load_networks(plan: Plan, device: torch.device, used: Collection[int] | None = None) -> Residency:
     """The denoisers that the plan uses, or those in `used`, and the autoencoder. Staged ones are only tried here.
 
     Raises:
-        UserError: weights that cannot be used, or do not fit into the GPU's memory.
+        UserError: weights that cannot be used.
     """
     used = plan.used if used is None else used
-    try:
-        return _load(plan, device, used)
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            "out of GPU memory while loading the networks; try residency=swap or staged, or a lower precision"
-        ) from error
 
-
-def _load(plan: Plan, device: torch.device, used: Collection[int]) -> Residency:
     def load(indices: Collection[int], autoencoder: bool) -> Pair:
         return load_plan_pair(plan, device, indices, autoencoder)
 

@@ -33,7 +33,8 @@ def generate(
         clock: gets the stages `writing`, the wait for a shard to be on disk, and `merging`.
     """
     mine = run.blocks[ranks.rank :: ranks.world_size]
-    missing_of_mine = [[block.start, block.stop] for block in missing_blocks(run.shards, mine, run.id, report)]
+    missing_blocks_of_mine = missing_blocks(run.shards, mine, run.id, report, image_shape)
+    missing_of_mine = [[block.start, block.stop] for block in missing_blocks_of_mine]
     missing = [Block(start, stop) for start, stop in sorted(chain.from_iterable(ranks.gather(missing_of_mine)))]
     update: Callable[[], None] = lambda: None  # noqa: E731
     if ranks.is_main:

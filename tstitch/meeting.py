@@ -41,8 +41,6 @@ class Meeting:
 
         They travel as JSON: whoever reaches the store's port can write to it, and reading must run nothing.
 
-        They travel as JSON, so that nothing from the store is executed: tuples arrive as lists.
-
         Raises:
             TypeError: a value that JSON does not hold.
             RankLost: one that is waited for is silent.

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-KEPT = 512  # marks, from which on those that have passed are added up
 RESET_HOST_PEAK = Path("/proc/self/clear_refs")  # see proc(5)
 
 
@@ -25,7 +24,6 @@ class StageClock:
         self.marks: deque[tuple[str | None, float | torch.cuda.Event]] = deque()
         self.spare: list[torch.cuda.Event] = []
         self.seconds: dict[str, float] = {}
-        self._passed: list[torch.cuda.Event] = []
 
     def start(self) -> None:
         """The time since the last mark belongs to no stage."""
@@ -66,9 +64,6 @@ class StageClock:
         event = self.spare.pop() if self.spare else torch.cuda.Event(enable_timing=True)
         event.record(torch.cuda.current_stream(self.device))
         return event
-
-    def _has_passed(self, moment: float | torch.cuda.Event) -> bool:
-        return self.device.type != "cuda" or moment.query()
 
     def _between(self, before: float | torch.cuda.Event, after: float | torch.cuda.Event) -> float:
         if self.device.type != "cuda":
