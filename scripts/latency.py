@@ -11,8 +11,8 @@ from scripts.cli import resolved, run_command
 
 
 def main(config: DictConfig) -> None:
-    from scripts.grid import parse_fractions
-    from scripts.plan import check_whole_number, make_plan
+    from scripts.grid import AXES, parse_fractions, refuse_explicit_allocation
+    from scripts.plan import Plan, check_whole_number, make_plan
     from tstitch.errors import UserError
 
     settings = resolved(config)
@@ -22,11 +22,23 @@ def main(config: DictConfig) -> None:
         raise UserError(f"batch_sizes must be a list of whole numbers, got {batch_sizes!r}")
     for size in batch_sizes:
         check_whole_number("batch_sizes", size, lowest=1)
+    refuse_explicit_allocation(settings, "a latency measurement")
+    if settings["residency"] == "staged":
+        raise UserError("residency=staged loads weights anew for each batch, which is not timed here; use both or swap")
+    for key in AXES:
+        if key in settings and settings[key] is not None and key != "fractions":
+            raise UserError(f"{key} is for scripts.sweep; a latency measurement goes through fractions alone")
     num = len(settings["pair"]["denoisers"])
-    asked = parse_fractions(settings["fractions"], num)
+    requested = parse_fractions(settings["fractions"], num)
     alone = [[float(k == index) for k in range(num)] for index in range(num)]
-    fractions = [*asked, *(point for point in alone if point not in asked)]  # the ideal line goes through these
-    plans = [make_plan({**settings, "stitch": {**settings["stitch"], "fractions": point}}) for point in fractions]
+    plans: dict[tuple[int, ...], Plan] = {}
+    asked: dict[tuple[int, ...], list[list[float]]] = {}
+    for fractions in [*requested, *alone]:  # the ideal line goes through the denoisers alone
+        plan = make_plan({**settings, "stitch": {**settings["stitch"], "fractions": fractions}})
+        plans.setdefault(plan.allocation, plan)
+        same = asked.setdefault(plan.allocation, [])
+        if fractions not in same:
+            same.append(fractions)
     interleaved = make_plan(
         {
             **settings,
@@ -42,7 +54,9 @@ def main(config: DictConfig) -> None:
 
     with joined_ranks():
         device = choose_device(settings["device"], local_rank=0)
-        result = measure_pair(plans, fractions, interleaved, batch_sizes, settings["repeats"], device)
+        result = measure_pair(
+            list(plans.values()), list(asked.values()), interleaved, batch_sizes, settings["repeats"], device
+        )
     for batch in result["batches"]:
         print("\n".join(describe_batch(batch, result["matmul_tflops"])))
     out = Path(settings["out"] or "latency.json")
