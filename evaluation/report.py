@@ -92,7 +92,8 @@ def _lead(sweep: Sweep) -> str:
     sampler = f"{p['sampler']['name'].upper()}, {p['num_steps']} steps, " if "sampler" in p and "num_steps" in p else ""
     return (
         f"{sampler}{p['num_images']:,} images a point with the same noise and labels (seed {p['seed']}), "
-        f"{p['precision']}, on {p['device_name']}; times on {sweep.timed_on}. Scored against {p['reference_num_images'] or 'the'} real images over "
+        f"{p['precision']}, on {p['device_name']}; times on {sweep.timed_on}. "
+        f"Scored against {p['reference_num_images'] or 'the'} real images over "
         f"the features of {p['extractor']}."
     )
 

@@ -90,11 +90,10 @@ def describe_finding(points: Sequence[Point], scale: Scale) -> str:
 def _describe_ends(points: Sequence[Point], scale: Scale) -> str:
     """Without an FID: the metrics and the time of the first and the last point."""
     ends = [points[0], points[-1]] if len(points) > 1 else [points[0]]
-    said = [
-        f"{point.label} has {', '.join(f'{m.title} {point.metrics[key]:.4g}' for m, key in metrics_among(point.metrics))}"
-        f" and takes {1000 * point.seconds_per_image:.1f} ms per image"
-        for point in ends
-    ]
+    said = []
+    for point in ends:
+        scores = ", ".join(f"{m.title} {point.metrics[key]:.4g}" for m, key in metrics_among(point.metrics))
+        said.append(f"{point.label} has {scores} and takes {1000 * point.seconds_per_image:.1f} ms per image")
     return f"Guidance scale {scale}: {'; '.join(said)}."
 
 
@@ -107,8 +106,8 @@ def describe_fastest(points: Sequence[Point], scale: Scale) -> str:
     title = large.distance_title
     fastest = min(kept, key=lambda point: point.seconds_per_image)
     return (
-        f"Guidance scale {scale}: the fastest of {len(points)} points with {title} within {FLAT_WITHIN:.0%} of the large "
-        f"model's {large.distance:.2f} is {fastest.label} ({title} {fastest.distance:.2f}), "
+        f"Guidance scale {scale}: the fastest of {len(points)} points with {title} within {FLAT_WITHIN:.0%} of "
+        f"the large model's {large.distance:.2f} is {fastest.label} ({title} {fastest.distance:.2f}), "
         f"{large.seconds_per_image / fastest.seconds_per_image:.2f}x faster."
     )
 

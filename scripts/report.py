@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from evaluation.tables import Table
 
 
+# Settings of a sweep that its analyses have too; images and seed are an analysis's own.
+OF_THE_MODELS = ("pair", "sampler", "guidance", "allocation", "precision", "autoencoder_precision")
+
+
 def main(config: DictConfig) -> None:
     from evaluation.figures import save
     from evaluation.report import draw_pictures, render_report
@@ -84,19 +88,7 @@ def _analyse(kind: str, sweep: Sweep, device: str) -> Finding:
     # The pair and its sampling are the first point's; what an analysis has of its own stays as it is by default.
     swept = plan_points(resolved(compose("sweep", [*sweep.overrides, "dry_run=true"])))[0].settings
     own = resolved(compose("analyse"))
-    kept = (
-        "analysis",
-        "fractions",
-        "num_images",
-        "out",
-        "batch_size",
-        "seed",
-        "labels",
-        "compile",
-        "residency",
-        "stitch",
-    )
-    shared = {key: swept[key] for key in own.keys() - set(kept) if key in swept}
+    shared = {key: swept[key] for key in OF_THE_MODELS}
     settings = {**own, **shared, "device": device, "dry_run": False}
     settings["stitch"] = {**own["stitch"], "fractions": swept["stitch"]["fractions"]}
     with joined_ranks(), torch.inference_mode():
