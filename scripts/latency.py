@@ -25,8 +25,8 @@ def main(config: DictConfig) -> None:
     refuse_explicit_allocation(settings, "a latency measurement")
     if settings["residency"] == "staged":
         raise UserError("residency=staged loads weights anew for each batch, which is not timed here; use both or swap")
-    for key in AXES:
-        if key in settings and settings[key] is not None and key != "fractions":
+    for key in (*AXES, "also"):  # an experiment brings them
+        if key != "fractions" and settings.get(key) is not None:
             raise UserError(f"{key} is for scripts.sweep; a latency measurement goes through fractions alone")
     num = len(settings["pair"]["denoisers"])
     requested = parse_fractions(settings["fractions"], num)

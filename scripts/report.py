@@ -50,7 +50,7 @@ def main(config: DictConfig) -> None:
 
 def reproduce(sweep: Sweep) -> str:
     """The command that makes a sweep again: its own overrides, but for where files lie."""
-    return " \\\n    ".join(["python -m scripts.sweep", *map(shlex.quote, sweep.overrides)])
+    return shlex.join(["python", "-m", "scripts.sweep", *sweep.overrides])
 
 
 def _beside_paper(sweep: Sweep, settings: dict) -> list[Table]:

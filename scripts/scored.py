@@ -16,10 +16,8 @@ from tstitch.errors import UserError
 from tstitch.run import Run, read_json
 
 RESULT, PAIRED = "result.json", "paired.json"
-NOT_DECISIVE = (
-    "metrics",
-    "batch_size",
-)  # of an evaluation's settings: more metrics may be there, batches leave numbers
+# Of an evaluation's settings: more metrics may be there, and the size of a batch does not decide numbers.
+NOT_DECISIVE = ("metrics", "batch_size")
 
 
 @dataclass(frozen=True)

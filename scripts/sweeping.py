@@ -69,7 +69,7 @@ def sweep_points(
         _measure_missing_latencies(done, networks, settings["latency"])
         compared = _compare_with_large(done, networks)
         collected = [_collect(point, compared.get(point.run.id), latency_of(point), out) for point in done]
-        sweep = Sweep(collected, _shared_protocol(done), [own for own in overrides if not _is_of_place(own)])
+        sweep = Sweep(collected, _shared_protocol(done), kept_overrides(overrides))
         write_sweep(sweep, out)
         dashboard.log_sweep(sweep, done)
     return Swept(out, sweep, [point.run for point in done], failed)
@@ -98,10 +98,9 @@ def default_directory(settings: dict) -> Path:
     return ROOT / "runs" / f"sweep-{settings['pair']['name']}-{identity_hash(shared)}"
 
 
-def _is_of_place(override: str) -> bool:
-    """Whether an override says where files lie or what is reported, and nothing of what is measured."""
-    key = override.lstrip("+~").partition("=")[0]
-    return key.split(".")[0] in OF_PLACE
+def kept_overrides(overrides: Sequence[str]) -> list[str]:
+    """Overrides without those that say where files lie or what is reported, which decide nothing that is measured."""
+    return [own for own in overrides if own.lstrip("+~").partition("=")[0].partition(".")[0] not in OF_PLACE]
 
 
 def _measure_missing_latencies(points: Sequence[SweepPoint], networks: Networks, settings: dict) -> None:
