@@ -26,6 +26,8 @@ METRICS = ("fid", "sfid", "inception_score", "inception_score_ten_splits", *FEAT
 INCEPTION_SCORE_SPLIT = 5000
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 SEED = 0
+# To be raised when a metric's numbers change, so that sweeps score finished points anew.
+METRICS_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -123,19 +125,29 @@ def protocol(source: Source, extractor: Extractor, reference: Reference, num_dra
     return {
         **made,
         "uint8_rule": UINT8_RULE if source.run is not None else "unknown",
-        "extractor": extractor.name,
-        "extractor_sha256": extractor.weights_sha256,
+        **scoring_protocol(extractor.name, extractor.weights_sha256, reference.sha256, num_draws, extractor.device),
+        "reference": reference.path.name,
+        "reference_num_images": reference.num,
+    }
+
+
+def scoring_protocol(
+    extractor: str, extractor_sha256: str, reference_sha256: str, num_draws: int, device: torch.device
+) -> dict:
+    """What decides the numbers beside the images: files by their checksums, settings, versions."""
+    return {
+        "extractor": extractor,
+        "extractor_sha256": extractor_sha256,
+        "reference_sha256": reference_sha256,
         "inception_score_split": INCEPTION_SCORE_SPLIT,
         "precision_recall_nearest": NEAREST,
         "kid_subsets": [KID_SUBSETS, KID_SUBSET_SIZE],
         "bootstrap_draws": num_draws,
-        "reference": reference.path.name,
-        "reference_sha256": reference.sha256,
-        "reference_num_images": reference.num,
+        "metrics_version": METRICS_VERSION,
         "evaluated_with": {
             "torch": torch.__version__,
             "torch-fidelity": version("torch-fidelity"),
-            "device": extractor.device.type,
+            "device": device.type,
             "precision": "float32",
         },
     }

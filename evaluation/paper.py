@@ -38,15 +38,41 @@ class Paper:
             assert len(set(lengths.values())) == 1, f"{self.title}: columns of different lengths {lengths}"
 
     def values_at(self, point: Point) -> dict[str, float]:
-        """The paper's metrics, and `time_s` of 8 images, at a point's settings; empty where it has none."""
+        """The paper's metrics, and `time_s` of 8 images, at a point's settings; empty where it has none.
+
+        The paper's fractions are those it asked for, rounded as ours, so they are looked up among those that were asked
+        for here; of several that led to the point, the nearest to what ran.
+        """
+        for asked in sorted(_requests(point), key=lambda asked: _distance(asked["fractions"], point.fractions)):
+            values = self._values(asked)
+            if values:
+                return values
+        return {}
+
+    def _values(self, asked: Mapping[str, object]) -> dict[str, float]:
         for curve in self.curves:
-            if any(key in curve and curve[key] != getattr(point, key) for key in SETTINGS):
+            if any(key in curve and curve[key] != asked[key] for key in SETTINGS):
                 continue
             for position, fractions in enumerate(curve["fractions"]):
-                if same_fractions(fractions, point.fractions):
+                if same_fractions(fractions, asked["fractions"]):
                     columns = {key: values[position] for key, values in curve.items() if key not in SETTINGS}
                     return {key: value for key, value in columns.items() if key != "fractions" and value is not None}
         return {}
+
+
+def _requests(point: Point) -> list[dict]:
+    """What was asked for to get a point, by the names of `SETTINGS`, with `fractions`."""
+    ran = {key: getattr(point, key) for key in (*SETTINGS, "fractions")}
+    first = [{**ran, "fractions": asked.fractions} for asked in point.asked[:1]]
+    others = [
+        {**ran, "fractions": asked.fractions, "guidance_scale": asked.guidance_scale, "order": asked.order}
+        for asked in point.asked[1:]
+    ]
+    return [*first, *others] or [ran]
+
+
+def _distance(fractions: Sequence[float], others: Sequence[float]) -> float:
+    return sum(abs(a - b) for a, b in zip(fractions, others, strict=True))
 
 
 def same_fractions(written: float | Sequence[float], fractions: Sequence[float]) -> bool:

@@ -10,13 +10,14 @@ from matplotlib.ticker import LogFormatter, StrMethodFormatter
 from PIL import Image
 
 from evaluation.figures import INK, MUTED, PALETTE, figure
+from evaluation.metric_names import MetricName
 from evaluation.pareto import pareto_front
 from evaluation.sweep import Point, Series, Sweep
-from tstitch.allocation import show_fractions
 from tstitch.run import Run
 from tstitch.shards import read_shards
 
 PANEL = (5.2, 3.7)  # inches
+MOST_COLUMNS = 4  # panels beside each other
 FEW = 3  # curves in a picture; with more, bands, end marks and names of points would cover each other
 LINES = ("-", "--", "-.", ":")
 Curve = tuple[str, list[Point]]
@@ -30,6 +31,23 @@ class PlainLog(LogFormatter):
 
 
 @dataclass(frozen=True)
+class Metric:
+    """A metric of a sweep as it is drawn: its kind, and its key in results, which carries the number of images."""
+
+    kind: MetricName
+    key: str
+
+    @property
+    def name(self) -> str:
+        return self.kind.name
+
+    @property
+    def title(self) -> str:
+        """`FID5K` for FID, of which the number of images is the name's part; plain words for the others."""
+        return self.key.upper() if self.name == "fid" else self.kind.title
+
+
+@dataclass(frozen=True)
 class Panel:
     """A picture of its own: a metric against the fraction of the smallest model, or against time."""
 
@@ -40,28 +58,36 @@ class Panel:
 
 def panels(sweep: Sweep) -> list[Panel]:
     """What is drawn of a sweep; where there are three models or more the fraction of one says little."""
-    found = []
-    names = {"fid": sweep.fid_name.upper(), "inception_score": "Inception Score"}
+    shown = [Metric(metric, key) for metric, key in sweep.metrics]
     if all(len(points) == 1 for _, _, points in sweep.curves()) and len(sweep.series) > 1:
-        return [Panel(metric, name, _bars(metric, name)) for metric, name in names.items()]
-    for metric, name in names.items():
+        return [Panel(metric.name, metric.title, _bars(metric)) for metric in shown]
+    found = []
+    for metric in shown:
         if len(sweep.points[0].fractions) == 2:
-            found.append(Panel(f"{metric}_fraction", f"{name} against fraction", _against_fraction(metric, name)))
-        found.append(Panel(f"{metric}_time", f"{name} against time", _against_time(metric, name)))
+            title = f"{metric.title} against fraction"
+            found.append(Panel(f"{metric.name}_fraction", title, _against_fraction(metric)))
+        found.append(Panel(f"{metric.name}_time", f"{metric.title} against time", _against_time(metric)))
     return found
 
 
 def draw_curves(sweep: Sweep) -> Figure:
-    """All panels in a row, and a row for each guidance scale; one point a scale is drawn over the scale."""
+    """All panels, in rows for each guidance scale; one point a scale is drawn over the scale."""
     scales = sweep.guidance_scales
-    if len(sweep.points) == len(scales) > 1:
+    if len(scales) > 1 and all(len(points) == 1 for _, _, points in sweep.curves()) and len(sweep.series) == 1:
         return _draw_scan(sweep)
     shown = panels(sweep)
-    with figure(PANEL[0] * len(shown), PANEL[1] * len(scales) + 0.4 * (len(sweep.series) > FEW)) as drawn:
-        for row, scale in zip(drawn.subplots(len(scales), len(shown), squeeze=False), scales, strict=True):
-            for axes, panel in zip(row, shown, strict=True):
-                panel.draw(axes, curves_at(sweep, scale))
-                axes.set_title(f"guidance scale {scale}", fontsize=10)
+    columns = min(len(shown), MOST_COLUMNS)
+    cells = [(scale, panel) for scale in scales for panel in shown]
+    rows = len(scales) * -(-len(shown) // columns)
+    with figure(PANEL[0] * columns, PANEL[1] * rows + 0.4 * (len(sweep.series) > FEW)) as drawn:
+        grid = drawn.subplots(rows, columns, squeeze=False).reshape(len(scales), -1)
+        for of_scale in grid:
+            for axes in of_scale[len(shown) :]:
+                axes.set_visible(False)
+        places = [axes for of_scale in grid for axes in of_scale[: len(shown)]]
+        for (scale, panel), axes in zip(cells, places, strict=True):
+            panel.draw(axes, curves_at(sweep, scale))
+            axes.set_title(f"guidance scale {scale}", fontsize=10)
         _gather_legends(drawn)
     return drawn
 
@@ -103,27 +129,35 @@ def _label(series: Series, everything: Sequence[Series]) -> str:
     return ", ".join(varying)
 
 
-def _against_fraction(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], None]:
+def _with_metric(metric: Metric, curves: Sequence[Curve]) -> list[Curve]:
+    """The curves with those of their points that have the metric."""
+    found = [(label, [p for p in points if p.metric(metric.name) is not None]) for label, points in curves]
+    return [(label, points) for label, points in found if points]
+
+
+def _against_fraction(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]:
     def draw(axes: Axes, curves: Sequence[Curve]) -> None:
+        curves = _with_metric(metric, curves)
         for (colour, line), (label, points) in zip(_looks(curves), curves, strict=True):
-            x, y = [p.small_fraction for p in points], [p.metric(metric) for p in points]
+            x, y = [p.small_fraction for p in points], [p.metric(metric.name) for p in points]
             axes.plot(x, y, line, marker="o", markersize=4, color=colour, label=label or None)
             band = _intervals(metric, points) if len(curves) <= FEW else None
             if band is not None:
                 axes.fill_between(x, *band, color=colour, alpha=0.18, linewidth=0)
-        large = [p.metric(metric) for _, points in curves for p in points if p.is_large_alone]
+        large = {p.metric(metric.name) for _, points in curves for p in points if p.is_large_alone}
         if len(large) == 1:
-            axes.axhline(large[0], color=MUTED, linestyle="--", linewidth=1, label="large model alone")
+            axes.axhline(large.pop(), color=MUTED, linestyle="--", linewidth=1, label="large model alone")
         axes.set_xlabel("fraction of steps of the small model")
-        _finish(axes, name, log=metric == "fid")
+        _finish(axes, metric.title, log=metric.kind.on_log_axis)
 
     return draw
 
 
-def _against_time(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], None]:
+def _against_time(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]:
     def draw(axes: Axes, curves: Sequence[Curve]) -> None:
+        curves = _with_metric(metric, curves)
         for (colour, line), (label, points) in zip(_looks(curves), curves, strict=True):
-            x, y = [1000 * p.seconds_per_image for p in points], [p.metric(metric) for p in points]
+            x, y = [1000 * p.seconds_per_image for p in points], [p.metric(metric.name) for p in points]
             shown_line = line if len(points[0].fractions) == 2 else "none"
             axes.plot(x, y, linestyle=shown_line, marker="o", markersize=4, color=colour, label=label or None)
             if len(curves) == 1 and len(points[0].fractions) == 2:
@@ -133,8 +167,8 @@ def _against_time(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], N
                 axes.vlines(x, *band, color=colour, alpha=0.35, linewidth=1)
         everything = [point for _, points in curves for point in points]
         times = [1000 * point.seconds_per_image for point in everything]
-        values = [point.metric(metric) for point in everything]
-        front = pareto_front(times, values, higher_is_better=metric != "fid")
+        values = [point.metric(metric.name) for point in everything]
+        front = pareto_front(times, values, higher_is_better=metric.kind.higher_is_better)
         axes.plot(
             [times[i] for i in front], [values[i] for i in front], color=INK, linewidth=1, linestyle=":",
             label="Pareto front",
@@ -147,19 +181,20 @@ def _against_time(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], N
                     markerfacecolor="none", markeredgecolor=INK, label=label,
                 )  # fmt: skip
         axes.set_xlabel("time per image (ms)")
-        _finish(axes, name, log=metric == "fid")
+        _finish(axes, metric.title, log=metric.kind.on_log_axis)
 
     return draw
 
 
-def _bars(metric: str, name: str) -> Callable[[Axes, Sequence[Curve]], None]:
+def _bars(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]:
     """One point for each of several settings: there is nothing to draw it against."""
 
     def draw(axes: Axes, curves: Sequence[Curve]) -> None:
-        values = [points[0].metric(metric) for _, points in curves]
+        curves = _with_metric(metric, curves)
+        values = [points[0].metric(metric.name) for _, points in curves]
         bars = axes.barh([label for label, _ in curves], values, color=PALETTE[0])
         axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-        axes.set_xlabel(name)
+        axes.set_xlabel(metric.title)
         axes.invert_yaxis()
 
     return draw
@@ -181,21 +216,21 @@ def _looks(curves: Sequence[Curve]) -> list[tuple[str, str]]:
     ]
 
 
-def _intervals(metric: str, points: Sequence[Point]) -> np.ndarray | None:
+def _intervals(metric: Metric, points: Sequence[Point]) -> np.ndarray | None:
     """The 95% intervals (2, K), where all points have one. FID's may reach below zero, where a logarithm ends."""
-    found = [point.interval(metric) for point in points]
+    found = [point.interval(metric.name) for point in points]
     if None in found:
         return None
     low, high = np.array(found).T
-    lowest = min(point.fid for point in points) / 3
-    return np.array([np.maximum(low, lowest) if metric == "fid" else low, high])
+    lowest = min(point.metric(metric.name) for point in points) / 3
+    return np.array([np.maximum(low, lowest) if metric.kind.on_log_axis else low, high])
 
 
 def _name_fractions(axes: Axes, points: Sequence[Point], x: Sequence[float], y: Sequence[float]) -> None:
     for index, point in enumerate(points):
         offset = (6, 5) if index % 2 == 0 else (6, -11)  # neighbours on either side of the line
         place = {"textcoords": "offset points", "xytext": offset, "fontsize": 8}
-        axes.annotate(f"{point.small_fraction:g}", (x[index], y[index]), **place)
+        axes.annotate(point.small_label, (x[index], y[index]), **place)
 
 
 def _finish(axes: Axes, y_label: str, log: bool) -> None:
@@ -210,20 +245,22 @@ def _finish(axes: Axes, y_label: str, log: bool) -> None:
 
 
 def _draw_scan(sweep: Sweep) -> Figure:
-    """One point for each guidance scale: FID and Inception Score against the scale."""
-    with figure(2 * PANEL[0], PANEL[1]) as drawn:
-        scales = [float(np.mean(scale)) for scale in sweep.guidance_scales]
-        for axes, metric in zip(drawn.subplots(1, 2), ("fid", "inception_score"), strict=True):
-            values = [point.metric(metric) for point in sweep.points]
-            axes.plot(scales, values, marker="o", markersize=4, color=PALETTE[0])
+    """One point for each guidance scale: each metric against the scale."""
+    shown = [Metric(metric, key) for metric, key in sweep.metrics]
+    points = [(float(np.mean(scale)), point) for scale, _, (point,) in sweep.curves()]
+    with figure(len(shown) * PANEL[0], PANEL[1]) as drawn:
+        for axes, metric in zip(drawn.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+            values = [(scale, value) for scale, p in points if (value := p.metric(metric.name)) is not None]
+            axes.plot(*zip(*values, strict=True), marker="o", markersize=4, color=PALETTE[0])
             axes.set_xlabel("guidance scale")
-            _finish(axes, sweep.fid_name.upper() if metric == "fid" else "Inception Score", log=False)
+            _finish(axes, metric.title, log=False)
     return drawn
 
 
 def draw_strip(runs: Sequence[tuple[Point, Run]], num_rows: int = 10, image_size: int = 64) -> Figure:
     """One row for each class, one column for each point: the same image index, so the same noise."""
     rows = first_of_each_class(runs[0][1], num_rows)
+    is_rounded = any(point.asked_otherwise for point, _ in runs)
     with figure(0.75 * len(runs) + 0.6, 0.75 * len(rows) + 0.7) as drawn:
         grid = drawn.subplots(len(rows), len(runs), squeeze=False)
         for column, (point, run) in enumerate(runs):
@@ -235,7 +272,7 @@ def draw_strip(runs: Sequence[tuple[Point, Run]], num_rows: int = 10, image_size
                 axes.set_yticks([])
                 if column == 0:
                     axes.set_ylabel(str(label), rotation=0, ha="right", va="center")
-            grid[0, column].set_title(show_fractions(point.fractions[:-1]), fontsize=9)
+            grid[0, column].set_title(point.small_label.replace(" (", "\n("), fontsize=7 if is_rounded else 9)
         wide = "fraction of steps of the smaller models; the same noise and label across a row"
         drawn.supxlabel(wide if len(runs) > 5 else "fraction", fontsize=9)
     return drawn

@@ -65,9 +65,7 @@ def render_report(
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     scale, series, points = sweep.curves()[0]
-    shown = [
-        (p, r) for p, r in zip(sweep.points, runs, strict=True) if p.guidance_scale == scale and p.series == series
-    ]
+    shown = [(p, r) for p, r in zip(sweep.points, runs, strict=True) if (scale, series) in p.curves]
     return environment.from_string(TEMPLATE.read_text()).render(
         title=f"Trajectory stitching: {sweep.protocol['pair']}",
         lead=_lead(sweep),
@@ -78,7 +76,7 @@ def render_report(
         strip=_strip(sorted(shown, key=lambda pair: pair[0].small_fraction)),
         latency=svg_text(pictures[LATENCY], "l-") if LATENCY in pictures else None,
         latency_caption="Median milliseconds of an image by stage, as it is sampled in a batch of "
-        f"{points[0].latency.get('batch_size')} on {sweep.protocol['device_name']}.",
+        f"{points[0].latency.get('batch_size')} on {sweep.timed_on}.",
         analyses=[
             {"svg": svg_text(pictures[finding.name], f"a{k}-"), "found": finding.found}
             for k, finding in enumerate(analyses)
@@ -94,7 +92,8 @@ def _lead(sweep: Sweep) -> str:
     sampler = f"{p['sampler']['name'].upper()}, {p['num_steps']} steps, " if "sampler" in p and "num_steps" in p else ""
     return (
         f"{sampler}{p['num_images']:,} images a point with the same noise and labels (seed {p['seed']}), "
-        f"{p['precision']}, on {p['device_name']}. FID against {p['reference_num_images'] or 'the'} real images over "
+        f"{p['precision']}, on {p['device_name']}; times on {sweep.timed_on}. "
+        f"Scored against {p['reference_num_images'] or 'the'} real images over "
         f"the features of {p['extractor']}."
     )
 
@@ -103,16 +102,21 @@ def _numbers(points: Sequence[Point]) -> list[tuple[str, str]]:
     """The few numbers to see first: the large model, the best free lunch, the small model."""
     large = next((point for point in points if point.is_large_alone), None)
     small = next((point for point in points if point.small_fraction == 1), None)
-    found = [] if large is None else [("FID of the large model", f"{large.fid:.2f}")]
+    title = points[0].distance_title
+    found = (
+        [] if large is None or large.distance is None else [(f"{title} of the large model", f"{large.distance:.2f}")]
+    )
     flat = find_flat_point(points) if len(points[0].fractions) == 2 else None
     if large is not None and flat is not None and flat is not large:
         speed_up = large.seconds_per_image / flat.seconds_per_image
         found += [
-            ("FID within 10% up to fraction", f"{flat.small_fraction:g}"),
-            ("FID there", f"{flat.fid:.2f}"),
+            (f"{title} within 10% up to fraction", f"{flat.small_fraction:g}"),
+            (f"{title} there", f"{flat.distance:.2f}"),
             ("speed-up there", f"{speed_up:.2f}x"),
         ]
-    return found if small is None else [*found, ("FID of the small model", f"{small.fid:.2f}")]
+    if small is None or small.distance is None:
+        return found
+    return [*found, (f"{title} of the small model", f"{small.distance:.2f}")]
 
 
 def _panel_name(panel: Panel, scale: float | list[float]) -> str:
@@ -135,7 +139,7 @@ def _strip(columns: Sequence[tuple[Point, Run]]) -> dict:
     rows = first_of_each_class(columns[0][1], NUM_CLASSES)
     images = [read_images(run, list(rows.values())) for _, run in columns]
     return {
-        "fractions": [show_fractions(point.fractions[:-1]) for point, _ in columns],
+        "fractions": [point.small_label for point, _ in columns],
         "rows": [
             {"label": label, "images": [_data_url(column[k]) for column in images]} for k, label in enumerate(rows)
         ],
@@ -147,7 +151,7 @@ def _draw_latency(points: Sequence[Point]) -> Figure:
     names = _stage_names(points)
     with figure(7.5, 0.42 * len(points) + 1.2) as drawn:
         axes, left = drawn.subplots(), np.zeros(len(points))
-        labels = [show_fractions(point.fractions) for point in points]
+        labels = [point.label for point in points]
         for colour, name in zip(PALETTE, names, strict=False):
             widths = np.array([1000 * point.stages_s_per_image.get(name, 0.0) for point in points])
             axes.barh(labels, widths, left=left, color=colour, label=name)
@@ -167,22 +171,28 @@ def _stage_names(points: Sequence[Point]) -> list[str]:
 
 
 def _points_table(sweep: Sweep) -> Table:
-    metrics = list(sweep.points[0].metrics)
+    metrics, intervals = sweep.metric_keys, [m for m, _ in sweep.metrics if _has_interval(sweep, m.name)]
     settings = ("guidance_scale", "sampler", "num_steps", "order")
-    columns = ["fractions", *(name.replace("_", " ") for name in settings), *metrics, "95% interval of FID"]
+    is_rounded = any(point.asked_otherwise for point in sweep.points)
+    columns = ["fractions", *(["asked"] if is_rounded else []), *(name.replace("_", " ") for name in settings)]
+    columns += [*metrics, *(f"95% interval of {metric.title}" for metric in intervals)]
     rows = []
     for point in sweep.points:
-        low_high = point.interval("fid")
-        interval = "-" if low_high is None else f"{low_high[0]:.3f} to {low_high[1]:.3f}"
-        values = [str(getattr(point, name)).replace("_", " ") for name in settings]
-        scores = [f"{point.metrics[name]:.4g}" for name in metrics]
+        low_high = [point.interval(metric.name) for metric in intervals]
+        interval = ["-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}" for ends in low_high]
+        values = [*([point.asked_otherwise or "-"] if is_rounded else []), *(point.shown(name) for name in settings)]
+        scores = [f"{point.metrics[name]:.4g}" if name in point.metrics else "-" for name in metrics]
         times = [
             1000 * point.seconds_per_image,
             *(1000 * point.latency[f"seconds_per_image_{e}"] for e in ("min", "max")),
         ]
         fractions = show_fractions(point.fractions)
-        rows.append([fractions, *values, *scores, interval, f"{times[0]:.2f}", f"{times[1]:.2f} to {times[2]:.2f}"])
+        rows.append([fractions, *values, *scores, *interval, f"{times[0]:.2f}", f"{times[1]:.2f} to {times[2]:.2f}"])
     return Table("All points", [*columns, "ms per image", "fastest to slowest"], rows, [])
+
+
+def _has_interval(sweep: Sweep, name: str) -> bool:
+    return any(point.interval(name) is not None for point in sweep.points)
 
 
 def _flatten(values: dict, prefix: str = "") -> list[tuple[str, str]]:

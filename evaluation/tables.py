@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluation.metric_names import METRIC_NAMES
 from evaluation.paper import METRICS, Paper, same_fractions
 from evaluation.summary import FLAT_WITHIN, describe_finding, last_flat
 from evaluation.sweep import Point, Sweep
 from tstitch.allocation import show_fractions
 
 TIMED_IMAGES = 8  # what the paper's seconds are for
-TITLES = {"fid": "FID", "inception_score": "IS", "precision": "precision", "recall": "recall"}
+TITLES = {metric.name: metric.title for metric in METRIC_NAMES}
+TITLES |= {"inception_score": "IS", "precision": "precision", "recall": "recall"}
 NOTHING = "-"
 
 
@@ -25,7 +27,10 @@ class Table:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A denoiser, or some stitched: what it costs here. `gmacs` is of a forward, counted as the paper does."""
+    """A denoiser, or some stitched: what it costs here. `gmacs` is of a forward, counted as the paper does.
+
+    `fractions` is what runs, `asked` the fractions that were asked for.
+    """
 
     name: str
     fractions: list[float]
@@ -33,6 +38,11 @@ class ModelRow:
     gmacs: float
     storage_mb: float | None = None
     memory_mb: float | None = None
+    asked: tuple[list[float], ...] = ()
+
+    def is_for(self, fractions: Sequence[float]) -> bool:
+        """Whether it is what these fractions lead to."""
+        return any(same_fractions(fractions, own) for own in self.asked or (self.fractions,))
 
 
 def points_table(paper: Paper, sweep: Sweep, differences: Sequence[str]) -> Table:
@@ -44,26 +54,28 @@ def points_table(paper: Paper, sweep: Sweep, differences: Sequence[str]) -> Tabl
     """
     has_difference = not any(text.startswith("data:") for text in differences)
     reported = [paper.values_at(point) for point in sweep.points]
-    metrics = [
-        name
-        for name in METRICS
-        if any(name in values for values in reported) or sweep.points[0].metric(name) is not None
-    ]
+    ours_has = [metric.name for metric, _ in sweep.metrics]
+    metrics = [name for name in METRICS if any(name in values for values in reported) or name in ours_has]
+    others = [name for name in ours_has if name not in METRICS]
     keys = [key for key in ("sampler", "num_steps", "guidance_scale", "order", "rule") if _varies(sweep, key)]
-    columns = ["fractions", *(key.replace("_", " ") for key in keys)]
+    is_rounded = any(point.asked_otherwise for point in sweep.points)
+    columns = ["fractions", *(["asked"] if is_rounded else []), *(key.replace("_", " ") for key in keys)]
     for name in metrics:
         columns += [f"{TITLES[name]} here", f"{TITLES[name]} paper"]
         if has_difference and name in paper.tolerance:
             columns += ["difference", f"within {paper.tolerance[name]:g}"]
+    columns += [f"{TITLES[name]} here" for name in others]
     columns += ["s per 8 here", "s per 8 paper", "speed-up here", "speed-up paper"]
     rows = []
     for point, values in zip(sweep.points, reported, strict=True):
-        row = [show_fractions(point.fractions), *(_text(getattr(point, key)) for key in keys)]
+        row = [show_fractions(point.fractions), *([point.asked_otherwise or NOTHING] if is_rounded else [])]
+        row += [point.shown(key) for key in keys]
         for name in metrics:
             ours, theirs = point.metric(name), values.get(name)
             row += [_number(ours), _number(theirs)]
             if has_difference and name in paper.tolerance:
                 row += _judge(ours, theirs, paper.tolerance[name], bool(differences))
+        row += [_number(point.metric(name)) for name in others]
         rows.append([*row, *_times(point, values, sweep, paper)])
     notes = [*_shapes(paper, sweep), *_notes(paper, differences)]
     return Table(paper.title, columns, rows, notes)
@@ -81,7 +93,7 @@ def models_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, 
             model.parameters_m,
             model.gmacs,
             None if point is None else TIMED_IMAGES * point.seconds_per_image,
-            None if point is None else point.fid,
+            None if point is None else point.metric("fid"),
         ]
         reported = [theirs.get(key) for key in ("parameters_m", "gflops", "time_s", "fid")]
         cells = [_number(value) for pair in zip(ours, reported, strict=True) for value in pair]
@@ -96,13 +108,15 @@ def memory_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, 
         columns += [f"{title} here", f"{title} paper"]
     rows = []
     for theirs in paper.rows:
-        model = next(row for row in models if same_fractions(theirs["fractions"], row.fractions))
+        model = next(row for row in models if row.is_for(theirs["fractions"]))
         point = None if sweep is None else _find(sweep, model.fractions)
+        asked = show_fractions(theirs["fractions"])
+        ran = show_fractions(model.fractions)
         seconds = None if point is None else TIMED_IMAGES * point.seconds_per_image
         ours = [model.parameters_m, model.storage_mb, model.memory_mb, seconds]
         reported = [theirs[key] for key in ("parameters_m", "storage_mb", "memory_mb", "time_s")]
         cells = [_number(value) for pair in zip(ours, reported, strict=True) for value in pair]
-        rows.append([show_fractions(model.fractions), *cells])
+        rows.append([ran if ran == asked else f"{ran} (asked {asked})", *cells])
     return Table(paper.title, columns, rows, _notes(paper, differences))
 
 
@@ -121,7 +135,7 @@ def missing_table(paper: Paper, reasons: Sequence[str]) -> Table:
 
 
 def _varies(sweep: Sweep, key: str) -> bool:
-    return len({str(getattr(point, key)) for point in sweep.points}) > 1
+    return len({point.shown(key) for point in sweep.points}) > 1
 
 
 def _find(sweep: Sweep, fractions: Sequence[float]) -> Point | None:
@@ -136,14 +150,7 @@ def _judge(ours: float | None, theirs: float | None, tolerance: float, other_pro
 
 
 def _times(point: Point, values: dict[str, float], sweep: Sweep, paper: Paper) -> list[str]:
-    large = next(
-        (
-            other
-            for other in sweep.points
-            if other.is_large_alone and (other.series, other.guidance_scale) == (point.series, point.guidance_scale)
-        ),
-        None,
-    )
+    large = sweep.large_alone(point)
     faster = None if large is None else large.seconds_per_image / point.seconds_per_image
     large_time = None if large is None else paper.values_at(large).get("time_s")
     theirs = values.get("time_s")

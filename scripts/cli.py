@@ -124,7 +124,8 @@ def _explain(config_name: str, error: Exception) -> str:
     """One line for a configuration that does not compose, with the keys that would be accepted."""
     message = str(error)
     choice = re.search(
-        r"Could not find '(?P<group>[\w/]+)/(?P<name>\w+)'.*Available options in '[\w/]+':(?P<known>.*?)Config search",
+        r"Could not find '(?P<group>[\w/]+)/(?P<name>[^']+)'"
+        r".*Available options in '[\w/]+':(?P<known>.*?)Config search",
         message,
         re.S,
     )

@@ -1,21 +1,35 @@
 """Two results side by side: `python -m scripts.compare a=DIR_OR_FILE b=DIR_OR_FILE`."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from scripts.cli import resolved, run_command
 
+if TYPE_CHECKING:
+    import torch
+
+    from tstitch.ranks import Ranks
+
 
 def main(config: DictConfig) -> None:
     from evaluation.compare import are_paired, compare_results
+    from scripts.plan import check_whole_number
+    from tstitch.ranks import choose_device, joined_ranks
 
     settings = resolved(config)
+    check_whole_number("bootstrap", settings["bootstrap"], lowest=2)
     places = [Path(settings[key]) for key in ("a", "b")]
     results = [_read(place) for place in places]
-    print("\n".join(compare_results(*results)))
-    if all((place / "run.json").is_file() for place in places) and are_paired(*results):
-        print(_verdict(places, settings["bootstrap"]))
+    with joined_ranks() as ranks:
+        device = choose_device("auto", 0)
+        results = [_current(name, *pair, ranks, device) for name, *pair in zip("ab", places, results, strict=True)]
+        print("\n".join(compare_results(*results)))
+        if all((place / "run.json").is_file() for place in places) and are_paired(*results):
+            print(_verdict(places, results[0]["asked"], settings["bootstrap"], ranks, device))
 
 
 def _read(place: Path) -> dict:
@@ -31,19 +45,37 @@ def _read(place: Path) -> dict:
     return result
 
 
-def _verdict(places: list[Path], num_draws: int) -> str:
+def _current(name: str, place: Path, result: dict, ranks: Ranks, device: torch.device) -> dict:
+    """A run's result, scored anew where the run's images or the files it was scored with have changed since."""
+    from evaluation.sources import open_source
+    from scripts.evaluation import SETTINGS, extractor_name, load_evaluation
+    from scripts.scored import images_digest, read_scoring
+    from tstitch.errors import UserError
+    from tstitch.run import load_run
+
+    if not (place / "run.json").is_file():
+        return result
+    asked = result.get("asked")
+    if not isinstance(asked, dict) or not set(SETTINGS) <= asked.keys():
+        raise UserError(
+            f"{place / 'result.json'} does not say what it was scored with; python -m scripts.evaluate run={place} "
+            "makes it anew"
+        )
+    scoring = read_scoring(asked, extractor_name(asked["extractor"]), device)
+    if result.get("images_sha256") == images_digest(load_run(place)) and scoring.is_of(result):
+        return result
+    print(f"{name}: the images, or what they were scored with, have changed since result.json; scored anew")
+    return load_evaluation(asked, device).result(open_source(place), ranks)
+
+
+def _verdict(places: list[Path], asked: dict, num_draws: int, ranks: Ranks, device: torch.device) -> str:
     """Whether run b is worse than run a, from features that are kept beside the runs."""
     from evaluation.sources import open_source
     from evaluation.spread import bootstrap_fid, describe_difference
     from scripts.evaluation import load_evaluation
-    from scripts.plan import check_whole_number
-    from tstitch.ranks import choose_device, joined_ranks
-    from tstitch.run import read_json
 
-    check_whole_number("bootstrap", num_draws, lowest=2)
-    with joined_ranks() as ranks:
-        evaluation = load_evaluation(read_json(places[0] / "run.json")["evaluation"], choose_device("auto", 0))
-        sets = [evaluation.features(open_source(place), ranks).pool for place in places]
+    evaluation = load_evaluation(asked, device)
+    sets = [evaluation.features(open_source(place), ranks).pool for place in places]
     bootstrap = bootstrap_fid(sets, evaluation.reference.pool, num_draws)
     return describe_difference(("a", "b"), float(bootstrap.values[0]), bootstrap.difference(0, 1))
 

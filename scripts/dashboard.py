@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scripts.point_runs import LATENCY, PAIRED, RESULT, SweepPoint
+from scripts.point_runs import SweepPoint
+from scripts.scored import PAIRED, RESULT
 from tstitch.errors import UserError
 from tstitch.run import identity_hash, read_json, write_json
 
@@ -25,15 +26,18 @@ if TYPE_CHECKING:
 
 MODES = ("disabled", "offline", "online")
 SENT = "wandb.json"
+LATENCY = "latency"
+PLOTTED = 2  # metrics that have plots of their own; the table has all
 
 
 class Dashboard:
     """Sends what a sweep finds. A point's run has the id of its directory, so it continues wherever it was begun."""
 
-    def __init__(self, settings: dict, out: Path):
+    def __init__(self, settings: dict, out: Path, latency_of: Callable[[SweepPoint], dict | None]):
         if settings["mode"] not in MODES:
             raise UserError(f"wandb.mode must be one of {', '.join(MODES)}, got {settings['mode']!r}")
         self.mode, self.project, self.out = settings["mode"], settings["project"], out
+        self.latency_of = latency_of
         self.group = f"{out.name}-{identity_hash({'out': str(out.absolute())})[:6]}"
 
     def log_result(self, point: SweepPoint) -> None:
@@ -41,13 +45,14 @@ class Dashboard:
         if self.mode == "disabled":
             return
         directory = point.run.directory
-        found = {
-            name: read_json(directory / name) for name in (RESULT, LATENCY, PAIRED) if (directory / name).is_file()
-        }
+        found = {name: read_json(directory / name) for name in (RESULT, PAIRED) if (directory / name).is_file()}
+        latency = self.latency_of(point)
+        if latency is not None:
+            found[LATENCY] = latency
         if self._was_sent(directory, found):
             return
-        asked = point.planned.asked
-        config = {**asked, "small_fraction": asked["fractions"][0], **read_json(point.run.record)["identity"]}
+        place = point.planned.place
+        config = {**place, "small_fraction": place["fractions"][0], **read_json(point.run.record)["identity"]}
         with self._run(point.run.directory.name, f"point-{point.run.id}-{self.group}", config) as run:
             run.summary.update(_numbers(found))
             run.log({"strip": self._strip(point)}, step=0)
@@ -64,26 +69,23 @@ class Dashboard:
             return
         import wandb
 
-        columns = ["small fraction", "sampler", "steps", "guidance scale", *sweep.points[0].metrics, "ms per image"]
+        keys = sweep.metric_keys
+        columns = ["small fraction", "asked", "sampler", "steps", "guidance scale", *keys, "ms per image"]
         rows = [
             [
-                point.small_fraction, point.sampler, point.num_steps, str(point.guidance_scale),
-                *point.metrics.values(), 1000 * point.seconds_per_image,
+                point.small_fraction, point.asked_otherwise, point.sampler, point.num_steps, str(point.guidance_scale),
+                *(point.metrics.get(key) for key in keys), 1000 * point.seconds_per_image,
             ]
             for point in sweep.points
         ]  # fmt: skip
         with self._run(f"{self.out.name} (sweep)", f"sweep-{self.group}", sweep.protocol) as run:
-            table, fid = wandb.Table(columns=columns, data=rows), sweep.fid_name
-            run.log(
-                {
-                    "points": table,
-                    f"{fid} against fraction": wandb.plot.line(
-                        table, "small fraction", fid, title=f"{fid} by fraction"
-                    ),
-                    f"{fid} against time": wandb.plot.scatter(table, "ms per image", fid, title=f"{fid} by time"),
-                },
-                step=0,
-            )
+            table = wandb.Table(columns=columns, data=rows)
+            plots: dict[str, object] = {"points": table}
+            for key in [key for _, key in sweep.metrics][:PLOTTED]:
+                by_fraction = wandb.plot.line(table, "small fraction", key, title=f"{key} by fraction")
+                by_time = wandb.plot.scatter(table, "ms per image", key, title=f"{key} by time")
+                plots |= {f"{key} against fraction": by_fraction, f"{key} against time": by_time}
+            run.log(plots, step=0)
         self._mark(self.out, content)
 
     def _run(self, name: str, run_id: str, config: dict) -> DashboardRun:

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 
 import torch
 
-from evaluation.evaluate import FEATURE_METRICS, check_metrics, protocol, score
+from evaluation.evaluate import FEATURE_METRICS, check_metrics, protocol, score, scoring_protocol
 from evaluation.extractors import Extractor, load_extractor
 from evaluation.features import FeatureCache, FeatureSet, gather_features
 from evaluation.reference import Reference, load_reference
 from evaluation.sources import Source, open_source
 from scripts.cli import ROOT
 from scripts.plan import check_whole_number, resolve_path
+from scripts.scored import Scoring, images_digest
 from tstitch.errors import UserError
 from tstitch.ranks import Ranks
 
 CACHE = ROOT / "runs" / "features"
+SETTINGS = ("extractor", "extractor_weights", "reference", "metrics", "bootstrap", "batch_size")
 ALIASES = {"inception": "inception-v3-compat"}
 
 
@@ -30,6 +32,15 @@ class Evaluation:
     batch_size: int
     extractor: Extractor
     reference: Reference
+    settings: dict
+
+    @property
+    def scoring(self) -> Scoring:
+        """What its numbers are made with."""
+        digests = self.extractor.weights_sha256, self.reference.sha256
+        return Scoring(
+            self.settings, scoring_protocol(self.extractor.name, *digests, self.num_draws, self.extractor.device)
+        )
 
     def features(
         self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
@@ -42,7 +53,10 @@ class Evaluation:
     def result(
         self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
     ) -> dict | None:
-        """`metrics`, `spread`, `protocol` and `run_id` of a source, on rank 0; None on the others."""
+        """The content of `result.json` for a source, on rank 0; None on the others.
+
+        `run_id` and `images_sha256` are of the run, `asked` are the settings of the evaluation.
+        """
         check_metrics(self.metrics, self.extractor, self.reference, source)
         features = self.features(source, ranks, show)
         reference_features = self.reference.features
@@ -53,6 +67,8 @@ class Evaluation:
         scores = score(source, features, self.reference, reference_features, self.metrics, self.num_draws)
         return {
             "run_id": source.run.id if source.run is not None else None,
+            "images_sha256": images_digest(source.run) if source.run is not None else None,
+            "asked": {**self.settings, "metrics": self.metrics},
             "metrics": scores.metrics,
             "spread": scores.spread,
             "protocol": protocol(source, self.extractor, self.reference, self.num_draws),
@@ -68,5 +84,11 @@ def load_evaluation(settings: dict, device: torch.device) -> Evaluation:
     check_whole_number("batch_size", settings["batch_size"], lowest=1)
     reference = load_reference(resolve_path(settings["reference"]))
     weights = resolve_path(settings["extractor_weights"])
-    extractor = load_extractor(ALIASES.get(name, name), weights, device)
-    return Evaluation(metrics, settings["bootstrap"], settings["batch_size"], extractor, reference)
+    extractor = load_extractor(extractor_name(name), weights, device)
+    asked = {key: settings[key] for key in SETTINGS}
+    return Evaluation(metrics, settings["bootstrap"], settings["batch_size"], extractor, reference, asked)
+
+
+def extractor_name(name: str) -> str:
+    """An extractor's full name, for a short one."""
+    return ALIASES.get(name, name)

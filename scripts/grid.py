@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
@@ -20,27 +20,36 @@ AXES = ("fractions", "guidance_scales", "samplers", "num_steps", "orders", "rule
 
 @dataclass(frozen=True)
 class PlannedPoint:
-    """A point before it runs: the complete settings of its run, and their plan."""
+    """A point before it runs: the complete settings of its run, their plan, and what asked for it.
+
+    `asked` holds the settings of each place in the grids that led to this run, under the names of
+    `evaluation.sweep.Asked`. There are several where they round to the same steps, or differ in what the run does not
+    use.
+    """
 
     settings: dict
     plan: Plan
+    asked: tuple[dict, ...]
 
     @property
-    def asked(self) -> dict:
-        """What tells it from the other points, under the names of `evaluation.sweep.Point`."""
-        sampler, allocation = self.settings["sampler"], self.settings["allocation"]
+    def place(self) -> dict:
+        """The point's place among the others, under the names of `evaluation.sweep.Point`."""
+        first = self.asked[0]
         return {
-            "fractions": self.settings["stitch"]["fractions"],
-            "guidance_scale": self.settings["guidance"]["scale"],
-            "sampler": sampler["name"],
-            "num_steps": sampler["num_steps"],
-            "order": allocation["order"],
-            "rule": allocation["rule"],
+            "fractions": self.plan.fractions,
+            "guidance_scale": first["guidance_scale"],
+            "sampler": self.plan.sampler["name"],
+            "num_steps": len(self.plan.timesteps),
+            "order": first["order"],
+            "rule": first["rule"],
+            "asked": list(self.asked),
         }
 
 
 def plan_points(settings: dict) -> list[PlannedPoint]:
-    """The points of the grid over `AXES` and of the grids under `also`, each once, in the order of the axes.
+    """The points of the grid over `AXES` and of the grids under `also`, in the order of the axes.
+
+    Settings that resolve to the same steps of the same denoisers are one point.
 
     Raises:
         UserError: an axis that is not a list, or a value that a run refuses.
@@ -48,11 +57,7 @@ def plan_points(settings: dict) -> list[PlannedPoint]:
     also = settings["also"] or []
     if not isinstance(also, list) or not all(isinstance(grid, dict) for grid in also):
         raise UserError(f"also must be a list of further grids, each with some of {', '.join(AXES)}, got {also!r}")
-    from scripts.stitching import EXPLICIT
-
-    explicit = [key for key in EXPLICIT if settings["stitch"][key] is not None]
-    if explicit:
-        raise UserError(f"a sweep is over fractions, so stitch.{explicit[0]} has no meaning in it; use scripts.sample")
+    refuse_explicit_allocation(settings, "a sweep")
     if settings["residency"] == "staged":
         raise UserError("residency=staged is for scripts.sample; a sweep times its points with all networks in memory")
     axes = {axis: settings[axis] for axis in AXES}
@@ -62,8 +67,32 @@ def plan_points(settings: dict) -> list[PlannedPoint]:
         if unknown:
             raise UserError(f"unknown key {unknown[0]!r} in also; known: {', '.join(AXES)}")
         for point in _grid_points({**axes, **grid}, settings):
-            planned.setdefault(json.dumps(point.settings, sort_keys=True), point)
+            key = _resolved_key(point.plan)
+            known = planned.get(key, point)
+            asked = (*known.asked, *(place for place in point.asked if place not in known.asked))
+            planned[key] = replace(known, asked=asked)
     return list(planned.values())
+
+
+def refuse_explicit_allocation(settings: dict, command: str) -> None:
+    """Raise `UserError` where steps are given otherwise than by the fractions that the command goes through.
+
+    Args:
+        command: what it is, for the message.
+    """
+    from scripts.stitching import EXPLICIT
+
+    explicit = [key for key in EXPLICIT if settings["stitch"][key] is not None]
+    if explicit:
+        raise UserError(
+            f"{command} is over fractions, so stitch.{explicit[0]} has no meaning in it; use scripts.sample"
+        )
+
+
+def _resolved_key(plan: Plan) -> str:
+    """What tells the run of a point from those of the others, which share everything but the axes."""
+    scales = {index: plan.scales[index] for index in plan.used}
+    return json.dumps([plan.allocation, scales, plan.sampler], sort_keys=True)
 
 
 def _grid_points(axes: dict, settings: dict) -> list[PlannedPoint]:
@@ -90,8 +119,21 @@ def _grid_points(axes: dict, settings: dict) -> list[PlannedPoint]:
             "sampler": own,
             "allocation": {**allocation, "order": order, "rule": rule},
         }
-        points.append(PlannedPoint(complete, make_plan(complete)))
+        asked = {
+            "fractions": fractions,
+            "guidance_scale": _one_scale(scale),
+            "num_steps": own["num_steps"],
+            "order": order,
+            "rule": rule,
+        }
+        points.append(PlannedPoint(complete, make_plan(complete), (asked,)))
     return points
+
+
+def _one_scale(scale: object) -> object:
+    """A list of equal guidance scales as the one number that it means."""
+    is_constant = isinstance(scale, list) and scale and all(value == scale[0] for value in scale)
+    return scale[0] if is_constant else scale
 
 
 def parse_fractions(fractions: object, num_denoisers: int) -> list[list[float]]:

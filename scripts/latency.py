@@ -11,9 +11,9 @@ from scripts.cli import resolved, run_command
 
 
 def main(config: DictConfig) -> None:
-    from scripts.grid import parse_fractions
+    from scripts.grid import AXES, parse_fractions, refuse_explicit_allocation
     from scripts.outputs import check_output
-    from scripts.plan import check_whole_number, make_plan
+    from scripts.plan import Plan, check_whole_number, make_plan
     from tstitch.errors import UserError
 
     settings = resolved(config)
@@ -23,13 +23,25 @@ def main(config: DictConfig) -> None:
         raise UserError(f"batch_sizes must be a list of whole numbers, got {batch_sizes!r}")
     for size in batch_sizes:
         check_whole_number("batch_sizes", size, lowest=1)
+    refuse_explicit_allocation(settings, "a latency measurement")
+    if settings["residency"] == "staged":
+        raise UserError("residency=staged loads weights anew for each batch, which is not timed here; use both or swap")
+    for key in (*AXES, "also"):  # an experiment brings them
+        if key != "fractions" and settings.get(key) is not None:
+            raise UserError(f"{key} is for scripts.sweep; a latency measurement goes through fractions alone")
     out = Path(settings["out"] or "latency.json")
     check_output(out, "a latency measurement")
     num = len(settings["pair"]["denoisers"])
-    asked = parse_fractions(settings["fractions"], num)
+    requested = parse_fractions(settings["fractions"], num)
     alone = [[float(k == index) for k in range(num)] for index in range(num)]
-    fractions = [*asked, *(point for point in alone if point not in asked)]  # the ideal line goes through these
-    plans = [make_plan({**settings, "stitch": {**settings["stitch"], "fractions": point}}) for point in fractions]
+    plans: dict[tuple[int, ...], Plan] = {}
+    asked: dict[tuple[int, ...], list[list[float]]] = {}
+    for fractions in [*requested, *alone]:  # the ideal line goes through the denoisers alone
+        plan = make_plan({**settings, "stitch": {**settings["stitch"], "fractions": fractions}})
+        plans.setdefault(plan.allocation, plan)
+        same = asked.setdefault(plan.allocation, [])
+        if fractions not in same:
+            same.append(fractions)
     interleaved = make_plan(
         {
             **settings,
@@ -45,7 +57,9 @@ def main(config: DictConfig) -> None:
 
     with joined_ranks():
         device = choose_device(settings["device"], local_rank=0)
-        result = measure_pair(plans, fractions, interleaved, batch_sizes, settings["repeats"], device)
+        result = measure_pair(
+            list(plans.values()), list(asked.values()), interleaved, batch_sizes, settings["repeats"], device
+        )
     for batch in result["batches"]:
         print("\n".join(describe_batch(batch, result["matmul_tflops"])))
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ def make_page(name: str, settings: dict) -> Page:
     differences = quality_differences(paper, published, sweep, planned[0].settings["pair"]["data"])
     judged = [] if settings["mix_protocols"] else differences
     table = _table(paper, sweep, planned, swept, judged)
-    notes = [*table.notes, cost, f"Measured on {sweep.protocol['device_name']}, {sweep.protocol['precision']}."]
+    notes = [*table.notes, cost, f"Measured on {sweep.timed_on}, {sweep.protocol['precision']}."]
     if differences and not judged:
         notes.append(f"Judged although the protocols differ: {'; '.join(differences)}.")
     picture = draw_curves(sweep) if paper.kind == "points" and len(sweep.points) > 1 else None
@@ -106,7 +106,7 @@ def _run(name: str, overrides: list[str], settings: dict) -> Swept:
     out = out or Path(points).parent / f"{name}-{settings['pairs']}"
     own = resolved(compose("sweep", [*overrides, f'points="{points}"', f'out="{out}"']))
     device = choose_device(own["device"], local_rank=0, local_world_size=own["ranks"] or 1)
-    return sweep_points(plan_points(own), own, device)
+    return sweep_points(plan_points(own), own, overrides, device)
 
 
 def _table(
@@ -125,7 +125,10 @@ def _memory_rows(planned: list[PlannedPoint], swept: Swept | None) -> list[Model
         records = [read_json(run.record)["peak_memory_mb"] for run in swept.runs]
         peaks = [record.get("device", record["host"]) for record in records]
     return [
-        model_row(point.plan, point.plan.used, point.plan.fractions, peak)
+        replace(
+            model_row(point.plan, point.plan.used, point.plan.fractions, peak),
+            asked=tuple(place["fractions"] for place in point.asked),
+        )
         for point, peak in zip(planned, peaks, strict=True)
     ]
 

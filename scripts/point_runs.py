@@ -16,17 +16,16 @@ import torch
 from evaluation.sources import open_source
 from models.residency import Residency
 from scripts.cli import ROOT
-from scripts.evaluation import Evaluation, load_evaluation
+from scripts.evaluation import Evaluation, extractor_name, load_evaluation
 from scripts.generating import plan_run, sample_run
 from scripts.grid import PlannedPoint
 from scripts.networks import load_networks
 from scripts.plan import Plan
+from scripts.scored import RESULT, Scoring, is_scored, metrics_there, read_scoring
 from scripts.starts import Starts
 from tstitch.errors import UserError, is_out_of_memory
 from tstitch.ranks import Ranks, end_with_parent
-from tstitch.run import Run, identity_hash, locked, read_json, write_json
-
-RESULT, LATENCY, PAIRED = "result.json", "latency.json", "paired.json"
+from tstitch.run import Run, identity_hash, locked, write_json
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,9 @@ class SweepPoint:
     def plan(self) -> Plan:
         return self.planned.plan
 
-    @property
-    def is_done(self) -> bool:
-        """Whether it is sampled and scored as asked."""
-        return is_scored(self.plan, self.run) and self.run.samples.is_file()
+    def is_done(self, scoring: Scoring) -> bool:
+        """Whether it is sampled and scored as it would be now."""
+        return self.run.samples.is_file() and is_scored(self.plan, self.run, scoring)
 
 
 class Networks:
@@ -60,6 +58,12 @@ class Networks:
     @cached_property
     def evaluation(self) -> Evaluation:
         return load_evaluation(self.plan.evaluation, self.device)
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        """What `evaluation` would score with, without loading it."""
+        settings = self.plan.evaluation
+        return read_scoring(settings, extractor_name(settings["extractor"]), self.device)
 
 
 def point_run(planned: PlannedPoint, directory: Path, device: torch.device) -> SweepPoint:
@@ -86,7 +90,7 @@ def run_points(
     for number, point in enumerate(points):
         print(f"[{number + 1}/{len(points)}] {point.plan.describe()}")
         try:
-            if not point.is_done:
+            if not point.is_done(networks.scoring):
                 _run_here(point, networks, starts) if num_ranks is None else _launch(point, num_ranks, out)
         except (UserError, OSError) as error:
             failed[number] = str(error)
@@ -113,36 +117,13 @@ def run_point(
 ) -> None:
     """Sample and score one point on the ranks that are joined. Metrics that others have asked for are kept."""
     sample_run(plan, run, networks, ranks, device, starts)
-    if is_scored(plan, run):
+    earlier = metrics_there(run, evaluation.scoring)
+    if set(plan.evaluation["metrics"]) <= set(earlier):
         return
-    asked = {**plan.evaluation, "metrics": [*_earlier_metrics(plan, run), *plan.evaluation["metrics"]]}
-    asked["metrics"] = list(dict.fromkeys(asked["metrics"]))
-    result = replace(evaluation, metrics=asked["metrics"]).result(open_source(run.directory), ranks)
+    metrics = list(dict.fromkeys([*earlier, *plan.evaluation["metrics"]]))
+    result = replace(evaluation, metrics=metrics).result(open_source(run.directory), ranks)
     if ranks.is_main:
-        write_json(run.directory / RESULT, {**result, "asked": asked})
-
-
-def is_scored(plan: Plan, run: Run) -> bool:
-    """Whether the run's result is there, of this run, with the metrics that the plan asks for among others."""
-    return set(plan.evaluation["metrics"]) <= set(_earlier_metrics(plan, run))
-
-
-def _earlier_metrics(plan: Plan, run: Run) -> list[str]:
-    """The metrics that the run's result has, if it is of this run and was made as the plan asks."""
-    if not (run.directory / RESULT).is_file():
-        return []
-    result = read_json(run.directory / RESULT)
-    asked = result.get("asked", {})
-    is_alike = all(asked.get(key) == value for key, value in plan.evaluation.items() if key != "metrics")
-    return asked["metrics"] if is_alike and result.get("run_id") == run.id else []
-
-
-def holds(path: Path, **expected: object) -> bool:
-    """Whether a JSON file is there and has these values."""
-    if not path.is_file():
-        return False
-    content = read_json(path)
-    return all(content.get(key) == value for key, value in expected.items())
+        write_json(run.directory / RESULT, result)
 
 
 def _run_here(point: SweepPoint, networks: Networks, starts: Starts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from evaluation.report import Finding
     from evaluation.sweep import Sweep
     from evaluation.tables import Table
+
+
+# Settings of a sweep that its analyses have too; images and seed are an analysis's own.
+OF_THE_MODELS = ("pair", "sampler", "guidance", "allocation", "precision", "autoencoder_precision")
 
 
 def main(config: DictConfig) -> None:
@@ -34,7 +39,7 @@ def main(config: DictConfig) -> None:
     check_output(page, "a report")
     tables = _beside_paper(sweep, settings)
     analyses = [_analyse(kind, sweep, settings["device"]) for kind in settings["analyses"]]
-    commands = f"{reproduce(sweep)}\npython -m scripts.report sweep={directory}"
+    commands = f"{reproduce(sweep)}\npython -m scripts.report {shlex.quote(f'sweep={directory}')}"
     drawn = draw_pictures(sweep, analyses)
     pictures = page.with_name(f"{page.stem}_pictures")
     pictures.mkdir(parents=True, exist_ok=True)
@@ -46,23 +51,8 @@ def main(config: DictConfig) -> None:
 
 
 def reproduce(sweep: Sweep) -> str:
-    """The command that makes a sweep again."""
-    p, points = sweep.protocol, sweep.points
-
-    def listed(values: list) -> str:
-        return f"[{','.join(map(str, dict.fromkeys(values)))}]"
-
-    fractions = [f"[{','.join(f'{value:g}' for value in point.fractions)}]" for point in points]
-    axes = {
-        "fractions": listed(fractions),
-        "guidance_scales": listed([str(scale).replace(" ", "") for scale in sweep.guidance_scales]),
-        "samplers": listed([point.sampler for point in points]),
-        "num_steps": listed([point.num_steps for point in points]),
-        "orders": listed([point.order for point in points]),
-    }
-    lines = [f"python -m scripts.sweep pair={p['pair']} num_images={p['num_images']} seed={p['seed']}"]
-    lines[0] += f" precision={p['precision']} batch_size={p['batch_size']}"
-    return " \\\n    ".join([*lines, *(f"'{key}={value}'" for key, value in axes.items())])
+    """The command that makes a sweep again: its own overrides, but for where files lie."""
+    return shlex.join(["python", "-m", "scripts.sweep", *sweep.overrides])
 
 
 def _beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
@@ -90,17 +80,19 @@ def _analyse(kind: str, sweep: Sweep, device: str) -> Finding:
 
     from evaluation.report import Finding
     from scripts.analysing import ANALYSES, analyse
+    from scripts.grid import plan_points
     from scripts.plan import make_plan
     from tstitch.errors import UserError
     from tstitch.ranks import choose_device, joined_ranks
 
     if kind not in ANALYSES:
         raise UserError(f"analyses must be of {', '.join(ANALYSES)}, got {kind!r}")
-    first, p = sweep.points[0], sweep.protocol
-    scale = str(first.guidance_scale).replace(" ", "")
-    asked = [f"pair={p['pair']}", f"sampler={first.sampler}", f"sampler.num_steps={first.num_steps}"]
-    asked += [f"guidance.scale={scale}", f"precision={p['precision']}", f"device={device}"]
-    settings = resolved(compose("analyse", asked))
+    # The pair and its sampling are the first point's; what an analysis has of its own stays as it is by default.
+    swept = plan_points(resolved(compose("sweep", [*sweep.overrides, "dry_run=true"])))[0].settings
+    own = resolved(compose("analyse"))
+    shared = {key: swept[key] for key in OF_THE_MODELS}
+    settings = {**own, **shared, "device": device, "dry_run": False}
+    settings["stitch"] = {**own["stitch"], "fractions": swept["stitch"]["fractions"]}
     with joined_ranks(), torch.inference_mode():
         analysis = analyse(kind, make_plan(settings), settings, choose_device(device, local_rank=0))
     return Finding(kind, analysis.picture, analysis.found)

@@ -9,6 +9,8 @@ from scripts.cli import resolved, run_command, stop_if_failed
 
 
 def main(config: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
     from scripts.grid import plan_points
     from scripts.plan import check_whole_number
     from tstitch.errors import UserError
@@ -34,14 +36,13 @@ def main(config: DictConfig) -> None:
         plans, places = [point.plan for point in planned], planned_places(planned, settings, device)
         print("\n".join(describe_costs(plans, places, device, settings["tflops"])))
         return
-    swept = sweep_points(planned, settings, device)
+    swept = sweep_points(planned, settings, list(HydraConfig.get().overrides.task), device)
     if swept.sweep is not None:
-        out, runs, points = swept.directory, swept.runs, swept.sweep.points
+        out, points = swept.directory, swept.sweep.points
         save(draw_curves(swept.sweep), out / "curve.png", out / "curve.svg")
-        first = points[0]
-        strip = [(p, r) for p, r in zip(points, runs, strict=True) if p.guidance_scale == first.guidance_scale]
-        same = [(p, r) for p, r in strip if p.series == first.series]
-        save(draw_strip(same), out / "strip.png")
+        runs = {point.run: run for point, run in zip(points, swept.runs, strict=True)}
+        shown = swept.sweep.select(points[0].guidance_scale, points[0].series)
+        save(draw_strip([(point, runs[point.run]) for point in shown]), out / "strip.png")
         for point in points:
             _show(point)
         print(out / "sweep.json")
@@ -49,13 +50,11 @@ def main(config: DictConfig) -> None:
 
 
 def _show(point) -> None:
-    from tstitch.allocation import show_fractions
-
-    fractions = show_fractions(point.fractions)
     metrics = "  ".join(f"{name} {value:.3f}" for name, value in point.metrics.items())
     time_ms = 1000 * point.seconds_per_image
-    series = f"{point.sampler} {point.num_steps} steps {point.order}"
-    print(f"fractions {fractions}  {series}  scale {point.guidance_scale}  {metrics}  {time_ms:.2f} ms per image")
+    series = f"{point.sampler} {point.num_steps} steps {point.shown('order')}"
+    place = f"fractions {point.label}  {series}  scale {point.shown('guidance_scale')}"
+    print(f"{place}  {metrics}  {time_ms:.2f} ms per image")
     if point.paired is not None:
         print(f"    {point.paired['verdict']}")
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from evaluation.latency import measure_latency
+from evaluation.metric_names import DISTANCES, is_metric
 from evaluation.sources import open_source
 from evaluation.spread import bootstrap_fid, describe_difference
-from evaluation.sweep import Point, Sweep, is_metric, write_sweep
+from evaluation.sweep import Asked, Point, Sweep, write_sweep
 from scripts.cli import ROOT
 from scripts.dashboard import Dashboard
 from scripts.grid import AXES, PlannedPoint
 from scripts.outputs import check_output
-from scripts.point_runs import LATENCY, PAIRED, RESULT, Networks, SweepPoint, holds, point_run, run_points
-from scripts.sampling import sample_images
+from scripts.plan import Plan
+from scripts.point_latency import latency_key, measure_missing, read_latency
+from scripts.point_runs import Networks, SweepPoint, point_run, run_points
+from scripts.scored import PAIRED, RESULT, Scoring, holds, images_digest
 from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
 from tstitch.ranks import joined_ranks
@@ -28,8 +29,7 @@ from tstitch.run import Run, check_run, identity_hash, locked, read_json, write_
 POINTS = "points"
 BESIDE = ("sweep.csv", "curve.png", "curve.svg", "strip.png")  # what a sweep writes beside `sweep.json`
 OF_A_POINT = ("allocation", "guidance", "denoisers")
-# What a comparison of two points depends on, beside the points.
-COMPARED_BY = ("extractor", "extractor_weights", "reference", "bootstrap")
+OF_PLACE = ("out", "points", "wandb", "dry_run", "tflops")
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,25 @@ class Swept:
     failed: list[str]
 
 
-def sweep_points(planned: Sequence[PlannedPoint], settings: dict, device: torch.device) -> Swept:
-    """Run the points that are missing, time them in one shuffled session, and write `sweep.json` and `sweep.csv`."""
+def sweep_points(
+    planned: Sequence[PlannedPoint], settings: dict, overrides: Sequence[str], device: torch.device
+) -> Swept:
+    """Run the points that are missing, time them in one shuffled session, and write `sweep.json` and `sweep.csv`.
+
+    Args:
+        overrides: of `scripts.sweep`, which the settings were composed from; they are kept in `sweep.json`.
+    """
     out = Path(settings["out"]) if settings["out"] is not None else default_directory(settings)
     points = [point_run(point, points_directory(settings), device) for point in planned]
     for point in points:
         check_run(point.run)
     beside = () if (out / POINTS).is_dir() else [out / name for name in BESIDE]
     check_output(out / "sweep.json", "a sweep", beside=beside)
-    dashboard = Dashboard(settings["wandb"], out)
+
+    def latency_of(point: SweepPoint) -> dict | None:
+        return read_latency(point.run, latency_key(point.plan, settings["latency"], device))
+
+    dashboard = Dashboard(settings["wandb"], out, latency_of)
     with joined_ranks() as ranks, locked(out):
         if ranks.world_size > 1:
             raise UserError("a sweep starts without torchrun; ranks=N runs each of its points under torchrun")
@@ -62,7 +72,8 @@ def sweep_points(planned: Sequence[PlannedPoint], settings: dict, device: torch.
             return Swept(out, None, [], failed)
         _measure_missing_latencies(done, networks, settings["latency"])
         compared = _compare_with_large(done, networks)
-        sweep = Sweep([_collect(point, compared.get(point.run.id), out) for point in done], _shared_protocol(done))
+        collected = [_collect(point, compared.get(point.run.id), latency_of(point), out) for point in done]
+        sweep = Sweep(collected, _shared_protocol(done), kept_overrides(overrides))
         write_sweep(sweep, out)
         dashboard.log_sweep(sweep, done)
     return Swept(out, sweep, [point.run for point in done], failed)
@@ -91,33 +102,34 @@ def default_directory(settings: dict) -> Path:
     return ROOT / "runs" / f"sweep-{settings['pair']['name']}-{identity_hash(shared)}"
 
 
+def kept_overrides(overrides: Sequence[str]) -> list[str]:
+    """Overrides without those that say where files lie or what is reported, which decide nothing that is measured."""
+    return [own for own in overrides if own.lstrip("+~").partition("=")[0].partition(".")[0] not in OF_PLACE]
+
+
 def _measure_missing_latencies(points: Sequence[SweepPoint], networks: Networks, settings: dict) -> None:
-    """Measure the points that have no latency with these settings yet, in one shuffled session."""
-    missing = [p for p in points if not holds(p.run.directory / LATENCY, run_id=p.run.id, **settings)]
-    if not missing:
-        return
-    batch_size, repeats = settings["batch_size"], settings["repeats"]
-    print(f"latency: {repeats} repeats of {batch_size} images at {len(missing)} points")
-    sampling, images = networks.sampling, range(batch_size)
-    calls = [partial(sample_images, point.plan, sampling, images, networks.device) for point in missing]
-    for point, latency in zip(missing, measure_latency(calls, repeats, networks.device), strict=True):
-        per_image = latency.per_image(batch_size)
-        write_json(point.run.directory / LATENCY, {"run_id": point.run.id, **settings, **per_image})
+    """Measure the points that have no latency of this machine with these settings yet."""
+    device = networks.device
+    missing = [p for p in points if read_latency(p.run, latency_key(p.plan, settings, device)) is None]
+    if missing:
+        measure_missing([(point.plan, point.run) for point in missing], networks.sampling, settings, device)
 
 
 def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dict[str, dict]:
-    """Whether points are worse than the one of the large model alone with their noise, scale and sampler; by run id."""
+    """Whether points are worse than the one of the large model alone with their noise, scale and sampler; by run id.
+
+    Only where FID was asked for, since it is FID that is compared.
+    """
     compared: dict[str, dict] = {}
+    evaluation = points[0].plan.evaluation
+    if evaluation["bootstrap"] == 0 or not set(DISTANCES) & set(evaluation["metrics"]):
+        return compared
     for large in points:
-        if large.plan.fractions[-1] != 1 or large.plan.evaluation["bootstrap"] == 0:
+        if large.plan.fractions[-1] != 1:
             continue
-        expected = {"against": large.run.id, **{key: large.plan.evaluation[key] for key in COMPARED_BY}}
-        group = [
-            point
-            for point in points
-            if (point.plan.scales, point.plan.sampler) == (large.plan.scales, large.plan.sampler) and point is not large
-        ]
-        missing = [p for p in group if not holds(p.run.directory / PAIRED, run_id=p.run.id, **expected)]
+        group = [point for point in points if _begins_as(point.plan, large.plan) and point is not large]
+        expected = {point.run.id: _expected(point.run, large.run, networks.scoring) for point in group}
+        missing = [p for p in group if not holds(p.run.directory / PAIRED, **expected[p.run.id])]
         if missing:
             _compare(large, missing, expected, networks)
         for point in group:
@@ -126,7 +138,23 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dic
     return compared
 
 
-def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict, networks: Networks) -> None:
+def _begins_as(plan: Plan, large: Plan) -> bool:
+    """Whether a plan has the sampler of the large model alone, and its scale in the large model's steps."""
+    return (plan.scales[-1], plan.sampler) == (large.scales[-1], large.sampler)
+
+
+def _expected(run: Run, large: Run, scoring: Scoring) -> dict:
+    """What a comparison of two runs depends on: their images, and what they are scored with."""
+    return {
+        "run_id": run.id,
+        "images_sha256": images_digest(run),
+        "against": large.id,
+        "against_images_sha256": images_digest(large),
+        "scoring": scoring.protocol,
+    }
+
+
+def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict[str, dict], networks: Networks) -> None:
     """Write the differences of FID from the large model's, with a verdict, beside the points."""
     evaluation = networks.evaluation
     sets = [evaluation.features(open_source(point.run.directory), networks.ranks).pool for point in (large, *group)]
@@ -135,21 +163,21 @@ def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict, net
         names = (show_fractions(large.plan.fractions), show_fractions(point.plan.fractions))
         difference = bootstrap.difference(0, k)
         verdict = describe_difference(names, float(bootstrap.values[0]), difference)
-        found = {"run_id": point.run.id, **expected, **difference.as_dict(), "verdict": verdict}
+        found = {**expected[point.run.id], **difference.as_dict(), "verdict": verdict}
         write_json(point.run.directory / PAIRED, found)
 
 
-def _collect(point: SweepPoint, paired: dict | None, out: Path) -> Point:
+def _collect(point: SweepPoint, paired: dict | None, latency: dict, out: Path) -> Point:
     """A finished point with the metrics that were asked for; its directory may hold more, for other sweeps."""
-    directory, asked = point.run.directory, point.plan.evaluation["metrics"]
-    result, latency = read_json(directory / RESULT), read_json(directory / LATENCY)
-    del latency["run_id"]
+    directory, wanted = point.run.directory, point.plan.evaluation["metrics"]
+    result = read_json(directory / RESULT)
     metrics, spread = (
-        {name: value for name, value in result[key].items() if any(is_metric(name, metric) for metric in asked)}
+        {name: value for name, value in result[key].items() if any(is_metric(name, metric) for metric in wanted)}
         for key in ("metrics", "spread")
     )
+    place = point.planned.place
     return Point(
-        **point.planned.asked,
+        **{**place, "asked": [Asked(**asked) for asked in place["asked"]]},
         allocation=list(point.plan.allocation),
         metrics=metrics,
         latency=latency,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from statistics import median
@@ -12,21 +13,48 @@ import torch
 from evaluation.latency import Latency, measure_latency
 from evaluation.limits import matmul_tflops
 from evaluation.line import deviation_percent, ideal_seconds
-from models.pair import Pair
 from models.precision import DTYPES, products
+from models.residency import Residency
 from scripts.cost import count_calls, count_flops, flops_by_denoiser
 from scripts.machine import describe_machine
 from scripts.model_facts import model_row
-from scripts.networks import load_plan_pair
+from scripts.networks import load_networks
 from scripts.plan import Plan
 from scripts.sampling import sample_images
 from tstitch.allocation import show_fractions
 from tstitch.timing import peak_memory_mb, restart_peak_memory
 
 
+@dataclass(frozen=True)
+class Memory:
+    """The networks of a session and what their weights take, in MB."""
+
+    networks: Residency
+    weights_mb: list[float]
+    autoencoder_mb: float
+    is_swapped: bool
+
+    def measure(self, plan: Plan, call: Callable[[], object], device: torch.device) -> dict:
+        """Weights that a point keeps on the device, and its peaks while it runs.
+
+        Where all denoisers are in memory while they are timed, the weights of those that the point does not use are
+        taken off the peak of the device it runs on. Where they are swapped, only the one in use is on the device.
+        """
+        used = [self.weights_mb[index] for index in plan.used]
+        if self.is_swapped:
+            call()  # one of its own denoisers is on the device from here on
+        restart_peak_memory(device)
+        call()
+        peaks = peak_memory_mb(device)
+        if not self.is_swapped:
+            peaks["device" if device.type == "cuda" else "host"] -= sum(self.weights_mb) - sum(used)
+        resident = max(used) if self.is_swapped else sum(used)
+        return {"resident_mb": resident + self.autoencoder_mb, "peak_memory_mb": peaks}
+
+
 def measure_pair(
     plans: Sequence[Plan],
-    fractions: Sequence[Sequence[float]],
+    asked: Sequence[Sequence[Sequence[float]]],
     interleaved: Plan,
     batch_sizes: Sequence[int],
     repeats: int,
@@ -35,24 +63,32 @@ def measure_pair(
     """What `latency.json` holds.
 
     Args:
-        plans: one for each of `fractions`, every denoiser alone among them.
+        plans: of different allocations, every denoiser alone among them.
+        asked: for each plan the fractions that led to it; they are rounded to whole steps.
         interleaved: the denoisers in turn, for the cost of a switch.
         batch_sizes: images at once.
     """
     plan = plans[0]
     used = range(len(plan.specs))
-    pair = load_plan_pair(plan, device, used)
+    networks = load_networks(plan, device, used)
+    weights_mb = []
+    for index in used:
+        with networks.use(index) as denoiser:
+            weights_mb.append(_weights_mb(denoiser.network))
+    with networks.use_autoencoder() as autoencoder:
+        autoencoder_mb = _weights_mb(autoencoder)
+    memory = Memory(networks, weights_mb, autoencoder_mb, plan.residency == "swap" and device.type == "cuda")
     by_precision = {name: precision_tflops(name, device) for name in dict.fromkeys(plan.precisions)}
     rates = [by_precision[name] for name in plan.precisions]
-    batches = [
-        _measure_batch(plans, fractions, interleaved, pair, size, repeats, rates, device) for size in batch_sizes
-    ]
+    batches = [_measure_batch(plans, asked, interleaved, memory, size, repeats, rates, device) for size in batch_sizes]
     rows = [model_row(plan, [index], []) for index in used]
     return {
         "pair": plan.pair,
         "machine": describe_machine(device),
         "precision": plan.precision,
+        "autoencoder_precision": plan.autoencoder_precision,
         "compile": plan.compile,
+        "residency": plan.residency,
         "sampler": plan.sampler,
         "num_steps": len(plan.timesteps),
         "guidance_scale": plan.scales,
@@ -65,12 +101,12 @@ def measure_pair(
                 "gmacs": row.gmacs,
                 "gflops_with_attention": count_flops(plan.specs[index]) / 1e9,
                 "storage_mb": row.storage_mb,
-                "weights_mb": _weights_mb(pair.denoisers[index].network),
+                "weights_mb": weights_mb[index],
                 "matmul_tflops": rates[index],
             }
             for index, row in enumerate(rows)
         ],
-        "autoencoder_weights_mb": _weights_mb(pair.autoencoder),
+        "autoencoder_weights_mb": autoencoder_mb,
         "batches": batches,
     }
 
@@ -89,6 +125,8 @@ def describe_batch(batch: dict, rate: float) -> list[str]:
     for point in batch["points"]:
         stages = "  ".join(f"{name} {1000 * seconds:.1f}" for name, seconds in point["stages_s"].items())
         fractions = show_fractions(point["fractions"])
+        others = [text for text in map(show_fractions, point["asked"]) if text != fractions]
+        fractions += f" (asked {', '.join(others)})" if others else ""
         lines.append(
             f"  {fractions:>12}: {point['median_s']:.3f} s (p10 {point['p10_s']:.3f}, p90 {point['p90_s']:.3f}), "
             f"{point['images_per_s']:.2f} images/s, {point['deviation_percent']:+.1f}% from the line, "
@@ -99,21 +137,21 @@ def describe_batch(batch: dict, rate: float) -> list[str]:
 
 def _measure_batch(
     plans: Sequence[Plan],
-    fractions: Sequence[Sequence[float]],
+    asked: Sequence[Sequence[Sequence[float]]],
     interleaved: Plan,
-    pair: Pair,
+    memory: Memory,
     batch_size: int,
     repeats: int,
     rates: Sequence[float],
     device: torch.device,
 ) -> dict:
     images = range(batch_size)
-    calls = [partial(sample_images, plan, pair, images, device) for plan in (*plans, interleaved)]
+    calls = [partial(sample_images, plan, memory.networks, images, device) for plan in (*plans, interleaved)]
     *latencies, turns = measure_latency(calls, repeats, device)
-    alone_s = [latencies[_alone(fractions, index)].totals_s for index in range(len(pair.denoisers))]
+    alone_s = [latencies[_alone(plans, index)].totals_s for index in range(len(plans[0].specs))]
     points = [
-        {**_point(plan, own, latency, alone_s, batch_size, rates), **_memory(plan, pair, call, device)}
-        for plan, own, latency, call in zip(plans, fractions, latencies, calls, strict=False)
+        {**_point(plan, own, latency, alone_s, batch_size, rates), **memory.measure(plan, call, device)}
+        for plan, own, latency, call in zip(plans, asked, latencies, calls, strict=False)
     ]
     switches = sum(a != b for a, b in pairwise(interleaved.allocation))
     ideal = ideal_seconds(interleaved.fractions, alone_s)
@@ -127,9 +165,9 @@ def _measure_batch(
     }
 
 
-def _alone(fractions: Sequence[Sequence[float]], index: int) -> int:
+def _alone(plans: Sequence[Plan], index: int) -> int:
     """Where a denoiser takes all steps."""
-    return next(position for position, own in enumerate(fractions) if own[index] == 1)
+    return next(position for position, plan in enumerate(plans) if plan.used == [index])
 
 
 def _fixed_s(latency: Latency, denoisers: Sequence[str]) -> float:
@@ -139,7 +177,7 @@ def _fixed_s(latency: Latency, denoisers: Sequence[str]) -> float:
 
 def _point(
     plan: Plan,
-    fractions: Sequence[float],
+    asked: Sequence[Sequence[float]],
     latency: Latency,
     alone_s: Sequence[Sequence[float]],
     batch_size: int,
@@ -149,7 +187,8 @@ def _point(
     at_the_limit_s = batch_size * sum(flops[index] / (rates[index] * 1e12) for index in plan.used)
     network_s = sum(latency.stages_s.get(plan.names[index], 0.0) for index in plan.used)
     return {
-        "fractions": list(fractions),
+        "fractions": plan.fractions,
+        "asked": [list(fractions) for fractions in asked],
         "steps": [plan.allocation.count(index) for index in range(len(plan.specs))],
         "network_calls": [calls[index] for index in range(len(plan.specs))],
         "gflops_per_image": sum(flops.values()) / 1e9,
@@ -162,22 +201,6 @@ def _point(
         "deviation_percent": deviation_percent(latency.totals_s, ideal_seconds(plan.fractions, alone_s)),
         "share_of_limit": at_the_limit_s / network_s,
     }
-
-
-def _memory(plan: Plan, pair: Pair, call: Callable[[], object], device: torch.device) -> dict:
-    """Weights that a point keeps on the device, and its peaks while it runs.
-
-    All denoisers are in memory while they are timed, so the weights of those that the point does not use are taken off
-    the peak of the device it runs on.
-    """
-    weights = [_weights_mb(denoiser.network) for denoiser in pair.denoisers]
-    used = sum(weights[index] for index in plan.used)
-    restart_peak_memory(device)
-    call()
-    peaks = peak_memory_mb(device)
-    where = "device" if device.type == "cuda" else "host"
-    peaks[where] -= sum(weights) - used
-    return {"resident_mb": used + _weights_mb(pair.autoencoder), "peak_memory_mb": peaks}
 
 
 def _weights_mb(network: torch.nn.Module) -> float:

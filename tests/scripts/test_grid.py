@@ -64,6 +64,7 @@ def test_a_dry_run_counts_the_points_and_makes_nothing(capfd, monkeypatch, tmp_p
         ("num_steps=[0]", "sampler.num_steps must be a whole number of 1 or more, got 0"),
         ("also=[{sampler: ddim}]", "unknown key 'sampler' in also; known: fractions"),
         ("also=ddim", "also must be a list of further grids"),
+        ("experiment=typo", "unknown experiment 'typo'; known: fig11"),
         ("ranks=0", "ranks must be a whole number of 1 or more, got 0"),
         ("wandb.mode=on", "wandb.mode must be one of disabled, offline, online, got 'on'"),
         ("fractions=0:1:0.3", "STOP a whole number of steps on, got 0:1:0.3"),

@@ -104,7 +104,40 @@ def test_memory_is_of_the_networks_that_a_point_uses(measured: dict) -> None:
         ("batch_sizes=8", "batch_sizes must be a list of whole numbers, got 8"),
         ("batch_sizes=[0]", "batch_sizes must be a whole number of 1 or more, got 0"),
         ("fractions=[2]", "lie in [0, 1]"),
+        ("stitch.counts=[1,49]", "so stitch.counts has no meaning in it"),
+        ("stitch.timestep_boundaries=[500]", "so stitch.timestep_boundaries has no meaning in it"),
+        ("residency=staged", "residency=staged loads weights anew for each batch"),
+        ("experiment=typo", "unknown experiment 'typo'; known: fig11"),
+        ("experiment=no-such.one", "unknown experiment 'no-such.one'; known: fig11"),
+        ("experiment=fig8", "samplers is for scripts.sweep"),
     ],
 )
 def test_mistakes(capfd, monkeypatch, argument: str, message: str) -> None:
     check_one_line(run_here(capfd, monkeypatch, "latency", "pair=digits_dit_s_xl", argument), message)
+
+
+def test_points_carry_what_ran_and_the_residency(capfd, monkeypatch, tmp_path: Path) -> None:
+    out = tmp_path / "latency.json"
+    settings = ["pair=digits_dit_s_xl", "sampler.num_steps=4", "fractions=[0,0.1,0.3]", "batch_sizes=[2]", "repeats=1"]
+    outcome = run_here(capfd, monkeypatch, "latency", *settings, "residency=swap", f"out={out}")
+    assert outcome.code == 0, outcome.err
+    result = json.loads(out.read_text())
+    assert result["residency"] == "swap"
+    points = result["batches"][0]["points"]
+    assert [(point["fractions"], point["steps"]) for point in points] == [
+        ([0, 1], [0, 4]), ([0.25, 0.75], [1, 3]), ([1, 0], [4, 0]),
+    ]  # fmt: skip
+    assert points[0]["asked"] == [[0, 1], [0.1, 0.9]]
+    assert "0.25/0.75 (asked 0.3/0.7)" in outcome.out
+
+
+@pytest.mark.gpu
+def test_swapped_networks_are_timed_swapped(capfd, monkeypatch, tmp_path: Path) -> None:
+    found = {}
+    for residency in ("both", "swap"):
+        out = tmp_path / f"{residency}.json"
+        settings = ["pair=digits_dit_s_xl", "sampler.num_steps=4", "fractions=[0.5]", "batch_sizes=[2]", "repeats=1"]
+        outcome = run_here(capfd, monkeypatch, "latency", *settings, f"residency={residency}", f"out={out}")
+        assert outcome.code == 0, outcome.err
+        found[residency] = json.loads(out.read_text())["batches"][0]["points"][0]
+    assert found["swap"]["resident_mb"] < found["both"]["resident_mb"]

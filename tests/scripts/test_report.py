@@ -57,7 +57,7 @@ def test_everything_is_inside_the_page(page: Path) -> None:
     assert len(ids) == len(set(ids)), "the figures' ids do not collide"
     for reference in re.findall(r"url\(#([^)]+)\)", text) + re.findall(r'href="#([^"]+)"', text):
         assert reference in ids
-    assert "'fractions=[[0,1],[0.5,0.5],[1,0]]'" in text
+    assert "fractions=0:1:0.5" in text
     assert "Figure 1 and table 9" in text
     assert "95% interval" in text
 

@@ -1,0 +1,182 @@
+"""Points carry the fractions that ran, and what was asked for beside them; what is the same run is one point."""
+
+import csv
+import html
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from evaluation.paper import Paper
+from evaluation.sweep import Asked, Point, Sweep
+from evaluation.tables import points_table
+from scripts.cli import CONFIG_DIR, resolved
+from scripts.grid import plan_points
+from scripts.report import reproduce
+from scripts.sweeping import kept_overrides
+from tests.scripts.command import run_here
+
+TINY = ["num_images=8", "batch_size=8", "latency.repeats=1", "pair.evaluation.bootstrap=5"]
+LATENCY = {"seconds_per_image": 1.0, "seconds_per_image_min": 1.0, "seconds_per_image_max": 1.0}
+
+
+@pytest.fixture
+def settings_of():
+    """A function from overrides to the settings of a sweep."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        yield lambda *overrides: resolved(compose("sweep", list(overrides)))
+
+
+def test_ten_steps_with_a_quarter_are_a_fifth(settings_of) -> None:
+    [point] = plan_points(settings_of("fractions=[0.25]", "sampler.num_steps=10"))
+    assert point.place["fractions"] == [0.2, 0.8]
+    assert [asked["fractions"] for asked in point.asked] == [[0.25, 0.75]]
+
+
+def test_what_resolves_to_the_same_run_is_one_point(settings_of) -> None:
+    points = plan_points(settings_of("fractions=0:1:0.1", "sampler.num_steps=4"))
+    assert [point.place["fractions"][0] for point in points] == [0, 0.25, 0.5, 0.75, 1]
+    assert sum(len(point.asked) for point in points) == 11
+    orders = ["orders=[small_to_large,large_to_small]", "rules=[steps,timestep]", "guidance_scales=[1.5,[1.5,1.5]]"]
+    points = plan_points(settings_of("fractions=[0,0.5,1]", "sampler.num_steps=4", *orders))
+    identities = [json.dumps(point.plan.identity("cpu"), sort_keys=True) for point in points]
+    assert len(set(identities)) == len(points) == 4
+    assert [len(point.asked) for point in points] == [4, 2, 4, 2]
+    # A scale that no step uses makes no run of its own.
+    scales = plan_points(settings_of("fractions=[0,1]", "guidance_scales=[[1,1.5],[2,1.5]]"))
+    assert len(scales) == 3
+
+
+def test_a_shared_point_lies_on_every_curve() -> None:
+    def point(fractions: list[float], asked: list[tuple[list[float], str]]) -> Point:
+        places = [Asked(own, 1.5, 4, order, "steps") for own, order in asked]
+        return Point(fractions, 1.5, "ddim", 4, asked[0][1], "steps", [0], {"fid5k": 9.0}, LATENCY, asked=places)
+
+    large = point([0, 1], [([0, 1], "small_to_large"), ([0, 1], "interleave"), ([0.1, 0.9], "interleave")])
+    halves = [point([0.5, 0.5], [([0.5, 0.5], order)]) for order in ("small_to_large", "interleave")]
+    sweep = Sweep([large, *halves], {"pair": "a"})
+    curves = {series.order: points for _, series, points in sweep.curves()}
+    assert curves == {"small_to_large": [large, halves[0]], "interleave": [large, halves[1]]}
+    assert sweep.large_alone(halves[1]) is large
+    assert large.shown("order") == "small to large or interleave"
+    assert large.label == "0/1 (asked 0.1/0.9)"
+
+
+def test_the_papers_numbers_are_found_by_what_was_asked() -> None:
+    curves = [{"fractions": [0.2, 0.25, 0.3], "fid": [2.0, 2.5, 3.0]}]
+    paper = Paper("t", "points", {}, {"fid": 1.0}, curves=curves)
+
+    def point(*asked: float) -> Point:
+        places = [Asked([own, 1 - own], 1.5, 10, "small_to_large", "steps") for own in asked]
+        arguments = ("ddim", 10, "small_to_large", "steps", [0], {"fid5k": 2.2}, LATENCY)
+        return Point([0.2, 0.8], 1.5, *arguments, asked=places)
+
+    assert paper.values_at(point(0.25)) == {"fid": 2.5}, "the paper's 0.25 was rounded as ours"
+    assert paper.values_at(point(0.25, 0.2)) == {"fid": 2.0}, "the nearest to what ran"
+    table = points_table(paper, Sweep([point(0.25)], {"pair": "a"}), [])
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (row["fractions"], row["asked"], row["FID paper"]) == ("0.2/0.8", "0.25/0.75", "2.5")
+
+
+def test_files_and_pages_show_what_ran(capfd, monkeypatch, tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    settings = [*TINY, "fractions=[0,0.1,0.3,0.6]", "sampler.num_steps=4", f"out={out}"]
+    outcome = run_here(capfd, monkeypatch, "sweep", *settings)
+    assert outcome.code == 0, outcome.err
+    assert "0/1 against 0/1" not in outcome.out, "the large model has no verdict against itself"
+    points = json.loads((out / "sweep.json").read_text())["points"]
+    assert [point["fractions"] for point in points] == [[0, 1], [0.25, 0.75], [0.5, 0.5]]
+    assert [asked["fractions"] for asked in points[0]["asked"]] == [[0, 1], [0.1, 0.9]]
+    assert len(list((out / "points").iterdir())) == 3
+    rows = list(csv.DictReader((out / "sweep.csv").open()))
+    assert [row["fractions"] for row in rows] == ["0/1", "0.25/0.75", "0.5/0.5"]
+    assert [row["asked_fractions"] for row in rows] == ["0.1/0.9", "0.3/0.7", "0.6/0.4"]
+    for command, arguments in {
+        "report": [f"sweep={out}", "analyses=[]", f"out={tmp_path / 'report.html'}"],
+        "summary": [f"sweeps=[{out}]", f"out={tmp_path / 'summary.md'}"],
+    }.items():
+        outcome = run_here(capfd, monkeypatch, command, *arguments)
+        assert outcome.code == 0, outcome.err
+    assert "<td>0.25/0.75</td><td>0.3/0.7</td>" in (tmp_path / "report.html").read_text()
+    assert "| 0.25/0.75 (asked 0.3/0.7) |" in (tmp_path / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("metrics", ["kid", "precision", "inception_score", "recall,precision,kid", "sfid"])
+def test_a_sweep_draws_the_metrics_that_there_are(capfd, monkeypatch, tmp_path: Path, metrics: str) -> None:
+    out = tmp_path / "sweep"
+    settings = [*TINY, "sampler.num_steps=2", f"pair.evaluation.metrics=[{metrics}]", "fractions=[0,0.5,1]"]
+    if metrics == "sfid":
+        out_of_place = run_here(capfd, monkeypatch, "sweep", *settings, f"out={out}")
+        assert out_of_place.code == 1, "digits have no spatial features"
+        assert "Traceback" not in out_of_place.err
+        return
+    outcome = run_here(capfd, monkeypatch, "sweep", *settings, f"out={out}", "wandb.mode=offline")
+    assert outcome.code == 0, outcome.err
+    assert (out / "curve.png").stat().st_size > 5000
+    assert (out / "strip.png").is_file()
+    for command, arguments in {
+        "report": [f"sweep={out}", "analyses=[]"],
+        "summary": [f"sweeps=[{out}]", f"out={tmp_path / 'summary.md'}"],
+        "table": ["name=table9", "pairs=digits", f"sweep={out}", f"out={tmp_path / 'tables'}"],
+    }.items():
+        outcome = run_here(capfd, monkeypatch, command, *arguments)
+        assert outcome.code == 0, outcome.err
+    header = (out / "sweep.csv").read_text().splitlines()[0]
+    pictures = {path.name for path in (out / "report_pictures").iterdir()}
+    for metric in metrics.split(","):
+        assert metric in header
+        assert any(name.startswith(f"{metric}_fraction") for name in pictures)
+
+
+GRIDS = [
+    ["fractions=0:1:0.25", "sampler.num_steps=4"],
+    ["fractions=[0.5]", "also=[{fractions: [0], num_steps: [2]}, {samplers: [euler], orders: [interleave]}]"],
+    ["sampler.eta=0.5", "labels=balanced", "sampler.history=reset", "fractions=[0.3]"],
+    ["rules=[steps,timestep]", "guidance_scales=[1,[1,1.5]]", "fractions=[0.2,0.7]", "sampler=plms"],
+    ["pair.denoisers.xl.path=models/zoo/digits/dit_b.safetensors", "pair=digits_dit_s_b_xl", "fractions=0:1:0.5"],
+    ["experiment=fig15", "pair=digits_dit_s_b_xl", "num_images=8", "sampler.num_steps=4"],
+    [
+        "fractions=[0.4]",
+        "pair.autoencoder.path=models/zoo/digits/autoencoder.safetensors",
+        "pair.schedule.beta_end=0.03",
+        "seed=3",
+    ],
+]
+
+
+@pytest.mark.parametrize("overrides", GRIDS)
+def test_the_command_that_is_printed_plans_the_same_runs(settings_of, overrides: list[str]) -> None:
+    place = ["out=a place", "points=b", "wandb.mode=offline", "dry_run=true"]
+    command = reproduce(Sweep([], {}, kept_overrides([*overrides, *place])))
+    python, flag, module, *printed = shlex.split(command)
+    assert (python, flag, module) == ("python", "-m", "scripts.sweep")
+    assert not any(own.startswith(("out=", "points=", "wandb")) for own in printed)
+
+    def runs(own: list[str]) -> list[str]:
+        points = plan_points(settings_of(*own, "dry_run=true"))
+        return [json.dumps([p.place, p.plan.allocation, p.settings], sort_keys=True, default=str) for p in points]
+
+    def without_place(texts: list[str]) -> list[str]:
+        found = [json.loads(text) for text in texts]
+        for own in found:
+            for key in ("out", "points", "wandb"):
+                own[2].pop(key)
+        return found
+
+    assert without_place(runs(printed)) == without_place(runs([*overrides, *place]))
+
+
+def test_the_report_prints_the_overrides_of_the_sweep(capfd, monkeypatch, tmp_path: Path) -> None:
+    out = tmp_path / "a sweep"
+    own = [*TINY, "fractions=[0.5]", "sampler.num_steps=2", "sampler.eta=0.5", "labels=balanced",
+           "also=[{fractions: [0], orders: [interleave]}]"]  # fmt: skip
+    assert run_here(capfd, monkeypatch, "sweep", *own, f'out="{out}"').code == 0
+    assert json.loads((out / "sweep.json").read_text())["overrides"] == own
+    assert run_here(capfd, monkeypatch, "report", f'sweep="{out}"', "analyses=[error]").code == 0
+    text = html.unescape((out / "report.html").read_text())
+    printed = text[text.index("python -m scripts.sweep") : text.index("python -m scripts.report")]
+    assert shlex.split(printed)[3:] == own
