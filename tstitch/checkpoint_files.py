@@ -63,9 +63,13 @@ class _Archive:
         self.content = read_pickle(BytesIO(content), len(content), construct_tensor, resolve_storage)
 
     def _open(self, name: str) -> BinaryIO:
-        if self.archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        """Open a record, whose checksum is compared at its end."""
+        record = self.archive.getinfo(name)
+        if record.compress_type != zipfile.ZIP_STORED:
             raise UnreadableCheckpointError(f"{name} is compressed, which torch.save never does")
-        return self.archive.open(name)
+        if record.CRC == 0:  # torch.serialization.set_crc32_options(False) leaves checksums out
+            record.CRC = None
+        return self.archive.open(record)
 
     def read(self, storage: Storage) -> Tensor:
         name = f"{self.root}/data/{storage.key}"
@@ -74,7 +78,7 @@ class _Archive:
         num_bytes = self.archive.getinfo(name).file_size
         if num_bytes != storage.num_bytes:
             raise UnreadableCheckpointError(f"a storage of {num_bytes} bytes claims {storage.num_bytes}")
-        with self._open(name) as record:  # which compares the record's checksum
+        with self._open(name) as record:
             return _read_into(record, num_bytes)
 
 

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 import torch_fidelity
 from torch.utils.data import TensorDataset
@@ -14,6 +13,8 @@ from evaluation.metrics import frechet_distance, inception_score
 from evaluation.reference import load_reference
 from evaluation.statistics import StatisticsAccumulator
 from tests.conftest import ROOT
+from tests.published.extractors import dinov2_state, inception_state, write_dinov2, write_inception
+from tests.published.torch_files import save
 from tstitch.errors import UserError
 
 CPU = torch.device("cpu")
@@ -93,12 +94,45 @@ def test_spatial_features_are_seven_channels_of_a_branch_in_the_order_height_wid
     assert np.array_equal(spatial, seen[0][0, :7].permute(1, 2, 0).numpy())
 
 
+@pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "zip"])
+def test_inception_loads_as_it_is_published(tmp_path: Path, legacy: bool) -> None:
+    path = write_inception(tmp_path / "weights.pth", legacy=legacy)
+    state = torch.load(path, weights_only=True)
+    assert not any(key.endswith("num_batches_tracked") for key in state)
+    loaded = load_extractor(INCEPTION, path, CPU).network.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
+    assert {key.rsplit(".", 1)[1] for key in loaded.keys() - state.keys()} == {"num_batches_tracked"}
+
+
+def test_torch_fidelity_never_reads_the_file_itself(tmp_path: Path, monkeypatch) -> None:
+    path = write_inception(tmp_path / "weights.pth")
+    real, read = torch.load, []
+
+    def spy(file, **kwargs):
+        read.append(file)
+        return real(file, **kwargs)
+
+    monkeypatch.setattr(torch, "load", spy)
+    load_extractor(INCEPTION, path, CPU)
+    assert len(read) == 1
+    assert not isinstance(read[0], str | Path)
+
+
+def test_inception_with_a_missing_key_is_one_clear_line(tmp_path: Path) -> None:
+    state = inception_state()
+    del state["Mixed_6d.branch1x1.conv.weight"]
+    save(state, tmp_path / "weights.pth", legacy=True)
+    with pytest.raises(UserError, match=r"Missing key.*Mixed_6d\.branch1x1\.conv\.weight") as caught:
+        load_extractor(INCEPTION, tmp_path / "weights.pth", CPU)
+    assert "\n" not in str(caught.value)
+
+
 def test_dinov2_reads_the_published_layout(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    network = timm.create_model("vit_base_patch14_dinov2", img_size=518, num_classes=0)
-    published = {"mask_token": torch.zeros(1, 768), **network.state_dict()}
-    torch.save(published, tmp_path / "dinov2_vitb14_pretrain.pth")
-    extractor = load_extractor(DINOV2, tmp_path / "dinov2_vitb14_pretrain.pth", CPU)
+    path = write_dinov2(tmp_path / "dinov2_vitb14_pretrain.pth")
+    extractor, state = load_extractor(DINOV2, path, CPU), dinov2_state()
+    loaded = extractor.network.model.state_dict()
+    assert loaded.keys() == state.keys() - {"mask_token"}
+    assert all(torch.equal(loaded[key], state[key]) for key in loaded if key != "pos_embed")  # which is resampled
     images = np.random.default_rng(0).integers(256, size=(2, 64, 64, 3), dtype=np.uint8)
     found = extractor(images)
     assert found.pool.shape == (2, 768)
