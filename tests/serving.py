@@ -5,12 +5,17 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
+from tstitch.digest import file_sha256
+
 HUB = re.compile(r"/(?:huggingface\.co/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+CHUNK_BYTES = 1 << 20
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # The form stands on one line, as Drive writes it.
 SCAN_PAGE = (
@@ -42,6 +47,12 @@ class Published:
     """Bytes of bodies that were sent."""
 
 
+@cache
+def digest_of(content: bytes | Path) -> str:
+    """The SHA-256 of what is served."""
+    return file_sha256(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
+
+
 def make_handler(published: Published) -> Callable[..., BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -61,16 +72,16 @@ def make_handler(published: Published) -> Callable[..., BaseHTTPRequestHandler]:
             if key not in published.contents:
                 return self._page("<html>not found</html>", status=404)
             content = published.contents[key]
-            data = content.read_bytes() if isinstance(content, Path) else content
+            size = content.stat().st_size if isinstance(content, Path) else len(content)
             start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if self._has_range() else 0
-            if start >= len(data) > 0:
+            if start >= size > 0:
                 return self._page("", status=416)
             self.send_response(206 if self._has_range() else 200)
             self.send_header("Content-Type", "application/octet-stream")
-            self.send_header("Content-Length", str(len(data) - start))
-            self.send_header("ETag", f'"{published.checksums.get(key, hashlib.sha256(data).hexdigest())}"')
+            self.send_header("Content-Length", str(size - start))
+            self.send_header("ETag", f'"{published.checksums.get(key) or digest_of(content)}"')
             if self._has_range():
-                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
             if HUB.fullmatch(path):
                 self.send_header("X-Repo-Commit", COMMIT)
             if "id" in query:
@@ -78,13 +89,16 @@ def make_handler(published: Published) -> Callable[..., BaseHTTPRequestHandler]:
             self.end_headers()
             if not with_body:
                 return None
-            stop = len(data)
+            stop = size
             if published.cuts.get(key, 0) > 0:
                 published.cuts[key] -= 1
-                stop = start + (len(data) - start) // 2
+                stop = start + (size - start) // 2
                 self.close_connection = True
             try:
-                self.wfile.write(data[start:stop])
+                with content.open("rb") if isinstance(content, Path) else BytesIO(content) as file:
+                    file.seek(start)
+                    while file.tell() < stop:
+                        self.wfile.write(file.read(min(CHUNK_BYTES, stop - file.tell())))
                 published.sent += stop - start
             except OSError:
                 self.close_connection = True  # the client looked at the headers only
