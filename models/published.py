@@ -97,7 +97,9 @@ def missing_message(
     """
     entries = {path: entry_of(path, manifest, directory) for path in missing}
     names = list(dict.fromkeys(entry.name for entry in entries.values() if entry is not None))
-    message = f"weights {', '.join(map(str, missing))} do not exist"
+    message = f"weights {missing[0]} do not exist"
+    if missing[1:]:
+        message += f", nor do {', '.join(map(str, missing[1:]))}"
     if not names:
         return message
     unpublished = [str(path) for path, entry in entries.items() if entry is None]
