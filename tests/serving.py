@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -122,10 +123,18 @@ def make_handler(published: Published) -> Callable[..., BaseHTTPRequestHandler]:
     return Handler
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that hang up, as one does that has seen an error in the headers."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def served(published: Published) -> Iterator[str]:
     """Serve on a free port; the address, as a mirror's."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(published))
+    server = Server(("127.0.0.1", 0), make_handler(published))
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import weights
+from scripts import progress, weights
 from scripts.cli import CONFIG_DIR, guarded
 from tests.scripts.command import PYTHON, Outcome, run, run_here
 from tests.serving import Published, served
@@ -126,6 +126,19 @@ def test_a_dry_run_misses_every_file_and_names_the_commands(capfd, monkeypatch, 
     assert "sd-vae-ft-ema/config.json" in text and "fetch sd_vae_ft_ema" in text
     assert "missing, all of it: python -m scripts.weights fetch pair=dit_s_xl" in text
     assert "missing for the scores: weights" in text and "fetch imagenet256_reference" in text
+
+
+def test_a_download_shows_lines_where_there_is_no_terminal(capfd, monkeypatch) -> None:
+    monkeypatch.setattr(progress, "REPORT_EVERY_S", 0)
+    display = progress.Bytes()
+    show = display.start("net.pt")
+    show(1_000_000, 4_000_000)
+    show(3_000_000, 4_000_000)
+    display.start("other.pt")(500_000, None)
+    display.stop()
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[1].startswith("net.pt: 3.0 of 4.0 MB, ") and lines[1].endswith(" s left")
+    assert lines[2].startswith("other.pt: 0.5 MB, ")
 
 
 def test_nothing_but_fetch_imports_a_downloader() -> None:
