@@ -67,7 +67,7 @@ class Bytes:
     def start(self, name: str) -> Callable[[int, int | None], None]:
         """Begin the display of a named download; call the result with the bytes there, and in all or None."""
         self.stop()
-        self.name, self.started, self.shown, self.before = name, time.perf_counter(), time.perf_counter(), None
+        self.name, self.shown, self.before = name, time.perf_counter(), None
         if sys.stdout.isatty():
             self.bar = tqdm(desc=name, unit="B", unit_scale=True, file=sys.stdout)
         return self._update
@@ -81,7 +81,7 @@ class Bytes:
     def _update(self, done: int, total: int | None) -> None:
         now = time.perf_counter()
         if self.before is None:
-            self.before = done
+            self.before, self.started = done, now
             if self.bar is not None:
                 self.bar.reset(total)
                 self.bar.initial = done
@@ -90,7 +90,7 @@ class Bytes:
             self.bar.update(done - self.bar.n)
         elif now - self.shown >= REPORT_EVERY_S:
             self.shown = now
-            rate = (done - self.before) / (now - self.started)
+            rate = (done - self.before) / max(now - self.started, 1e-9)
             of_all = f" of {total / 1e6:,.1f}" if total is not None else ""
             left = f", {(total - done) / rate:.0f} s left" if total is not None and rate > 0 else ""
             print(f"{self.name}: {done / 1e6:,.1f}{of_all} MB, {rate / 1e6:.1f} MB/s{left}")
