@@ -84,7 +84,7 @@ class Bytes:
             self.before, self.started = done, now
             if self.bar is not None:
                 self.bar.reset(total)
-                self.bar.initial = done
+                self.bar.initial = self.bar.n = done
         if self.bar is not None:
             self.bar.total = total
             self.bar.update(done - self.bar.n)
