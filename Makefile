@@ -68,7 +68,7 @@ test: $(READY) ## Run the tests, a process for each core (minutes on two)
 test-all: $(READY) ## Run the slow tests too
 	$(PY) -m pytest -m 'not gpu'
 
-rehearsal: $(READY) ## Full-size random checkpoints through the commands: sizes, operations, memory
+rehearsal: $(READY) ## The README's ImageNet commands on full-size files with random weights, served from this machine as they are published
 	$(PY) -m pytest -m slow -s tests/test_rehearsal.py
 
 gpu: $(READY) ## On an NVIDIA GPU: its tests, the rehearsal, latency and the sampler, into benchmarks/results/<gpu>.json (10 minutes)

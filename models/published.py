@@ -1,147 +1,164 @@
-"""Published weights: a manifest, downloads that resume, checksums that are pinned on first use."""
+"""Published weights: the manifest, missing files, checksums that are pinned on first use. Touches no network."""
 
 import json
-import shutil
-import urllib.error
-import urllib.request
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tstitch.digest import file_sha256
 from tstitch.errors import UserError
 
-CHUNK_BYTES, TIMEOUT_S = 1 << 20, 60
 PINS = "checksums.json"
 
 
 @dataclass(frozen=True)
-class Published:
-    """One published file; `sha256` may be a prefix, `member` names it inside a published archive."""
+class PublishedFile:
+    """One published file.
 
-    name: str
+    `file` is its place below the weights' directory. `size` in bytes and `sha256`, which may be a prefix, are those of
+    the download; `member` names the file inside a published archive. `also` are further addresses of the same bytes.
+    """
+
     file: str
     url: str
-    license: str
-    provenance: str
+    also: tuple[str, ...] = ()
+    size: int | None = None
     sha256: str | None = None
     member: str | None = None
 
+    @property
+    def addresses(self) -> list[str]:
+        return [self.url, *self.also]
+
+
+@dataclass(frozen=True)
+class Published:
+    """All published files of one component.
+
+    `stands_in_for` names the entry that it is a second source of, in another layout; `path`, below the weights'
+    directory, is then what the denoiser's own `path` is set to.
+    """
+
+    name: str
+    license: str
+    provenance: str
+    files: tuple[PublishedFile, ...]
+    stands_in_for: str | None = None
+    path: str | None = None
+
 
 def read_manifest(entries: Mapping[str, dict]) -> dict[str, Published]:
-    """The manifest by name."""
-    return {name: Published(name=name, **entry) for name, entry in entries.items()}
+    """Read the manifest: entries by name."""
+    return {
+        name: Published(name=name, **{**entry, "files": tuple(map(_read_file, entry["files"]))})
+        for name, entry in entries.items()
+    }
+
+
+def _read_file(values: dict) -> PublishedFile:
+    return PublishedFile(**{**values, "also": tuple(values.get("also", ()))})
 
 
 def find_published(manifest: Mapping[str, Published], name: str) -> Published:
-    """An entry by name; `UserError` with the known names."""
+    """Find an entry by name; `UserError` with the known names."""
     if name not in manifest:
         raise UserError(f"unknown weights {name!r}; known: {', '.join(manifest)}")
     return manifest[name]
 
 
-def missing_message(path: Path, manifest: Mapping[str, Published], directory: Path) -> str:
-    """What to say of a missing file: where it is published, and where to put it."""
+def entry_of(path: Path, manifest: Mapping[str, Published], directory: Path) -> Published | None:
+    """Find the entry that has a file, or all of a folder, by where it lies; None for files of the user's own."""
     for entry in manifest.values():
-        if directory / entry.file == path:
-            return (
-                f"weights {path} do not exist; published by {entry.provenance} at {entry.url}; "
-                f"put them there, or run: python -m scripts.weights fetch {entry.name}"
-            )
-    return f"weights {path} do not exist"
+        for file in entry.files:
+            place = directory / file.file
+            if place == path or (path in place.parents and directory in path.parents):
+                return entry
+    return None
 
 
-def verify(entry: Published, directory: Path) -> str:
-    """The checksum of a file on disk, compared with the manifest's or the pinned one.
+def missing_files(entry: Published, directory: Path) -> list[PublishedFile]:
+    """List the files of an entry that are not there."""
+    return [file for file in entry.files if not (directory / file.file).is_file()]
+
+
+def missing_message(
+    missing: Sequence[Path],
+    manifest: Mapping[str, Published],
+    directory: Path,
+    pair: str | None = None,
+    names_of_pair: Sequence[str] = (),
+) -> str:
+    """Say which files are missing, where they are published, and which command fetches them.
+
+    Args:
+        missing: files that do not exist.
+        pair: the pair that needs them, named in the command where `fetch pair=...` gets them all.
+        names_of_pair: the entries that `fetch pair=...` gets.
+    """
+    entries = {path: entry_of(path, manifest, directory) for path in missing}
+    names = list(dict.fromkeys(entry.name for entry in entries.values() if entry is not None))
+    message = f"weights {missing[0]} do not exist"
+    if missing[1:]:
+        message += f", nor do {', '.join(map(str, missing[1:]))}"
+    if not names:
+        return message
+    unpublished = [str(path) for path, entry in entries.items() if entry is None]
+    if unpublished:
+        message += f" (nobody is known to publish {', '.join(unpublished)})"
+    if len(names) == 1:
+        entry = manifest[names[0]]
+        files = [file for file in entry.files if directory / file.file in entries]
+        addresses = " and ".join(file.url for file in files)
+        message += f"; published by {entry.provenance} at {addresses}; put them there, or run"
+    else:
+        message += "; to get them run"
+    whole_pair = pair is not None and len(names) > 1 and set(names) <= set(names_of_pair)
+    return f"{message}: python -m scripts.weights fetch {f'pair={pair}' if whole_pair else ' '.join(names)}"
+
+
+def expected_sha256(file: PublishedFile, directory: Path) -> str | None:
+    """Find the checksum, or its prefix, of a file on disk: the published one, else the pinned one."""
+    if file.member is None and file.sha256 is not None:
+        return file.sha256
+    return read_pins(directory).get(file.file)
+
+
+def verify(entry: Published, directory: Path) -> dict[str, str]:
+    """Compare the checksums of an entry's files on disk with the published or pinned ones: file -> SHA-256.
 
     Raises:
-        UserError: the file is missing, or its checksum is another.
+        UserError: a file is missing, or its size or checksum is another.
     """
-    path = directory / entry.file
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; run: python -m scripts.weights fetch {entry.name}")
-    found = file_sha256(path)
-    wanted = _pins(directory).get(entry.name)
-    if entry.member is None:
-        wanted = entry.sha256 or wanted
-    if wanted is not None and not found.startswith(wanted):
-        raise UserError(f"{path} has sha256 {found}, want {wanted}; remove it and fetch it again")
-    return found
+    missing = missing_files(entry, directory)
+    if missing:
+        names = ", ".join(str(directory / file.file) for file in missing)
+        raise UserError(f"{names} does not exist; run: python -m scripts.weights fetch {entry.name}")
+    return {file.file: verify_file(file, directory) for file in entry.files}
 
 
-def fetch(entry: Published, directory: Path, show: Callable[[str], None]) -> Path:
-    """Download a file, continuing an interrupted download, check it and pin its checksum.
+def verify_file(file: PublishedFile, directory: Path) -> str:
+    """Compare one file on disk with what is known of it; its SHA-256."""
+    path, wanted = directory / file.file, expected_sha256(file, directory)
+    size = path.stat().st_size
+    if file.member is None and file.size is not None and size != file.size:
+        raise UserError(f"{path} has {size} bytes, want {file.size}; remove it and fetch it again")
+    actual = file_sha256(path)
+    if wanted is not None and not actual.startswith(wanted):
+        raise UserError(f"{path} has sha256 {actual}, want {wanted}; remove it and fetch it again")
+    return actual
+
+
+def read_pins(directory: Path) -> dict[str, str]:
+    """Read the checksums that fetches have pinned: file -> SHA-256.
 
     Raises:
-        UserError: the address cannot be reached, answers with a page instead of a file, or the
-            checksum is another than the pinned one.
+        UserError: `checksums.json` is damaged.
     """
-    path = directory / entry.file
-    if path.is_file():
-        show(f"{path} is there already: sha256 {verify(entry, directory)}")
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    _download(entry, part, show)
-    if entry.member is not None:
-        _extract(entry, part)
-    found = file_sha256(part)
-    wanted = (entry.sha256 if entry.member is None else None) or _pins(directory).get(entry.name)
-    if wanted is not None and not found.startswith(wanted):
-        part.unlink()
-        raise UserError(f"{entry.url} gave a file with sha256 {found}, want {wanted}; nothing was kept")
-    part.replace(path)
-    pins = {**_pins(directory), entry.name: found}
-    (directory / PINS).write_text(json.dumps(pins, indent=2) + "\n")
-    show(f"{path}: sha256 {found}, pinned")
-    return path
-
-
-def _download(entry: Published, part: Path, show: Callable[[str], None]) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(entry.url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            if "text/html" in answer.headers.get("Content-Type", ""):
-                raise UserError(f"{entry.url} answers with a web page, not a file; open it in a browser")
-            continues = answer.status == 206
-            length = answer.headers.get("Content-Length")
-            total = int(length) + (have if continues else 0) if length else None
-            show(
-                f"{entry.url}: {'continuing at ' + str(have) if continues else 'starting'}, {total or '?'} bytes in all"
-            )
-            with part.open("ab" if continues else "wb") as file:
-                shutil.copyfileobj(answer, file, CHUNK_BYTES)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # the part is complete already
-            raise UserError(
-                f"{entry.url} answers {error.code} {error.reason}; put {part.stem} there by hand"
-            ) from error
-        return
-    except OSError as error:
-        raise UserError(f"{entry.url} cannot be reached ({error}); the same command continues the download") from error
-    if total is not None and part.stat().st_size != total:
-        raise UserError(
-            f"{entry.url} ended after {part.stat().st_size} of {total} bytes; the same command continues the download"
-        )
-
-
-def _extract(entry: Published, part: Path) -> None:
-    try:
-        with zipfile.ZipFile(part) as archive:
-            inside = next((name for name in archive.namelist() if Path(name).name == entry.member), None)
-            if inside is None:
-                raise UserError(f"{entry.url} holds no {entry.member}; it has {', '.join(archive.namelist()[:5])}")
-            extracted = part.with_suffix(".member")
-            with archive.open(inside) as source, extracted.open("wb") as target:
-                shutil.copyfileobj(source, target, CHUNK_BYTES)
-    except zipfile.BadZipFile as error:
-        part.unlink()
-        raise UserError(f"{entry.url} gave a damaged archive ({error}); nothing was kept") from error
-    extracted.replace(part)
-
-
-def _pins(directory: Path) -> dict[str, str]:
     path = directory / PINS
-    return json.loads(path.read_text()) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        pins = json.loads(path.read_text())
+        return {file: str(digest) for file, digest in pins.items()}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it, and what it pinned is no longer checked") from error

@@ -11,13 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.autoencoder import decode
 from models.pair import DenoiserSpec, build_denoiser
-from models.published import missing_message
-from scripts.cli import ROOT
 from scripts.generating import plan_run
 from scripts.networks import load_networks
-from scripts.plan import Plan
+from scripts.plan import Plan, resolve_path
 from scripts.sampling import latent_shape
-from scripts.weights import WEIGHTS_DIR, load_manifest
+from scripts.weights import list_missing
 from tstitch.denoiser import Prediction
 from tstitch.errors import UserError
 from tstitch.run import check_run
@@ -58,14 +56,20 @@ def describe_costs(
         f"[{number}/{len(plans)}] " + "\n    ".join(describe_cost(plan, place, device, estimate))
         for number, (plan, place) in enumerate(zip(plans, places, strict=True), start=1)
     ]
-    return [*lines, *missing_weights(plans)]
+    return [*lines, *missing_weights(plans), *missing_evaluation(plans)]
 
 
 def missing_weights(plans: Sequence[Plan]) -> list[str]:
-    """A line for each file that the plans need and that is not there."""
-    paths = dict.fromkeys(path for plan in plans for path in plan.missing_weights)
-    messages = [missing_message(path, load_manifest(), WEIGHTS_DIR) for path in paths]
-    return [f"missing: {message.replace(f'{ROOT}/', '')}" for message in messages]
+    """Write a line on each component of plans of one pair that lacks files, then the command that fetches them all."""
+    paths = list(dict.fromkeys(path for plan in plans for path in plan.missing_weights))
+    return list_missing(paths, "missing", plans[0].pair)
+
+
+def missing_evaluation(plans: Sequence[Plan]) -> list[str]:
+    """Write the same on what scoring the plans' images needs: it is missed by the next command."""
+    needed = [resolve_path(plan.evaluation[key]) for plan in plans for key in ("extractor_weights", "reference")]
+    paths = [path for path in dict.fromkeys(needed) if not path.is_file()]
+    return list_missing(paths, "missing for the scores", plans[0].pair)
 
 
 def make_estimate(plans: Sequence[Plan], device: torch.device, tflops: float | None) -> Estimate:

@@ -15,6 +15,7 @@ from evaluation.sources import Source, open_source
 from scripts.cli import ROOT
 from scripts.plan import check_whole_number, resolve_path
 from scripts.scored import Scoring, images_digest
+from scripts.weights import explain_missing, is_published
 from tstitch.errors import UserError
 from tstitch.ranks import Ranks
 
@@ -82,8 +83,11 @@ def load_evaluation(settings: dict, device: torch.device) -> Evaluation:
         raise UserError(f"metrics must be a list of names, got {metrics!r}")
     check_whole_number("bootstrap", settings["bootstrap"], lowest=0)
     check_whole_number("batch_size", settings["batch_size"], lowest=1)
-    reference = load_reference(resolve_path(settings["reference"]))
-    weights = resolve_path(settings["extractor_weights"])
+    weights, reference_path = resolve_path(settings["extractor_weights"]), resolve_path(settings["reference"])
+    missing = [path for path in (weights, reference_path) if not path.is_file()]
+    if any(is_published(path) for path in missing):
+        raise UserError(explain_missing(missing))
+    reference = load_reference(reference_path)
     extractor = load_extractor(extractor_name(name), weights, device)
     asked = {key: settings[key] for key in SETTINGS}
     return Evaluation(metrics, settings["bootstrap"], settings["batch_size"], extractor, reference, asked)

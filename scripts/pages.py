@@ -15,7 +15,7 @@ from evaluation.sweep import Sweep, read_sweep
 from evaluation.tables import ModelRow, Table, memory_table, missing_table, models_table, points_table
 from scripts.analysing import analyse
 from scripts.cli import ROOT, resolved
-from scripts.cost import missing_weights
+from scripts.cost import missing_evaluation, missing_weights
 from scripts.grid import PlannedPoint, plan_points
 from scripts.machine import device_name
 from scripts.model_facts import describe_total_cost, model_row, model_rows
@@ -51,7 +51,7 @@ def make_page(name: str, settings: dict) -> Page:
     planned = plan_points(dry)
     plans = [point.plan for point in planned]
     cost = describe_total_cost(plans)
-    missing = missing_weights(plans)
+    missing = [*missing_weights(plans), *missing_evaluation(plans)]
     if settings["sweep"] is not None:
         sweep, swept = read_sweep(Path(settings["sweep"])), None
     elif missing:

@@ -9,13 +9,12 @@ from pathlib import Path
 from models.autoencoder import AutoencoderSpec
 from models.compiled import check_compile_mode
 from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
-from models.published import missing_message
 from models.residency import RESIDENCIES
 from scripts.cli import ROOT
 from scripts.identity import plan_identity
 from scripts.precision import choose_precision, choose_precisions, on_cpu, show_precisions
 from scripts.stitching import resolve_allocation
-from scripts.weights import WEIGHTS_DIR, load_manifest
+from scripts.weights import explain_missing
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
@@ -91,8 +90,8 @@ class Plan:
     @property
     def missing_weights(self) -> list[Path]:
         """Files that the plan needs and that are not there."""
-        needed = [self.specs[index].weights for index in self.used] + [self.autoencoder.weights]
-        return [path for path in needed if not path.is_file()]
+        needed = [file for index in self.used for file in self.specs[index].files] + self.autoencoder.files
+        return [path for path in dict.fromkeys(needed) if not path.is_file()]
 
     def describe(self) -> str:
         """The resolved allocation and guidance, in a line."""
@@ -157,7 +156,7 @@ def make_plan(config: dict) -> Plan:
         evaluation=pair["evaluation"],
     )
     if plan.missing_weights and not config["dry_run"]:
-        raise UserError(missing_message(plan.missing_weights[0], load_manifest(), WEIGHTS_DIR))
+        raise UserError(explain_missing(plan.missing_weights, plan.pair))
     return plan
 
 

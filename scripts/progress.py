@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
@@ -56,3 +56,41 @@ class Counter:
         if not self.quiet and now - self.shown >= REPORT_EVERY_S:
             self.shown = now
             print(f"{done}/{total} {self.unit}")
+
+
+class Bytes:
+    """The bytes of one download: a bar on a terminal, else a line every few seconds."""
+
+    def __init__(self) -> None:
+        self.bar, self.name = None, ""
+
+    def start(self, name: str) -> Callable[[int, int | None], None]:
+        """Begin the display of a named download; call the result with the bytes there, and in all or None."""
+        self.stop()
+        self.name, self.shown, self.before = name, time.perf_counter(), None
+        if sys.stdout.isatty():
+            self.bar = tqdm(desc=name, unit="B", unit_scale=True, file=sys.stdout)
+        return self._update
+
+    def stop(self) -> None:
+        """End the display of the download that it is of."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _update(self, done: int, total: int | None) -> None:
+        now = time.perf_counter()
+        if self.before is None:
+            self.before, self.started = done, now
+            if self.bar is not None:
+                self.bar.reset(total)
+                self.bar.initial = self.bar.n = done
+        if self.bar is not None:
+            self.bar.total = total
+            self.bar.update(done - self.bar.n)
+        elif now - self.shown >= REPORT_EVERY_S:
+            self.shown = now
+            rate = (done - self.before) / max(now - self.started, 1e-9)
+            of_all = f" of {total / 1e6:,.1f}" if total is not None else ""
+            left = f", {(total - done) / rate:.0f} s left" if total is not None and rate > 0 else ""
+            print(f"{self.name}: {done / 1e6:,.1f}{of_all} MB, {rate / 1e6:.1f} MB/s{left}")

@@ -17,7 +17,7 @@ def main(config: DictConfig) -> None:
     plan = make_plan(settings)
 
     # A mistake in the settings should not wait for these.
-    from scripts.cost import describe_cost, make_estimate, missing_weights
+    from scripts.cost import describe_cost, make_estimate, missing_evaluation, missing_weights
     from scripts.generating import plan_run, sample_run
     from scripts.networks import load_networks
     from tstitch.ranks import choose_device, joined_ranks
@@ -26,7 +26,8 @@ def main(config: DictConfig) -> None:
     if settings["dry_run"]:
         device = choose_device(settings["device"], local_rank=0)
         estimate = make_estimate([plan], device, settings["tflops"])
-        print("\n".join([*describe_cost(plan, settings["out"], device, estimate), *missing_weights([plan])]))
+        missing = [*missing_weights([plan]), *missing_evaluation([plan])]
+        print("\n".join([*describe_cost(plan, settings["out"], device, estimate), *missing]))
         return
     with joined_ranks() as ranks:
         device = choose_device(settings["device"], ranks.local_rank, ranks.local_world_size)

@@ -1,103 +1,92 @@
-"""Dress rehearsal: full-size random checkpoints in the official layouts, through the very commands of the README."""
+"""Dress rehearsal: the README's ImageNet commands, in a fresh checkout, on files as they are published."""
 
 import json
+import re
 import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from models.dit import DiT, dit_config
-from models.unet import ClassConditionalUNet, UNetConfig
-from models.vq import VQConfig, make_vq_model
-from tests.evaluation.inception import make_inception
-from tests.models.original import original_unet_state, original_vq_state
-from tests.scripts.command import PYTHON, run
+from tests.newcomer import (
+    expect_other_bytes,
+    expect_small_networks,
+    make_checkout,
+    published_files,
+    readme_commands,
+    run_line,
+)
 
-LDM = {
-    "image_size": 32,
-    "channel_mult": (1, 2, 4),
-    "num_res_blocks": 2,
-    "attention_resolutions": (4, 2, 1),
-    "num_head_channels": 32,
-    "num_classes": 1000,
+DIT = ["dit_s_256", "dit_xl_256", "sd_vae_ft_ema", "inception", "imagenet256_reference"]
+LDM = ["ldm_s_256", "ldm_256", "vq_f8"]
+IMAGENET, FROM_HERE = "ImageNet", "From here to ImageNet on 8 GPUs"
+# Settings that only say how much: fewer ranks, images and steps. Nothing else of a command is changed.
+SMALLER = {
+    r"--nproc-per-node 8": "--nproc-per-node 2",
+    r"num_images=\d+": "num_images=2",
+    r"batch_size=\d+": "batch_size=1",
+    r"num_steps=\d+": "num_steps=4",
+    r"GPUS=8": "GPUS=2 TABLE_SETTINGS='num_images=2 batch_size=1 num_steps=2 fractions=[0,1]'",
 }
-VQ_F8 = VQConfig(4, 16384, 4, 256, 128, (1, 2, 2, 4), 2, (32,))
+SWEEP = " num_images=2 batch_size=1 sampler.num_steps=2 'latency={batch_size:1,repeats:1}'"
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    """Inception and reference statistics with random values, in the published layouts."""
-    folder = tmp_path_factory.mktemp("weights")
-    make_inception(folder / "inception.pth")
-    features = np.random.default_rng(0).normal(size=(4096, 2048))
-    np.savez(folder / "reference.npz", mu=features.mean(axis=0), sigma=np.cov(features, rowvar=False))
-    return folder
+def scaled_down(command: str) -> str:
+    if "scripts.sweep" in command and "dry_run" not in command:
+        command += SWEEP
+    for pattern, smaller in SMALLER.items():
+        command = re.sub(pattern, smaller, command)
+    return command
 
 
-def report_size(name: str, network: nn.Module, *inputs: torch.Tensor) -> None:
-    counter = FlopCounterMode(display=False)
-    with counter, torch.inference_mode():
-        network(*inputs)
-    parameters = sum(value.numel() for value in network.state_dict().values())
-    print(f"{name}: {parameters / 1e6:.1f} M parameters, {counter.get_total_flops() / 2e9:.1f} GMACs a forward")
+def check_run(out: Path, metric: str, side: int) -> None:
+    with np.load(out / "samples.npz") as samples:
+        assert samples["arr_0"].shape == (2, side, side, 3)
+        assert samples["arr_0"].std() > 0
+    result = json.loads((out / "result.json").read_text())
+    assert np.isfinite(result["metrics"][metric])
+    assert result["protocol"]["extractor"] == "inception-v3-compat"
 
 
-def make_dit(folder: Path) -> list[str]:
-    from diffusers import AutoencoderKL
-
-    x, t, y = torch.randn(1, 4, 32, 32), torch.tensor([500.0]), torch.tensor([3])
-    for size in ("S", "XL"):
-        network = DiT(dit_config(f"DiT-{size}/2", input_size=32)).eval()
-        report_size(f"DiT-{size}/2", network, x, t, y)
-        torch.save({"ema": network.state_dict()} if size == "S" else network.state_dict(), folder / f"{size}.pt")
-    AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-    ).save_pretrained(folder / "sd-vae")  # fmt: skip
-    return [
-        "pair=dit_s_xl",
-        f"pair.denoisers.s.path={folder / 'S.pt'}",
-        f"pair.denoisers.xl.path={folder / 'XL.pt'}",
-        f"pair.autoencoder.path={folder / 'sd-vae'}",
-    ]
+def test_the_readmes_commands_fetch_sample_and_score() -> None:
+    """What the rehearsal runs is what a reader sees: nothing of the way from the files to a table is left out."""
+    commands = readme_commands(IMAGENET)
+    for pair in ("dit_s_xl", "ldm_s_ldm"):
+        assert f"python -m scripts.weights fetch pair={pair}" in commands
+        assert any(f"scripts.sample pair={pair} " in command for command in commands)
+    assert sum("scripts.evaluate run=runs/" in command for command in commands) == 2
+    assert "python -m scripts.weights fetch pair=dit_s_xl" in readme_commands(FROM_HERE)
 
 
-def make_ldm(folder: Path) -> list[str]:
-    x, t = torch.randn(1, 4, 32, 32), torch.tensor([500])
-    for name, width, context in (("LDM-S", 64, 256), ("LDM", 256, 512)):
-        network = ClassConditionalUNet(UNetConfig(model_channels=width, context_dim=context, **LDM)).eval()
-        report_size(name, network, x, t, torch.randn(1, 1, context))
-        torch.save({"state_dict": original_unet_state(network), "epoch": 1}, folder / f"{name}.ckpt")
-    torch.save({"state_dict": original_vq_state(make_vq_model(VQ_F8))}, folder / "vq-f8.ckpt")
-    return [
-        "pair=ldm_s_ldm",
-        f"pair.denoisers.ldm_s.path={folder / 'LDM-S.ckpt'}",
-        f"pair.denoisers.ldm.path={folder / 'LDM.ckpt'}",
-        f"pair.autoencoder.path={folder / 'vq-f8.ckpt'}",
-    ]
+def test_a_first_hour_with_small_networks(tmp_path: Path) -> None:
+    """The commands of the DiT pair on small files in the published formats."""
+    checkout = make_checkout(tmp_path / "checkout")
+    expect_other_bytes(checkout)
+    expect_small_networks(checkout)
+    commands = readme_commands(IMAGENET)
+    with published_files(DIT, tmp_path / "published", full_size=False) as mirror:
+        for command in commands[: next(i for i, command in enumerate(commands) if "ldm_s_ldm" in command)]:
+            score = (
+                " 'metrics=[inception_score]'" if "scripts.evaluate" in command else ""
+            )  # FID takes most of the time
+            run_line(checkout, scaled_down(command) + score, mirror)
+    check_run(checkout / "runs/s_xl_40", "inception_score", side=64)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [make_dit, make_ldm])
-def test_full_size_checkpoints_sample_and_score(weights: Path, tmp_path: Path, make) -> None:
+def test_a_first_hour_at_full_size(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    out, pair = tmp_path / "out", make(tmp_path)
-    settings = ["stitch.fractions=[0.5,0.5]", "sampler.num_steps=4", "num_images=2", "batch_size=2"]
-    extractor = [f"extractor_weights={weights / 'inception.pth'}", f"reference={weights / 'reference.npz'}"]
-    sampled = run(*PYTHON, "-m", "scripts.sample", *pair, *settings, f"out={out}")
-    assert sampled.code == 0, sampled.err
-    assert "takes 2 steps" in sampled.out
-    with np.load(out / "samples.npz") as samples:
-        assert samples["arr_0"].shape == (2, 256, 256, 3)
-        assert samples["arr_0"].std() > 0
-    scored = run(*PYTHON, "-m", "scripts.evaluate", f"run={out}", *extractor, "metrics=[fid,inception_score]")
-    assert scored.code == 0, scored.err
-    metrics = json.loads((out / "result.json").read_text())["metrics"]
-    assert np.isfinite(metrics["fid2"])
+    checkout = make_checkout(tmp_path / "checkout")
+    expect_other_bytes(checkout)
+    from_here = [command for command in readme_commands(FROM_HERE) if command != "make demo"]  # CI runs it
+    with published_files([*DIT, *LDM], tmp_path / "published", full_size=True) as mirror:
+        for command in [*readme_commands(IMAGENET), *from_here]:
+            run_line(checkout, scaled_down(command), mirror)
+    for name in ("s_xl_40", "ldm_40"):
+        check_run(checkout / "runs" / name, "fid2", side=256)
+    table = (checkout / "tables/table9.md").read_text()
+    assert "fid" in table.lower() and "9.2" in table
     peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"peak memory of a command: {peak_gib:.1f} GiB")
+    print(f"peak memory of a process: {peak_gib:.1f} GiB")
     assert peak_gib < 16
