@@ -11,11 +11,12 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 
 from evaluation.extractors import DINOV2, Extractor
 from evaluation.features import FeatureSet
+from evaluation.influence import fid_spread
 from evaluation.manifold import NEAREST, precision_recall
 from evaluation.metrics import frechet_distance, inception_score
 from evaluation.reference import Reference
 from evaluation.sources import Source
-from evaluation.spread import bootstrap_fid, bootstrap_inception_score
+from evaluation.spread import bootstrap_inception_score
 from evaluation.statistics import statistics
 from tstitch.errors import UserError
 from tstitch.images import UINT8_RULE
@@ -69,11 +70,11 @@ def score(
     metrics: list[str],
     num_draws: int,
 ) -> Scores:
-    """Compute `metrics` of a source's features; FID and Inception Score get their spread with `num_draws`.
+    """Compute `metrics` of a source's features; FID and Inception Score get their spread unless `num_draws` is 0.
 
     Args:
         reference_features: (M, D), for the metrics that need them.
-        num_draws: bootstrap draws.
+        num_draws: bootstrap draws for the Inception Score; FID needs none.
     """
     n = count_name(len(features.pool))
     scores: dict[str, float] = {}
@@ -81,9 +82,11 @@ def score(
     for name in metrics:
         if name in ("fid", "fd_dinov2"):
             key = f"fid{n}" if name == "fid" else f"fd_dinov2_{n}"
-            scores[key] = frechet_distance(statistics(features.pool), reference.pool)
             if num_draws:
-                spread[key] = bootstrap_fid([features.pool], reference.pool, num_draws, SEED).spread(0).as_dict()
+                fid = fid_spread([features.pool], reference.pool).spread(0)
+                scores[key], spread[key] = fid.value, fid.as_dict()
+            else:
+                scores[key] = frechet_distance(statistics(features.pool), reference.pool)
         elif name == "sfid":
             scores[f"sfid{n}"] = frechet_distance(features.spatial, reference.spatial)
         elif name == "inception_score":

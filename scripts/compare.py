@@ -15,7 +15,7 @@ def main(config: DictConfig) -> None:
     results = [_read(place) for place in places]
     print("\n".join(compare_results(*results)))
     if all((place / "run.json").is_file() for place in places) and are_paired(*results):
-        print(_verdict(places, settings["bootstrap"]))
+        print(_verdict(places))
 
 
 def _read(place: Path) -> dict:
@@ -31,21 +31,20 @@ def _read(place: Path) -> dict:
     return result
 
 
-def _verdict(places: list[Path], num_draws: int) -> str:
+def _verdict(places: list[Path]) -> str:
     """Whether run b is worse than run a, from features that are kept beside the runs."""
+    from evaluation.influence import fid_spread
     from evaluation.sources import open_source
-    from evaluation.spread import bootstrap_fid, describe_difference
+    from evaluation.spread import describe_difference
     from scripts.evaluation import load_evaluation
-    from scripts.plan import check_whole_number
     from tstitch.ranks import choose_device, joined_ranks
     from tstitch.run import read_json
 
-    check_whole_number("bootstrap", num_draws, lowest=2)
     with joined_ranks() as ranks:
         evaluation = load_evaluation(read_json(places[0] / "run.json")["evaluation"], choose_device("auto", 0))
-        sets = [evaluation.features(open_source(place), ranks).pool for place in places]
-    bootstrap = bootstrap_fid(sets, evaluation.reference.pool, num_draws)
-    return describe_difference(("a", "b"), float(bootstrap.values[0]), bootstrap.difference(0, 1))
+        sets = (evaluation.features(open_source(place), ranks).pool for place in places)
+        fids = fid_spread(sets, evaluation.reference.pool)
+    return describe_difference(("a", "b"), float(fids.values[0]), fids.difference(0, 1))
 
 
 if __name__ == "__main__":

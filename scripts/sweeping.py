@@ -10,14 +10,16 @@ from pathlib import Path
 
 import torch
 
+from evaluation.influence import fid_spread
 from evaluation.latency import measure_latency
 from evaluation.sources import open_source
-from evaluation.spread import bootstrap_fid, describe_difference
+from evaluation.spread import describe_difference
 from evaluation.sweep import Point, Sweep, is_metric, write_sweep
 from scripts.cli import ROOT
 from scripts.dashboard import Dashboard
 from scripts.grid import AXES, PlannedPoint
 from scripts.point_runs import LATENCY, PAIRED, RESULT, Networks, SweepPoint, holds, point_run, run_points
+from scripts.progress import Counter
 from scripts.sampling import sample_images
 from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
@@ -125,12 +127,14 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dic
 def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict, networks: Networks) -> None:
     """Write the differences of FID from the large model's, with a verdict, beside the points."""
     evaluation = networks.evaluation
-    sets = [evaluation.features(open_source(point.run.directory), networks.ranks).pool for point in (large, *group)]
-    bootstrap = bootstrap_fid(sets, evaluation.reference.pool, evaluation.num_draws)
+    points = (large, *group)
+    counter = Counter("points compared", quiet=not networks.ranks.is_main)
+    sets = (evaluation.features(open_source(point.run.directory), networks.ranks).pool for point in points)
+    fids = fid_spread(sets, evaluation.reference.pool, lambda done: counter(done, len(points)))
     for k, point in enumerate(group, start=1):
         names = (show_fractions(large.plan.fractions), show_fractions(point.plan.fractions))
-        difference = bootstrap.difference(0, k)
-        verdict = describe_difference(names, float(bootstrap.values[0]), difference)
+        difference = fids.difference(0, k)
+        verdict = describe_difference(names, float(fids.values[0]), difference)
         found = {"run_id": point.run.id, **expected, **difference.as_dict(), "verdict": verdict}
         write_json(point.run.directory / PAIRED, found)
 
