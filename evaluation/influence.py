@@ -142,7 +142,9 @@ def _influence(features: np.ndarray, reference: Statistics, root: np.ndarray) ->
         for k, tilt in enumerate(tilts):
             noise[k, rows] = 2 * centred @ shift[k] + (whitened @ tilt * whitened).sum(axis=1)
             noise[k, rows] -= signs[k, rows] * own / num
-    normal_noise = 2 * (2 * np.square(found.sigma).sum() + np.square(weights).sum() + np.square(singular).sum() / 4) / num
+    normal_noise = (
+        2 * (2 * np.square(found.sigma).sum() + np.square(weights).sum() + np.square(singular).sum() / 4) / num
+    )
     return Influence(fid, values - values.mean(), noise - noise.mean(axis=1, keepdims=True), float(normal_noise))
 
 

@@ -41,7 +41,7 @@ def _verdict(places: list[Path]) -> str:
     from tstitch.run import read_json
 
     with joined_ranks() as ranks:
-        evaluation = load_evaluation(read_json(places[0] / "run.json")["evaluation"], choose_device("auto", 0))
+        evaluation = load_evaluation(read_json(places[0] / "run.json")["evaluation"], choose_device("auto", 0), ranks)
         sets = (evaluation.features(open_source(place), ranks).pool for place in places)
         fids = fid_spread(sets, evaluation.reference.pool)
     return describe_difference(("a", "b"), float(fids.values[0]), fids.difference(0, 1))

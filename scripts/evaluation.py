@@ -10,13 +10,15 @@ import torch
 from evaluation.evaluate import FEATURE_METRICS, check_metrics, protocol, score
 from evaluation.extractors import Extractor, load_extractor
 from evaluation.features import FeatureCache, FeatureSet, gather_features
-from evaluation.reference import Reference, load_reference
+from evaluation.reference import Reference, load_reference, with_statistics
 from evaluation.sources import Source, open_source
 from scripts.cli import ROOT
 from scripts.plan import check_whole_number, resolve_path
+from scripts.progress import Counter
 from tstitch.errors import UserError
 from tstitch.ranks import Ranks
 
+ALONE = Ranks(0, 1, 0, 1)
 CACHE = ROOT / "runs" / "features"
 ALIASES = {"inception": "inception-v3-compat"}
 
@@ -35,9 +37,7 @@ class Evaluation:
         self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
     ) -> FeatureSet:
         """Features of a source, kept in its run's directory, or under `runs/features`."""
-        directory = CACHE if source.run is None else source.path / "features"
-        cache = FeatureCache(directory, self.extractor)
-        return gather_features(source, self.extractor, cache, ranks, "sfid" in self.metrics, self.batch_size, show)
+        return _features(source, self.extractor, ranks, "sfid" in self.metrics, self.batch_size, show)
 
     def result(
         self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
@@ -59,8 +59,14 @@ class Evaluation:
         }
 
 
-def load_evaluation(settings: dict, device: torch.device) -> Evaluation:
-    """Load the reference and the extractor; the cheap checks come first."""
+def load_evaluation(settings: dict, device: torch.device, ranks: Ranks = ALONE) -> Evaluation:
+    """Load the reference and the extractor; the cheap checks come first.
+
+    Statistics that a reference lacks are computed from its images, whose features are kept under `runs/features`.
+
+    Args:
+        ranks: the processes that share out the images; all of them call this.
+    """
     metrics, name = settings["metrics"], settings["extractor"]
     if not isinstance(metrics, list) or not metrics:
         raise UserError(f"metrics must be a list of names, got {metrics!r}")
@@ -69,4 +75,22 @@ def load_evaluation(settings: dict, device: torch.device) -> Evaluation:
     reference = load_reference(resolve_path(settings["reference"]))
     weights = resolve_path(settings["extractor_weights"])
     extractor = load_extractor(ALIASES.get(name, name), weights, device)
+    with_spatial = "sfid" in metrics and extractor.has_spatial
+    if reference.has_images and (reference.pool is None or (with_spatial and reference.spatial is None)):
+        show = Counter("images of the reference", quiet=not ranks.is_main)
+        images = open_source(reference.path)
+        features = _features(images, extractor, ranks, with_spatial, settings["batch_size"], show)
+        reference = with_statistics(reference, features)
     return Evaluation(metrics, settings["bootstrap"], settings["batch_size"], extractor, reference)
+
+
+def _features(
+    source: Source,
+    extractor: Extractor,
+    ranks: Ranks,
+    with_spatial: bool,
+    batch_size: int,
+    show: Callable[[int, int], None],
+) -> FeatureSet:
+    cache = FeatureCache(CACHE if source.run is None else source.path / "features", extractor)
+    return gather_features(source, extractor, cache, ranks, with_spatial, batch_size, show)

@@ -59,7 +59,7 @@ class Networks:
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        return load_evaluation(self.plan.evaluation, self.device)
+        return load_evaluation(self.plan.evaluation, self.device, self.ranks)
 
 
 def point_run(planned: PlannedPoint, directory: Path, device: torch.device) -> SweepPoint:

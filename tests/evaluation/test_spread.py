@@ -7,7 +7,10 @@ from evaluation.statistics import statistics
 
 
 def test_counts_stand_for_repeated_images() -> None:
-    values, counts = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32), np.random.default_rng(0).integers(0, 4, size=50)
+    values, counts = (
+        np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32),
+        np.random.default_rng(0).integers(0, 4, size=50),
+    )
     ours, repeated = statistics(values, counts), statistics(np.repeat(values, counts, axis=0))
     assert np.allclose(ours.mu, repeated.mu)
     assert np.allclose(ours.sigma, repeated.sigma)
