@@ -37,8 +37,8 @@ class Scores:
     spread: dict[str, dict]
 
 
-def check_metrics(metrics: list[str], extractor: Extractor, reference: Reference, source: Source) -> None:
-    """Raise `UserError` for a metric that is unknown, or that the extractor or the reference cannot serve."""
+def check_names(metrics: list[str], extractor: Extractor) -> None:
+    """Raise `UserError` for a metric that is unknown, or that the extractor cannot serve."""
     for name in metrics:
         if name not in METRICS:
             raise UserError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
@@ -49,6 +49,11 @@ def check_metrics(metrics: list[str], extractor: Extractor, reference: Reference
             raise UserError(f"fd_dinov2 needs extractor={DINOV2}, got {extractor.name}")
     if "sfid" in metrics and not extractor.has_spatial:
         raise UserError(f"sfid needs Inception's spatial features; {extractor.name} has none")
+
+
+def check_metrics(metrics: list[str], extractor: Extractor, reference: Reference, source: Source) -> None:
+    """Raise `UserError` for a metric that is unknown, or that the extractor or the reference cannot serve."""
+    check_names(metrics, extractor)
     if "sfid" in metrics and reference.spatial is None:
         raise UserError(f"sfid needs mu_s and sigma_s, which reference {reference.path} lacks")
     needs = [name for name in metrics if name in FEATURE_METRICS]

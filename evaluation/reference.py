@@ -122,9 +122,8 @@ def _check_covariance(name: str, sigma: np.ndarray) -> None:
         raise UserError(f"{name} is not symmetric: elements differ by {asymmetry:.3g}, the largest is {largest:.3g}")
     eigenvalues = linalg.eigvalsh(sigma)
     if eigenvalues[0] < -ROUNDING * max(eigenvalues[-1], 0):
-        raise UserError(
-            f"{name} is no covariance: it has an eigenvalue of {eigenvalues[0]:.3g}, the largest is {eigenvalues[-1]:.3g}"
-        )
+        lowest, highest = eigenvalues[[0, -1]]
+        raise UserError(f"{name} is no covariance: it has an eigenvalue of {lowest:.3g}, the largest is {highest:.3g}")
 
 
 def _read_floats(path: Path, name: str) -> np.ndarray:

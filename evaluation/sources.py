@@ -45,7 +45,8 @@ def open_source(path: Path) -> Source:
     """Open a run's directory, an `.npz` with `arr_0`, or a folder of PNGs; images are read later, part by part.
 
     Raises:
-        UserError: there is nothing of the kind, fewer than two images, images that are not (H, W, 3) bytes, or a damaged file.
+        UserError: there is nothing of the kind, fewer than two images, images that are not (H, W, 3) bytes, or a
+            damaged file.
     """
     if path.is_dir():
         source = _open_run(path) if (path / "run.json").is_file() else _open_folder(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from evaluation.evaluate import FEATURE_METRICS, check_metrics, protocol, score
+from evaluation.evaluate import FEATURE_METRICS, check_metrics, check_names, protocol, score
 from evaluation.extractors import Extractor, load_extractor
 from evaluation.features import FeatureCache, FeatureSet, gather_features
 from evaluation.reference import Reference, load_reference, with_statistics
@@ -75,6 +75,7 @@ def load_evaluation(settings: dict, device: torch.device, ranks: Ranks = ALONE) 
     reference = load_reference(resolve_path(settings["reference"]))
     weights = resolve_path(settings["extractor_weights"])
     extractor = load_extractor(ALIASES.get(name, name), weights, device)
+    check_names(metrics, extractor)
     with_spatial = "sfid" in metrics and extractor.has_spatial
     if reference.has_images and (reference.pool is None or (with_spatial and reference.spatial is None)):
         show = Counter("images of the reference", quiet=not ranks.is_main)

@@ -114,7 +114,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, save: str, where: float) -> N
     path = tmp_path / "images.npz"
     SAVERS[save](path, IMAGES)
     flip(path, int(where * path.stat().st_size))
-    with pytest.raises(UserError, match="images.npz"):
+    with pytest.raises(UserError, match=r"images\.npz"):
         open_source(path)
 
 
