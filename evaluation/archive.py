@@ -132,7 +132,7 @@ def stored_array(path: Path, name: str) -> StoredArray:
     promised, present = prod(shape) * dtype.itemsize, info.file_size - header_size
     if any(length < 0 for length in shape) or promised != present:
         raise UserError(
-            f"{path}: the header of {name} says shape {shape} of {dtype}, which is {promised} bytes; there are {present}"
+            f"{path}: the header of {name} says shape {shape} of {dtype}, {promised} bytes; there are {present}"
         )
     return StoredArray(path, name, shape, dtype, fortran_order, header_size, offset)
 

@@ -17,7 +17,8 @@ E k^2 / N^2 to the variance of phi / N, of which F itself has one half. So
 
     Var F = Var(phi(i) - k(i, i) / 2N) / N - noise / 2,        noise = E k(i, j)^2 / N^2,
 
-and never less than noise / 2, which is all there is at the reference, where phi vanishes. The noise is estimated from
+and never less than noise / 2, which is all there is at the reference, where phi vanishes (nor more than the first
+term alone, which has all of the noise). The noise is estimated from
 sums over j with random signs (`NUM_SIGNS` of them). Two sets of the same noise have the same image i and are given the
 same signs, so what they have in common cancels in the difference of their influences.
 
@@ -149,7 +150,8 @@ def _influence(features: np.ndarray, reference: Statistics, root: np.ndarray) ->
 
 
 def _std(values: np.ndarray, noise: float) -> float:
-    return float(np.sqrt(max(values.var(ddof=1) - noise / 2, noise / 2) / len(values)))
+    with_noise = values.var(ddof=1)
+    return float(np.sqrt(max(with_noise - noise / 2, min(with_noise, noise / 2)) / len(values)))
 
 
 def _variance(noise: np.ndarray) -> float:
