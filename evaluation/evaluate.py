@@ -11,11 +11,12 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 
 from evaluation.extractors import DINOV2, Extractor
 from evaluation.features import FeatureSet
+from evaluation.influence import fid_spread
 from evaluation.manifold import NEAREST, precision_recall
 from evaluation.metrics import frechet_distance, inception_score
 from evaluation.reference import Reference
 from evaluation.sources import Source
-from evaluation.spread import bootstrap_fid, bootstrap_inception_score
+from evaluation.spread import bootstrap_inception_score
 from evaluation.statistics import statistics
 from tstitch.errors import UserError
 from tstitch.images import UINT8_RULE
@@ -38,8 +39,8 @@ class Scores:
     spread: dict[str, dict]
 
 
-def check_metrics(metrics: list[str], extractor: Extractor, reference: Reference, source: Source) -> None:
-    """Raise `UserError` for a metric that is unknown, or that the extractor or the reference cannot serve."""
+def check_names(metrics: list[str], extractor: Extractor) -> None:
+    """Raise `UserError` for a metric that is unknown, or that the extractor cannot serve."""
     for name in metrics:
         if name not in METRICS:
             raise UserError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
@@ -50,6 +51,11 @@ def check_metrics(metrics: list[str], extractor: Extractor, reference: Reference
             raise UserError(f"fd_dinov2 needs extractor={DINOV2}, got {extractor.name}")
     if "sfid" in metrics and not extractor.has_spatial:
         raise UserError(f"sfid needs Inception's spatial features; {extractor.name} has none")
+
+
+def check_metrics(metrics: list[str], extractor: Extractor, reference: Reference, source: Source) -> None:
+    """Raise `UserError` for a metric that is unknown, or that the extractor or the reference cannot serve."""
+    check_names(metrics, extractor)
     if "sfid" in metrics and reference.spatial is None:
         raise UserError(f"sfid needs mu_s and sigma_s, which reference {reference.path} lacks")
     needs = [name for name in metrics if name in FEATURE_METRICS]
@@ -71,11 +77,11 @@ def score(
     metrics: list[str],
     num_draws: int,
 ) -> Scores:
-    """Compute `metrics` of a source's features; FID and Inception Score get their spread with `num_draws`.
+    """Compute `metrics` of a source's features; FID and Inception Score get their spread unless `num_draws` is 0.
 
     Args:
         reference_features: (M, D), for the metrics that need them.
-        num_draws: bootstrap draws.
+        num_draws: bootstrap draws for the Inception Score; FID needs none.
     """
     n = count_name(len(features.pool))
     scores: dict[str, float] = {}
@@ -83,9 +89,11 @@ def score(
     for name in metrics:
         if name in ("fid", "fd_dinov2"):
             key = f"fid{n}" if name == "fid" else f"fd_dinov2_{n}"
-            scores[key] = frechet_distance(statistics(features.pool), reference.pool)
             if num_draws:
-                spread[key] = bootstrap_fid([features.pool], reference.pool, num_draws, SEED).spread(0).as_dict()
+                fid = fid_spread([features.pool], reference.pool).spread(0)
+                scores[key], spread[key] = fid.value, fid.as_dict()
+            else:
+                scores[key] = frechet_distance(statistics(features.pool), reference.pool)
         elif name == "sfid":
             scores[f"sfid{n}"] = frechet_distance(features.spatial, reference.spatial)
         elif name == "inception_score":

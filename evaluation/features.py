@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.archive import UNREADABLE
 from evaluation.extractors import Extractor, Features
 from evaluation.sources import Part, Source
 from evaluation.statistics import Statistics, StatisticsAccumulator
@@ -36,10 +37,11 @@ class FeatureCache:
             with np.load(self._path(part), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             features = Features(**arrays)
-        except (OSError, EOFError, ValueError, TypeError, AttributeError):
+        except UNREADABLE:
             return None
-        complete = len(features.pool) == part.num and not (with_spatial and features.spatial is None)
-        return features if complete else None
+        columns = [column for column in vars(features).values() if column is not None]
+        whole = all(column.ndim == 2 and len(column) == part.num and column.dtype.kind == "f" for column in columns)
+        return features if whole and not (with_spatial and features.spatial is None) else None
 
     def write(self, part: Part, features: Features) -> None:
         """Keep the features of a part."""

@@ -1,7 +1,6 @@
 """Where images come from: a run's shards, an `.npz` of the ADM layout, or a folder of PNGs. Each is read in parts."""
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from evaluation.archive import array_names, read_array, stored_array
 from tstitch.digest import file_sha256
 from tstitch.errors import UserError
 from tstitch.run import Run, load_run
-from tstitch.shards import IMAGES, LABELS, Block, map_member, read_labels, read_shard
+from tstitch.shards import IMAGES, LABELS, Block, read_labels, read_shard
 
 PART = 256  # images in a part of a file or a folder
 
@@ -45,7 +45,8 @@ def open_source(path: Path) -> Source:
     """Open a run's directory, an `.npz` with `arr_0`, or a folder of PNGs; images are read later, part by part.
 
     Raises:
-        UserError: there is nothing of the kind, fewer than two images, or images that are not (H, W, 3) bytes.
+        UserError: there is nothing of the kind, fewer than two images, images that are not (H, W, 3) bytes, or a
+            damaged file.
     """
     if path.is_dir():
         source = _open_run(path) if (path / "run.json").is_file() else _open_folder(path)
@@ -61,41 +62,42 @@ def open_source(path: Path) -> Source:
 def _open_run(path: Path) -> Source:
     run = load_run(path)
     labels = [read_labels(run.shards, block, run.id) for block in run.blocks]
-    side = read_shard(run.shards, run.blocks[0], run.id).images.shape[1:3]
+    image_shape = read_shard(run.shards, run.blocks[0], run.id).images.shape[1:]
 
     def part(block: Block) -> Part:
-        return Part(
-            len(block), file_sha256(run.shards / block.name), lambda: read_shard(run.shards, block, run.id).images
-        )
+        def load() -> np.ndarray:
+            return read_shard(run.shards, block, run.id, image_shape).images
 
-    return Source(path, [part(block) for block in run.blocks], side, np.concatenate(labels), run)
+        return Part(len(block), file_sha256(run.shards / block.name), load)
+
+    return Source(path, [part(block) for block in run.blocks], image_shape[:2], np.concatenate(labels), run)
 
 
 def _open_npz(path: Path) -> Source:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if IMAGES not in file.files:
-                raise UserError(f"{path} has no array {IMAGES!r}; it has {', '.join(file.files)}")
-            checksum = file.zip.getinfo(f"{IMAGES}.npy").CRC
-            labels = file[LABELS] if LABELS in file.files else None
-        images = map_member(path, IMAGES)
-    except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a readable .npz file: {error}") from error
+    images = stored_array(path, IMAGES)
     if images.dtype != np.uint8:
         raise UserError(f"{path}: {IMAGES} is {images.dtype}; images must be bytes (uint8), 0..255")
-    if images.ndim != 4 or images.shape[-1] != 3:
+    if len(images.shape) != 4 or images.shape[-1] != 3 or 0 in images.shape[1:]:
         raise UserError(f"{path}: {IMAGES} has shape {images.shape}; images must be (N, H, W, 3)")
+    num_images = images.shape[0]
+    labels = read_array(path, LABELS) if LABELS in array_names(path) else None
+    if labels is not None and labels.shape != (num_images,):
+        raise UserError(f"{path}: {LABELS} has shape {labels.shape}; want a label for each of {num_images} images")
 
-    def part(start: int) -> Part:
-        num = min(PART, len(images) - start)
+    def part(start: int, digest: str) -> Part:
+        stop = min(start + PART, num_images)
 
         def load() -> np.ndarray:
-            # A map of its own, so that what was read leaves this process's memory with it.
-            return np.array(map_member(path, IMAGES)[start : start + num])
+            rows = images.rows(start, stop)
+            if not images.fortran_order and hashlib.sha256(rows).hexdigest() != digest:
+                raise UserError(f"{path} changed while it was read; run the command again")
+            return rows
 
-        return Part(num, f"{checksum:08x}-{len(images)}-{start}-{num}", load)
+        # The shape belongs to the key: the same bytes make other images of another height and width.
+        return Part(stop - start, f"{digest}-{'x'.join(map(str, images.shape))}-{start}", load)
 
-    parts = [part(start) for start in range(0, len(images), PART)]
+    starts = range(0, num_images, PART)
+    parts = [part(start, digest) for start, digest in zip(starts, images.part_digests(PART), strict=True)]
     return Source(path, parts, images.shape[1:3], labels)
 
 

@@ -137,7 +137,7 @@ def _section(chapter: Chapter, everything: Sequence[Point], page: Path) -> list[
         lines += [text, ""]
         verdicts = [f"- {point.paired['verdict']}." for point in points if point.paired is not None]
         if verdicts:
-            lines += ["Paired by their noise (bootstrap over images):", "", *verdicts, ""]
+            lines += ["Paired by their noise:", "", *verdicts, ""]
     if chapter.curve is not None:
         titles = " and ".join(metric.title for metric, _ in sweep.metrics)
         caption = f"{titles} against the fraction and the time, a row for each guidance scale"

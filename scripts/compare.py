@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 def main(config: DictConfig) -> None:
     from evaluation.compare import are_paired, compare_results
-    from scripts.plan import check_whole_number
     from tstitch.ranks import choose_device, joined_ranks
 
     settings = resolved(config)
-    check_whole_number("bootstrap", settings["bootstrap"], lowest=2)
     places = [Path(settings[key]) for key in ("a", "b")]
     results = [_read(place) for place in places]
     with joined_ranks() as ranks:
@@ -29,7 +27,7 @@ def main(config: DictConfig) -> None:
         results = [_current(name, *pair, ranks, device) for name, *pair in zip("ab", places, results, strict=True)]
         print("\n".join(compare_results(*results)))
         if all((place / "run.json").is_file() for place in places) and are_paired(*results):
-            print(_verdict(places, results[0]["asked"], settings["bootstrap"], ranks, device))
+            print(_verdict(places, results[0]["asked"], ranks, device))
 
 
 def _read(place: Path) -> dict:
@@ -65,19 +63,20 @@ def _current(name: str, place: Path, result: dict, ranks: Ranks, device: torch.d
     if result.get("images_sha256") == images_digest(load_run(place)) and scoring.is_of(result):
         return result
     print(f"{name}: the images, or what they were scored with, have changed since result.json; scored anew")
-    return load_evaluation(asked, device).result(open_source(place), ranks)
+    return load_evaluation(asked, device, ranks).result(open_source(place), ranks)
 
 
-def _verdict(places: list[Path], asked: dict, num_draws: int, ranks: Ranks, device: torch.device) -> str:
+def _verdict(places: list[Path], asked: dict, ranks: Ranks, device: torch.device) -> str:
     """Whether run b is worse than run a, from features that are kept beside the runs."""
+    from evaluation.influence import fid_spread
     from evaluation.sources import open_source
-    from evaluation.spread import bootstrap_fid, describe_difference
+    from evaluation.spread import describe_difference
     from scripts.evaluation import load_evaluation
 
-    evaluation = load_evaluation(asked, device)
-    sets = [evaluation.features(open_source(place), ranks).pool for place in places]
-    bootstrap = bootstrap_fid(sets, evaluation.reference.pool, num_draws)
-    return describe_difference(("a", "b"), float(bootstrap.values[0]), bootstrap.difference(0, 1))
+    evaluation = load_evaluation(asked, device, ranks)
+    sets = (evaluation.features(open_source(place), ranks).pool for place in places)
+    fids = fid_spread(sets, evaluation.reference.pool)
+    return describe_difference(("a", "b"), float(fids.values[0]), fids.difference(0, 1))
 
 
 if __name__ == "__main__":

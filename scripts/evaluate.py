@@ -40,7 +40,7 @@ def main(config: DictConfig) -> None:
     with joined_ranks() as ranks:
         device = choose_device(settings["device"], ranks.local_rank, ranks.local_world_size)
         source = open_source(path)
-        evaluation = load_evaluation(settings, device)
+        evaluation = load_evaluation(settings, device, ranks)
         result = evaluation.result(source, ranks, Counter("images", quiet=not ranks.is_main))
         if result is None:
             return

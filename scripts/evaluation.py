@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 import torch
 
-from evaluation.evaluate import FEATURE_METRICS, check_metrics, protocol, score, scoring_protocol
+from evaluation.evaluate import FEATURE_METRICS, check_metrics, check_names, protocol, score, scoring_protocol
 from evaluation.extractors import Extractor, load_extractor
 from evaluation.features import FeatureCache, FeatureSet, gather_features
-from evaluation.reference import Reference, load_reference
+from evaluation.reference import Reference, load_reference, with_statistics
 from evaluation.sources import Source, open_source
 from scripts.cli import ROOT
 from scripts.plan import check_whole_number, resolve_path
+from scripts.progress import Counter
 from scripts.scored import Scoring, images_digest
 from scripts.weights import explain_missing, is_published
 from tstitch.errors import UserError
 from tstitch.ranks import Ranks
 
+ALONE = Ranks(0, 1, 0, 1)
 CACHE = ROOT / "runs" / "features"
 SETTINGS = ("extractor", "extractor_weights", "reference", "metrics", "bootstrap", "batch_size")
 ALIASES = {"inception": "inception-v3-compat"}
@@ -47,9 +49,7 @@ class Evaluation:
         self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
     ) -> FeatureSet:
         """Features of a source, kept in its run's directory, or under `runs/features`."""
-        directory = CACHE if source.run is None else source.path / "features"
-        cache = FeatureCache(directory, self.extractor)
-        return gather_features(source, self.extractor, cache, ranks, "sfid" in self.metrics, self.batch_size, show)
+        return _features(source, self.extractor, ranks, "sfid" in self.metrics, self.batch_size, show)
 
     def result(
         self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
@@ -76,8 +76,14 @@ class Evaluation:
         }
 
 
-def load_evaluation(settings: dict, device: torch.device) -> Evaluation:
-    """Load the reference and the extractor; the cheap checks come first."""
+def load_evaluation(settings: dict, device: torch.device, ranks: Ranks = ALONE) -> Evaluation:
+    """Load the reference and the extractor; the cheap checks come first.
+
+    Statistics that a reference lacks are computed from its images, whose features are kept under `runs/features`.
+
+    Args:
+        ranks: the processes that share out the images; all of them call this.
+    """
     metrics, name = settings["metrics"], settings["extractor"]
     if not isinstance(metrics, list) or not metrics:
         raise UserError(f"metrics must be a list of names, got {metrics!r}")
@@ -89,6 +95,13 @@ def load_evaluation(settings: dict, device: torch.device) -> Evaluation:
         raise UserError(explain_missing(missing))
     reference = load_reference(reference_path)
     extractor = load_extractor(extractor_name(name), weights, device)
+    check_names(metrics, extractor)
+    with_spatial = "sfid" in metrics and extractor.has_spatial
+    if reference.has_images and (reference.pool is None or (with_spatial and reference.spatial is None)):
+        show = Counter("images of the reference", quiet=not ranks.is_main)
+        images = open_source(reference.path)
+        features = _features(images, extractor, ranks, with_spatial, settings["batch_size"], show)
+        reference = with_statistics(reference, features)
     asked = {key: settings[key] for key in SETTINGS}
     return Evaluation(metrics, settings["bootstrap"], settings["batch_size"], extractor, reference, asked)
 
@@ -96,3 +109,15 @@ def load_evaluation(settings: dict, device: torch.device) -> Evaluation:
 def extractor_name(name: str) -> str:
     """An extractor's full name, for a short one."""
     return ALIASES.get(name, name)
+
+
+def _features(
+    source: Source,
+    extractor: Extractor,
+    ranks: Ranks,
+    with_spatial: bool,
+    batch_size: int,
+    show: Callable[[int, int], None],
+) -> FeatureSet:
+    cache = FeatureCache(CACHE if source.run is None else source.path / "features", extractor)
+    return gather_features(source, extractor, cache, ranks, with_spatial, batch_size, show)

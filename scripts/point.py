@@ -26,7 +26,7 @@ def main(path: Path) -> None:
         run = plan_run(plan, content["out"], device)
         with locked(run.directory) if ranks.is_main else nullcontext():
             networks = load_networks(plan, device)
-            run_point(plan, run, networks, load_evaluation(plan.evaluation, device), ranks, device)
+            run_point(plan, run, networks, load_evaluation(plan.evaluation, device, ranks), ranks, device)
 
 
 if __name__ == "__main__":

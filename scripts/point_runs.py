@@ -57,7 +57,7 @@ class Networks:
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        return load_evaluation(self.plan.evaluation, self.device)
+        return load_evaluation(self.plan.evaluation, self.device, self.ranks)
 
     @cached_property
     def scoring(self) -> Scoring:

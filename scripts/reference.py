@@ -4,13 +4,19 @@ python -m scripts.reference make IMAGES OUT.npz --extractor-weights FILE
 python -m scripts.reference show FILE.npz
 """
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.cli import guarded
 from scripts.evaluation import ALIASES, CACHE
 from scripts.outputs import check_output
 from tstitch.ranks import choose_device, joined_ranks
+
+if TYPE_CHECKING:
+    from evaluation.reference import Reference
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -54,7 +60,7 @@ def show(path: Path) -> None:
         "images": reference.num or "unknown",
         "pixels": reference.side or "unknown",
         "extractor": reference.extractor or "unknown",
-        "features": f"{len(reference.pool.mu)} wide, {'kept' if reference.features is not None else 'not kept'}",
+        "features": _features(reference),
         "spatial statistics": "yes" if reference.spatial is not None else "no",
         "images in the file": "yes" if reference.has_images else "no",
         "sha256": reference.sha256,
@@ -62,6 +68,12 @@ def show(path: Path) -> None:
     print(path)
     for name, value in facts.items():
         print(f"  {name}: {value}")
+
+
+def _features(reference: Reference) -> str:
+    if reference.pool is None:
+        return "none; an evaluation computes them from the images"
+    return f"{len(reference.pool.mu)} wide, {'kept' if reference.features is not None else 'not kept'}"
 
 
 def parse() -> argparse.Namespace:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from evaluation.influence import fid_spread
 from evaluation.metric_names import DISTANCES, is_metric
 from evaluation.sources import open_source
-from evaluation.spread import bootstrap_fid, describe_difference
+from evaluation.spread import describe_difference
 from evaluation.sweep import Asked, Point, Sweep, write_sweep
 from scripts.cli import ROOT
 from scripts.dashboard import Dashboard
@@ -20,6 +21,7 @@ from scripts.outputs import check_output
 from scripts.plan import Plan
 from scripts.point_latency import latency_key, measure_missing, read_latency
 from scripts.point_runs import Networks, SweepPoint, point_run, run_points
+from scripts.progress import Counter
 from scripts.scored import PAIRED, RESULT, Scoring, holds, images_digest
 from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
@@ -157,12 +159,14 @@ def _expected(run: Run, large: Run, scoring: Scoring) -> dict:
 def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict[str, dict], networks: Networks) -> None:
     """Write the differences of FID from the large model's, with a verdict, beside the points."""
     evaluation = networks.evaluation
-    sets = [evaluation.features(open_source(point.run.directory), networks.ranks).pool for point in (large, *group)]
-    bootstrap = bootstrap_fid(sets, evaluation.reference.pool, evaluation.num_draws)
+    points = (large, *group)
+    counter = Counter("points compared", quiet=not networks.ranks.is_main)
+    sets = (evaluation.features(open_source(point.run.directory), networks.ranks).pool for point in points)
+    fids = fid_spread(sets, evaluation.reference.pool, lambda done: counter(done, len(points)))
     for k, point in enumerate(group, start=1):
         names = (show_fractions(large.plan.fractions), show_fractions(point.plan.fractions))
-        difference = bootstrap.difference(0, k)
-        verdict = describe_difference(names, float(bootstrap.values[0]), difference)
+        difference = fids.difference(0, k)
+        verdict = describe_difference(names, float(fids.values[0]), difference)
         found = {**expected[point.run.id], **difference.as_dict(), "verdict": verdict}
         write_json(point.run.directory / PAIRED, found)
 

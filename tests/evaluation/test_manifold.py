@@ -3,6 +3,7 @@ import pytest
 
 from evaluation import manifold
 from evaluation.manifold import precision_recall
+from tstitch.errors import UserError
 
 
 def clouds(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -11,24 +12,31 @@ def clouds(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def by_definition(samples: np.ndarray, reference: np.ndarray, nearest: int) -> float:
-    inside = 0
-    for sample in samples:
-        for centre in reference:
-            radius = sorted(np.linalg.norm(reference - centre, axis=1))[nearest]
-            if np.linalg.norm(sample - centre) <= radius:
-                inside += 1
-                break
-    return inside / len(samples)
+    """In float64, one pair after the other."""
+    samples, reference = samples.astype(np.float64), reference.astype(np.float64)
+    radii = [np.sort(np.linalg.norm(reference - centre, axis=1))[nearest] for centre in reference]
+    return float(np.mean([(np.linalg.norm(reference - sample, axis=1) <= radii).any() for sample in samples]))
+
+
+def both(samples: np.ndarray, reference: np.ndarray, nearest: int = 3) -> tuple[float, float]:
+    return by_definition(samples, reference, nearest), by_definition(reference, samples, nearest)
 
 
 @pytest.mark.parametrize("nearest", [1, 3, 5])
-def test_they_are_what_the_definition_says_in_blocks_of_any_size(monkeypatch, nearest: int) -> None:
+@pytest.mark.parametrize(("block", "columns"), [(7, 4096), (50, 33), (1000, 4096), (64, 1)])
+def test_they_are_what_the_definition_says_in_blocks_of_any_size(monkeypatch, nearest, block, columns) -> None:
     samples, reference = clouds(0)
-    wanted = (by_definition(samples, reference, nearest), by_definition(reference, samples, nearest))
-    for block in (7, 50, 1000):
-        monkeypatch.setattr(manifold, "BLOCK", block)
-        # In half precision an image at the very border may change sides.
-        assert precision_recall(samples, reference, nearest) == pytest.approx(wanted, abs=0.02)
+    monkeypatch.setattr(manifold, "BLOCK", block)
+    monkeypatch.setattr(manifold, "COLUMNS", columns)
+    assert precision_recall(samples, reference, nearest) == both(samples, reference, nearest)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("offset", "scale"), [(0, 1), (300, 1), (0, 1000), (0, 1e-3)])
+def test_neither_the_origin_nor_the_scale_matters(seed: int, offset: float, scale: float) -> None:
+    """Half precision is wrong by several images in each of these."""
+    samples, reference = (scale * (features + np.float32(offset)) for features in clouds(seed))
+    assert precision_recall(samples, reference) == both(samples, reference)
 
 
 def test_a_set_covers_itself_and_nothing_far_away() -> None:
@@ -37,8 +45,26 @@ def test_a_set_covers_itself_and_nothing_far_away() -> None:
     assert precision_recall(samples, samples + 100) == (0, 0)
 
 
-def test_distances_that_a_half_cannot_hold_are_taken_in_float32() -> None:
-    samples, reference = clouds(2)
-    assert precision_recall(1000 * samples, 1000 * reference) == pytest.approx(
-        (by_definition(samples, reference, 3), by_definition(reference, samples, 3)), abs=1e-9
+def test_duplicates_are_at_distance_zero() -> None:
+    """Balls of radius 0 hold the image itself, far from the origin too, and nothing close by."""
+    rng = np.random.default_rng(3)
+    reference = np.repeat(100 + rng.normal(size=(20, 32)).astype(np.float32), 4, axis=0)
+    assert precision_recall(reference[::4].copy(), reference)[0] == 1
+    assert precision_recall(reference[::4] + np.float32(1e-3), reference)[0] == 0
+
+
+def test_close_vectors_keep_their_order() -> None:
+    """Tight clusters far apart: within one, products of long vectors would decide by rounding."""
+    rng = np.random.default_rng(4)
+    centres = 1000 * rng.normal(size=(6, 16))
+    samples, reference = (
+        np.concatenate([centre + scale * rng.normal(size=(20, 16)) for centre in centres]).astype(np.float32)
+        for scale in (0.02, 0.01)
     )
+    assert precision_recall(samples, reference) == both(samples, reference)
+
+
+def test_too_few_images_are_refused() -> None:
+    samples, reference = clouds(0)
+    with pytest.raises(UserError, match="need more than 3 images in each set, got 3"):
+        precision_recall(samples[:3], reference)

@@ -12,6 +12,7 @@ import torch_fidelity
 from PIL import Image
 from torch.utils.data import TensorDataset
 
+import scripts.evaluation
 from evaluation.extractors import Extractor, load_extractor
 from evaluation.sources import open_source
 from scripts.evaluation import load_evaluation
@@ -95,7 +96,7 @@ def test_the_same_images_score_the_same_from_a_file_a_folder_and_two_ranks(tmp_p
 def test_two_runs_of_the_same_noise_are_compared(capfd, monkeypatch, runs: list[Path]) -> None:
     for directory in runs:
         assert run_here(capfd, monkeypatch, "evaluate", f"run={directory}").code == 0
-    outcome = run_here(capfd, monkeypatch, "compare", f"a={runs[1]}", f"b={runs[0]}", "bootstrap=50")
+    outcome = run_here(capfd, monkeypatch, "compare", f"a={runs[1]}", f"b={runs[0]}")
     assert outcome.code == 0, outcome.err
     assert "protocol: allocation ([0, 1, 1, 1] in a, [0, 0, 0, 0] in b)" in outcome.out
     assert "b against a: FID " in outcome.out
@@ -118,10 +119,67 @@ def test_a_reference_made_here_serves_the_evaluation(tmp_path: Path, runs: list[
     assert (found["precision"], found["recall"]) == (1, 1)
 
 
+def test_a_reference_of_images_alone_serves_as_its_statistics(capfd, monkeypatch, tmp_path, runs) -> None:
+    monkeypatch.setattr(scripts.evaluation, "CACHE", tmp_path / "features")
+    with np.load(runs[1] / "samples.npz") as file:
+        np.savez(tmp_path / "images.npz", file["arr_0"])
+    shown = run(*PYTHON, "-m", "scripts.reference", "show", str(tmp_path / "images.npz"))
+    assert "features: none; an evaluation computes them from the images" in shown.out
+    weights = ["--extractor", "digits", "--extractor-weights", str(ZOO / "classifier.safetensors")]
+    made = run(*PYTHON, "-m", "scripts.reference", "make", str(runs[1]), str(tmp_path / "made.npz"), *weights)
+    assert made.code == 0, made.err
+    found = []
+    for reference in ("images.npz", "made.npz"):
+        settings = [f"reference={tmp_path / reference}", "metrics=[fid,precision,kid]", f"out={tmp_path / 'out.json'}"]
+        outcome = run_here(capfd, monkeypatch, "evaluate", f"samples={runs[0] / 'samples.npz'}", *DIGITS, *settings)
+        assert outcome.code == 0, outcome.err
+        found.append(json.loads((tmp_path / "out.json").read_text()))
+    assert found[0]["metrics"] == pytest.approx(found[1]["metrics"], rel=1e-6)
+    stds = [result["spread"]["fid60"]["std"] for result in found]
+    assert stds[0] == pytest.approx(stds[1], rel=1e-6)
+    assert found[0]["protocol"]["reference_num_images"] == 60
+
+
+def test_a_reference_of_images_has_spatial_statistics(monkeypatch, tmp_path: Path) -> None:
+    """Alone, and beside `mu` and `sigma`."""
+    torch.manual_seed(0)
+    make_inception(tmp_path / "inception.pth")
+    monkeypatch.setattr(scripts.evaluation, "CACHE", tmp_path / "features")
+    rng = np.random.default_rng(0)
+    sets = [rng.integers(256, size=(6, 16, 16, 3), dtype=np.uint8) for _ in range(2)]
+    np.savez(tmp_path / "samples.npz", sets[0])
+    np.savez(tmp_path / "alone.npz", sets[1])
+    settings = {
+        "metrics": ["fid", "sfid"], "bootstrap": 0, "batch_size": 8, "extractor": "inception",
+        "extractor_weights": str(tmp_path / "inception.pth"), "reference": str(tmp_path / "alone.npz"),
+    }  # fmt: skip
+    alone = load_evaluation(settings, torch.device("cpu"))
+    assert alone.reference.spatial.num == 6
+    np.savez(tmp_path / "both.npz", sets[1], mu=alone.reference.pool.mu, sigma=alone.reference.pool.sigma)
+    both = load_evaluation({**settings, "reference": str(tmp_path / "both.npz")}, torch.device("cpu"))
+    source = open_source(tmp_path / "samples.npz")
+    metrics = [evaluation.result(source, ONE_RANK)["metrics"] for evaluation in (alone, both)]
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-6)
+    assert metrics[0]["sfid6"] > 0
+
+
+def test_damaged_samples_do_not_get_the_sound_files_score(capfd, monkeypatch, tmp_path: Path, runs) -> None:
+    """The features of the sound file are in the cache; one byte of an image is another, the checksum is as it was."""
+    path = tmp_path / "samples.npz"
+    path.write_bytes((runs[0] / "samples.npz").read_bytes())
+    settings = [f"samples={path}", *DIGITS, f"out={tmp_path / 'out.json'}"]
+    assert run_here(capfd, monkeypatch, "evaluate", *settings).code == 0
+    content = bytearray(path.read_bytes())
+    content[20_000] ^= 1
+    path.write_bytes(content)
+    check_one_line(run_here(capfd, monkeypatch, "evaluate", *settings), "samples.npz: arr_0 is damaged (Bad CRC-32")
+
+
 def test_what_cannot_be_scored_is_one_line(capfd, monkeypatch, tmp_path: Path, runs: list[Path]) -> None:
     np.savez(tmp_path / "wide.npz", np.zeros((3, 16, 64, 3), np.uint8))
     np.savez(tmp_path / "float.npz", np.zeros((3, 32, 32, 3), np.float32))
     np.savez(tmp_path / "plain.npz", mu=np.zeros(64), sigma=np.eye(64))
+    np.savez(tmp_path / "negative.npz", mu=np.zeros(64), sigma=-np.eye(64))
     for arguments, message in [
         ([], "give one of run=DIR (a run of ours) and samples=FILE_OR_DIR"),
         ([f"samples={runs[0]}", *DIGITS, "metrics=[fid,psnr]"], "unknown metric 'psnr'; known: fid, sfid"),
@@ -135,6 +193,7 @@ def test_what_cannot_be_scored_is_one_line(capfd, monkeypatch, tmp_path: Path, r
             [f"samples={runs[0]}", f"reference={tmp_path / 'plain.npz'}", *DIGITS, "metrics=[recall]"],
             "recall needs the reference's features or images",
         ),
+        ([f"samples={runs[0]}", f"reference={tmp_path / 'negative.npz'}", *DIGITS], "sigma is no covariance"),
         ([f"samples={runs[0]}", "extractor=inception"], "VIRTUAL_imagenet256_labeled.npz does not exist"),
     ]:
         check_one_line(run_here(capfd, monkeypatch, "evaluate", *arguments), message)
