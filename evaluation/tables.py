@@ -174,7 +174,9 @@ def _shapes(paper: Paper, sweep: Sweep) -> list[str]:
 
 
 def _flat_in_paper(paper: Paper, points: Sequence[Point]) -> str:
-    fids = [(point.small_fraction, paper.values_at(point).get("fid")) for point in points]
+    fids = [
+        ((point.asked or [point])[0].fractions[0], paper.values_at(point).get("fid")) for point in points
+    ]  # the paper's own fractions are those it asked for
     known = [(fraction, fid) for fraction, fid in fids if fid is not None]
     if len(known) < 2 or known[0][0] != 0:
         return ""

@@ -23,7 +23,7 @@ from scripts.grid import parse_fractions
 from scripts.networks import load_plan_pair
 from scripts.plan import Plan
 from scripts.trajectories import outputs_along, trajectory
-from tstitch.allocation import allocation_from_fractions, show_fractions
+from tstitch.allocation import allocation_from_fractions, fractions_of, show_fractions
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,12 @@ def _spectrum(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> A
 def _error(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> Analysis:
     """How far the stitched latents end from those of the large model, by fraction."""
     num_denoisers = len(plan.specs)
-    fractions = parse_fractions(settings["fractions"], num_denoisers)
+    requested = parse_fractions(settings["fractions"], num_denoisers)
+    allocations = dict.fromkeys(allocation_from_fractions(own, plan.timesteps) for own in requested)
+    fractions = [fractions_of(allocation, num_denoisers) for allocation in allocations]
     target = trajectory(plan, pair, (num_denoisers - 1,) * len(plan.timesteps), device)[-1]
     errors = torch.stack(
-        [
-            relative_error(trajectory(plan, pair, allocation_from_fractions(f, plan.timesteps), device)[-1], target)
-            for f in fractions
-        ]
+        [relative_error(trajectory(plan, pair, allocation, device)[-1], target) for allocation in allocations]
     )
     small, curve = [values[0] for values in fractions], over_images("stitched", errors)
     rows = [
