@@ -194,7 +194,7 @@ def test_what_cannot_be_scored_is_one_line(capfd, monkeypatch, tmp_path: Path, r
             "recall needs the reference's features or images",
         ),
         ([f"samples={runs[0]}", f"reference={tmp_path / 'negative.npz'}", *DIGITS], "sigma is no covariance"),
-        ([f"samples={runs[0]}", "extractor=inception"], "VIRTUAL_imagenet256_labeled.npz does not exist"),
+        ([f"samples={runs[0]}", "extractor=inception"], "weights-inception-2015-12-05-6726825d.pth do not exist"),
     ]:
         check_one_line(run_here(capfd, monkeypatch, "evaluate", *arguments), message)
 
