@@ -83,8 +83,8 @@ def warn_of_unused_shares(fractions: Sequence[float], allocation: Allocation) ->
         counts = ", ".join(str(allocation.count(each)) for each in range(len(fractions)))
         warnings.warn(
             f"denoiser {index} takes no step: its fraction {share:g} of {len(allocation)} solver steps is "
-            f"{share * len(allocation):g}, and rounding leaves it 0 (steps of each denoiser: {counts}); ask for a larger "
-            "fraction or for more steps",
+            f"{share * len(allocation):g}, and rounding leaves it 0 (steps of each denoiser: {counts}); ask for a "
+            "larger fraction or for more steps",
             stacklevel=2,
         )
 

@@ -28,11 +28,10 @@ class Trajectory:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run that has begun, with `scheduler.timesteps` (num_calls,) and its values on the host."""
+    """A run that has begun, with `scheduler.timesteps` (num_calls,) as it was then."""
 
     trajectory: Trajectory
     grid: Tensor
-    values: tuple[float, ...]
     check: TimestepCheck
 
 
@@ -103,7 +102,7 @@ class SolverClock:
         trajectory = self._run.trajectory
         if timestep is not None:
             is_last = self._calls == len(trajectory.timestep_of_call) - 1
-            reading = read_timestep(timestep, self._run.grid, self._run.values)
+            reading = read_timestep(timestep, self._run.grid, self._run.check.grid)
             self._run.check.call(reading, trajectory.timestep_of_call[self._calls], self._calls, is_last)
         return trajectory, trajectory.step_of_call[self._calls]
 
@@ -116,7 +115,7 @@ class SolverClock:
             start = 0 if reading is None else find_start(reading, values, forms, num_calls)
         num_calls = num_calls or len(grid) - start
         trajectory = make_trajectory(self._scheduler, min(start, max(0, len(grid) - num_calls)), num_calls)
-        return Run(trajectory, grid, values, TimestepCheck(forms, may_differ))
+        return Run(trajectory, grid, TimestepCheck(values, forms, may_differ))
 
     def _begin(self) -> None:
         self._run, self._calls = None, 0

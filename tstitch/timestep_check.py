@@ -17,6 +17,7 @@ from torch import Tensor
 from tstitch.errors import UserError
 from tstitch.transfer import to_host
 
+Values = tuple[float, ...]
 SINGLE_PRECISION = torch.finfo(torch.float32).eps  # schedulers hold their timesteps in it
 NUM_CHECKED_AT_ONCE = 2  # timesteps of a run; later ones wait for the next call, so that the host runs ahead of a GPU
 
@@ -43,7 +44,7 @@ class Reading:
         is_per_sample: the two values are of different samples of a batch, and not of tokens or frames.
     """
 
-    wait: Callable[[], tuple[float, ...]]
+    wait: Callable[[], Values]
     precision: float | None
     is_per_sample: bool = False
 
@@ -65,7 +66,7 @@ def forms_of(scheduler: object) -> tuple[tuple[Form, ...], bool]:
     return (t, Form(1 / total, 0.0), Form(-1 / total, 1.0), Form(-1.0, total)), True
 
 
-def read_timestep(timestep: Tensor | float, grid: Tensor, values: tuple[float, ...]) -> Reading:
+def read_timestep(timestep: Tensor | float, grid: Tensor, values: Values) -> Reading:
     """Start reading a timestep. It waits for a device only where the timestep is there and no view of the grid.
 
     Args:
@@ -81,7 +82,7 @@ def read_timestep(timestep: Tensor | float, grid: Tensor, values: tuple[float, .
         return Reading(lambda: (values[index],), precision)
     wait = to_host(*torch.aminmax(timestep.detach()))
 
-    def bounds() -> tuple[float, ...]:
+    def bounds() -> Values:
         lowest, highest = (float(value) for value in wait())
         return (lowest,) if lowest == highest else (lowest, highest)
 
@@ -104,13 +105,15 @@ class TimestepCheck:
     """The comparison of each call of one run with the timestep that is expected of it.
 
     Attributes:
+        grid: the timesteps of all calls that the scheduler has.
         forms: those of `forms_of` that agree with all calls so far.
         may_differ: the network may take another function of the timestep.
     """
 
+    grid: tuple[float, ...]
     forms: tuple[Form, ...]
     may_differ: bool
-    _checked: dict[float, float] = field(default_factory=dict)  # expected timestep -> what came
+    _checked: dict[float, Values] = field(default_factory=dict)  # expected timestep -> what came
     _pending: tuple[Reading, float, int] | None = None
 
     def call(self, reading: Reading, expected: float, num_steps: int, is_last: bool) -> None:
@@ -139,37 +142,39 @@ class TimestepCheck:
         if not self._agrees(reading, values, expected):
             came = " to ".join(f"{value:g}" for value in values)
             raise UserError(
-                f"the denoiser was called with timestep {came} where {expected:g} was expected after {num_steps} calls of "
-                "pipe.scheduler.step: the pipeline steps a copy of its scheduler, or steps it more or less than once for "
-                "each timestep, so its solver steps cannot be counted; unstitch it, or call the pipeline that was "
-                "stitched, in a loop of your own with set_timesteps before and step after each prediction"
+                f"the denoiser was called with timestep {came}, but {expected:g} was expected after {num_steps} calls "
+                "of pipe.scheduler.step: the pipeline steps a copy of its scheduler, or steps it other than once for "
+                "each timestep, so its solver steps cannot be counted; unstitch it and run it alone, or in a loop of "
+                "your own call set_timesteps before and step after each prediction"
             )
 
-    def _agrees(self, reading: Reading, values: tuple[float, ...], expected: float) -> bool:
-        if len(values) > 1 and reading.is_per_sample:
+    def _agrees(self, reading: Reading, values: Values, expected: float) -> bool:
+        if (len(values) > 1 and reading.is_per_sample) or not self._is_a_function(reading, values, expected):
             return False
-        if self.forms:
-            forms = tuple(each for each in self.forms if matches(each, reading, values, expected))
-            if forms or self._checked or not self.may_differ:
-                self._checked[expected] = values[-1]
-                self.forms = forms
-                return bool(forms)
-            self.forms = ()
-        return self._is_a_function(reading, values[-1], expected)
+        is_known, earlier = bool(self.forms), self.forms
+        self.forms = tuple(each for each in self.forms if matches(each, reading, values, expected))
+        if is_known and not self.forms and not self._may_be_another_function(reading, values, earlier):
+            return False
+        self._checked[expected] = values
+        return True
 
-    def _is_a_function(self, reading: Reading, value: float, expected: float) -> bool:
+    def _may_be_another_function(self, reading: Reading, values: Values, forms: tuple[Form, ...]) -> bool:
+        """Whether forms that agreed at the first timestep did so by chance: f(1000) = 1 is true of many functions."""
+        is_of_another_step = any(matches(form, reading, values, t) for form in forms for t in self.grid)
+        return self.may_differ and len(self._checked) <= 1 and not is_of_another_step
+
+    def _is_a_function(self, reading: Reading, values: Values, expected: float) -> bool:
+        """Whether equal timesteps gave equal values so far, and others others."""
         precision = reading.precision or 0.0
-        for earlier, result in self._checked.items():
-            if earlier == expected and not reading.close(value, result):
-                return False
+        for earlier, results in self._checked.items():
+            is_same = len(values) == len(results) and all(map(reading.close, values, results))
             is_far = abs(earlier - expected) > 4 * precision * max(abs(earlier), abs(expected))
-            if earlier != expected and is_far and value == result:
+            if (earlier == expected and not is_same) or (is_far and values == results):
                 return False
-        self._checked[expected] = value
         return True
 
 
-def matches(form: Form, reading: Reading, values: tuple[float, ...], t: float) -> bool:
+def matches(form: Form, reading: Reading, values: Values, t: float) -> bool:
     """Whether one of the values is the timestep t in this form."""
     if reading.precision is None and abs(form.scale) != 1:
         return False
