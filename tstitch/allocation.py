@@ -5,6 +5,7 @@ first. Denoisers are ordered from small to large, as the fractions are.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from itertools import accumulate, groupby
 
@@ -69,6 +70,23 @@ def check_fractions(fractions: Sequence[float]) -> None:
 def fractions_of(allocation: Allocation, num_denoisers: int) -> list[float]:
     """The share of the steps that each denoiser really takes."""
     return [allocation.count(index) / len(allocation) for index in range(num_denoisers)]
+
+
+def unused_shares(fractions: Sequence[float], allocation: Allocation) -> dict[int, float]:
+    """The denoisers that take no step of an allocation although their fraction is above 0, with that fraction."""
+    return {index: share for index, share in enumerate(fractions) if share > 0 and index not in allocation}
+
+
+def warn_of_unused_shares(fractions: Sequence[float], allocation: Allocation) -> None:
+    """Warn with the numbers where a denoiser with a fraction above 0 takes no step."""
+    for index, share in unused_shares(fractions, allocation).items():
+        counts = ", ".join(str(allocation.count(each)) for each in range(len(fractions)))
+        warnings.warn(
+            f"denoiser {index} takes no step: its fraction {share:g} of {len(allocation)} solver steps is "
+            f"{share * len(allocation):g}, and rounding leaves it 0 (steps of each denoiser: {counts}); ask for a "
+            "larger fraction or for more steps",
+            stacklevel=2,
+        )
 
 
 def show_fractions(fractions: Sequence[float]) -> str:

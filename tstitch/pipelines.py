@@ -62,6 +62,8 @@ def stitch(
 def unstitch(pipe: object) -> object:
     """Give `pipe` its own denoiser back and leave its scheduler as it was; returns the pipeline.
 
+    Adapters are active as the user had them, before `stitch` or by a change since.
+
     Raises:
         UserError: it is not stitched.
     """
@@ -73,6 +75,8 @@ def unstitch(pipe: object) -> object:
         pipe.remove_all_hooks()
         warnings.warn("CPU offload was of the stitched denoiser; enable it again after unstitch", stacklevel=2)
     stitched.clock.release()
+    for denoiser in stitched.denoisers if stitched.adapters is not None else ():
+        stitched.adapters.leave(denoiser)
     setattr(pipe, name, stitched.denoisers[-1].to(stitched.device))
     return pipe
 

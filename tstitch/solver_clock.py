@@ -4,30 +4,42 @@ A pipeline may call its network more than once in a solver step, and a scheduler
 What they all do is call `set_timesteps` before a run and `step` after each prediction.
 """
 
+from __future__ import annotations
+
 import weakref
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import wraps
-from types import MethodType
 
 from torch import Tensor
 
+from tstitch.announced import announce
 from tstitch.errors import UserError
+from tstitch.timestep_check import Form, Reading, TimestepCheck, forms_of, matches, read_timestep
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """One run: the timestep of each solver step, and the solver step of each call of `scheduler.step`."""
+    """The timestep of each solver step of a run, and solver step and timestep of each call of `scheduler.step`."""
 
     timesteps: tuple[float, ...]
     step_of_call: tuple[int, ...]
+    timestep_of_call: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run that has begun, with `scheduler.timesteps` (num_calls,) as it was then."""
+
+    trajectory: Trajectory
+    grid: Tensor
+    check: TimestepCheck
 
 
 def make_trajectory(scheduler: object, start: int = 0, num_calls: int | None = None) -> Trajectory:
     """The run of `num_calls` (None: all) of `scheduler.timesteps` from index `start`; image to image starts late."""
     grid = scheduler.timesteps[start:].tolist()[:num_calls]
     steps = tuple(_step_of_call(scheduler, start, call) for call in range(len(grid)))
-    return Trajectory(tuple(grid[steps.index(step)] for step in sorted(set(steps))), steps)
+    return Trajectory(tuple(grid[steps.index(step)] for step in sorted(set(steps))), steps, tuple(grid))
 
 
 def _step_of_call(scheduler: object, start: int, call: int) -> int:
@@ -40,11 +52,15 @@ def _step_of_call(scheduler: object, start: int, call: int) -> int:
 
 
 class SolverClock:
-    """Counts the solver steps of a pipeline, whatever scheduler it has at the time."""
+    """Counts the solver steps of a pipeline, whatever scheduler it has at the time.
+
+    Several clocks may listen to one scheduler. Each call of the network is compared with the count by its timestep.
+    """
 
     def __init__(self, pipe: object):
         self._pipe = weakref.ref(pipe)  # the pipeline owns the network that owns this clock
-        self._scheduler, self._trajectory, self._calls = None, None, 0
+        self._scheduler, self._releases = None, []
+        self._run, self._calls = None, 0
 
     @property
     def pipe(self) -> object | None:
@@ -52,42 +68,57 @@ class SolverClock:
         return self._pipe()
 
     def watch(self) -> None:
-        """Hear the scheduler that the pipeline has now."""
+        """Listen to the scheduler that the pipeline has now."""
         scheduler = getattr(self.pipe, "scheduler", None)
         if scheduler is not None and (scheduler is not self._scheduler or "step" not in vars(scheduler)):
             self.release()
-            self._scheduler, self._trajectory, self._calls = scheduler, None, 0
-            _call_after(scheduler, "set_timesteps", self._begin)
-            _call_after(scheduler, "step", self._advance)
+            self._scheduler, self._run, self._calls = scheduler, None, 0
+            listeners = {"set_timesteps": self._begin, "step": self._advance}
+            self._releases = [announce(scheduler, name, listener) for name, listener in listeners.items()]
 
     def release(self) -> None:
-        """Leave the scheduler as it was."""
-        for name in ("set_timesteps", "step"):
-            vars(self._scheduler or self).pop(name, None)
-        self._scheduler = None
+        """Listen no more; the last clock to do so leaves the scheduler as it was."""
+        for release in self._releases:
+            release()
+        self._scheduler, self._releases = None, []
 
     def now(self, timestep: Tensor | float | None) -> tuple[Trajectory, int]:
-        """The run and its solver step, when the network is called; `UserError` where the scheduler is in no run."""
+        """The run and its solver step, when the network is called.
+
+        Args:
+            timestep: that the network is called with; None where its class takes none, which is then not compared.
+
+        Raises:
+            UserError: the scheduler is in no run, or its count does not lead to this timestep.
+        """
         self.watch()
-        if self._trajectory is None and getattr(self._scheduler, "num_inference_steps", None) is not None:
-            self._trajectory = self._start(timestep)
-        if self._trajectory is None or self._calls >= len(self._trajectory.step_of_call):
+        if self._run is None and getattr(self._scheduler, "num_inference_steps", None) is not None:
+            self._run = self._start(timestep)
+        if self._run is None or self._calls >= len(self._run.trajectory.step_of_call):
             raise UserError(
                 "the stitched denoiser was called outside a run of the scheduler of its pipeline; stitch the pipeline "
                 "that calls it, or in a loop of your own call pipe.scheduler.set_timesteps first"
             )
-        return self._trajectory, self._trajectory.step_of_call[self._calls]
+        trajectory = self._run.trajectory
+        if timestep is not None:
+            is_last = self._calls == len(trajectory.timestep_of_call) - 1
+            reading = read_timestep(timestep, self._run.grid, self._run.check.grid)
+            self._run.check.call(reading, trajectory.timestep_of_call[self._calls], self._calls, is_last)
+        return trajectory, trajectory.step_of_call[self._calls]
 
-    def _start(self, timestep: Tensor | float | None) -> Trajectory:
-        grid, start = self._scheduler.timesteps.tolist(), getattr(self._scheduler, "begin_index", None)
-        if start is None:  # DDIM and PNDM do not say where they begin; pipelines pass the timestep as on the grid
-            first = float(timestep.max() if isinstance(timestep, Tensor) else timestep or 0)
-            start = next((index for index, value in enumerate(grid) if abs(value - first) < 1e-3), 0)
-        num_calls = getattr(self.pipe, "_num_timesteps", None) or len(grid) - start
-        return make_trajectory(self._scheduler, min(start, max(0, len(grid) - num_calls)), num_calls)
+    def _start(self, timestep: Tensor | float | None) -> Run:
+        grid, num_calls = self._scheduler.timesteps, getattr(self.pipe, "_num_timesteps", None)
+        values, (forms, may_differ) = tuple(grid.tolist()), forms_of(self._scheduler)
+        start = getattr(self._scheduler, "begin_index", None)
+        if start is None:  # DDIM and PNDM do not say where they begin
+            reading = None if timestep is None else read_timestep(timestep, grid, values)
+            start = 0 if reading is None else find_start(reading, values, forms, num_calls)
+        num_calls = num_calls or len(grid) - start
+        trajectory = make_trajectory(self._scheduler, min(start, max(0, len(grid) - num_calls)), num_calls)
+        return Run(trajectory, grid, TimestepCheck(values, forms, may_differ))
 
     def _begin(self) -> None:
-        self._trajectory, self._calls = None, 0
+        self._run, self._calls = None, 0
         if hasattr(self.pipe, "_num_timesteps"):  # set after this by the pipelines that have it, if it is they that run
             self.pipe._num_timesteps = None
 
@@ -95,14 +126,20 @@ class SolverClock:
         self._calls += 1
 
 
-def _call_after(scheduler: object, name: str, listener: Callable[[], None]) -> None:
-    plain = getattr(type(scheduler), name)
+def find_start(reading: Reading, grid: Sequence[float], forms: Sequence[Form], num_calls: int | None) -> int:
+    """The index in the grid of the first call of a run, by its timestep; 0 where the grid does not have it.
 
-    @wraps(plain)  # pipelines look at the signature
-    def heard(self: object, *args: object, **kwargs: object) -> object:
-        result = plain(self, *args, **kwargs)
-        if self is scheduler:  # and not a deep copy of it, which has this method too
-            listener()
-        return result
-
-    setattr(scheduler, name, MethodType(heard, scheduler))
+    Args:
+        reading: of the first timestep.
+        grid: the timesteps of all calls that the scheduler has; one may be there more than once.
+        forms: in which the network may take a timestep, the likelier first.
+        num_calls: of the run, None where the pipeline does not tell it.
+    """
+    values = reading.wait()
+    for form in forms:
+        starts = [index for index, t in enumerate(grid) if matches(form, reading, values, t)]
+        starts = [index for index in starts if index + (num_calls or 1) <= len(grid)]
+        if starts:
+            to_the_end = len(grid) - (num_calls or len(grid))
+            return to_the_end if to_the_end in starts else starts[0]
+    return 0

@@ -3,7 +3,13 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from tstitch.allocation import Allocation, allocation_from_counts, allocation_from_fractions, allocation_from_list
+from tstitch.allocation import (
+    Allocation,
+    allocation_from_counts,
+    allocation_from_fractions,
+    allocation_from_list,
+    warn_of_unused_shares,
+)
 from tstitch.boundaries import allocation_from_timesteps
 from tstitch.errors import UserError
 
@@ -18,6 +24,8 @@ def make_split(num_denoisers: int, **given: object) -> Split:
         given: `fraction` of the steps for the first of two denoisers; `fractions`, one for each; `counts` of solver
             steps, one for each; `allocation`, a denoiser index for each solver step; `boundary`, the timestep down
             to which a denoiser goes, itself included, or a descending list with one for each but the last.
+
+    What is made by fractions warns, once for each number of steps, where one above 0 is rounded to no step.
 
     Raises:
         UserError: none or several are given, or one has values that cannot be. What is made raises it for counts or
@@ -41,6 +49,19 @@ def make_split(num_denoisers: int, **given: object) -> Split:
     if kind == "boundary":
         split = partial(allocation_from_timesteps, values)
     else:
-        split = partial(allocation_from_fractions, values if kind == "fractions" else (values[0], 1 - values[0]))
+        split = _by_fractions(values if kind == "fractions" else (values[0], 1 - values[0]))
     split(())  # checks the values
+    return split
+
+
+def _by_fractions(fractions: Sequence[float]) -> Split:
+    known: set[int] = set()  # numbers of steps
+
+    def split(timesteps: Sequence[float]) -> Allocation:
+        allocation = allocation_from_fractions(fractions, timesteps)
+        if allocation and len(allocation) not in known:
+            known.add(len(allocation))
+            warn_of_unused_shares(fractions, allocation)
+        return allocation
+
     return split

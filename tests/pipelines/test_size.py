@@ -4,7 +4,10 @@ import ast
 
 from tests.conftest import ROOT
 
-FILES = ("__init__", "split", "solver_clock", "stitched", "compatibility", "pipelines")
+FILES = (
+    "__init__", "split", "announced", "solver_clock", "timestep_check", "stitched", "adapters", "image_prompt",
+    "compatibility", "pipelines",
+)  # fmt: skip
 
 
 def num_lines_of_code(source: str) -> int:
@@ -17,6 +20,6 @@ def num_lines_of_code(source: str) -> int:
     return sum(bool(line.strip()) and line.strip()[0] != "#" and number not in documented for number, line in lines)
 
 
-def test_the_library_part_is_under_400_lines() -> None:
+def test_the_library_part_is_under_700_lines() -> None:
     assert num_lines_of_code('"""Doc."""\n\n# why\nx = 1\n') == 1
-    assert sum(num_lines_of_code((ROOT / "tstitch" / f"{name}.py").read_text()) for name in FILES) < 400
+    assert sum(num_lines_of_code((ROOT / "tstitch" / f"{name}.py").read_text()) for name in FILES) < 700
