@@ -39,7 +39,7 @@ def allowed_in_diffusers(device: torch.device) -> set[tuple[bool, bool]]:
 
 def test_diffusers_is_timed_without_tf32_too(monkeypatch) -> None:
     monkeypatch.setattr(benchmarks.sampler, "products", lambda precision, device: products(precision, CUDA))
-    assert torch.backends.cudnn.allow_tf32, "PyTorch's own setting"
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # PyTorch's own setting, which extractors change
     assert allowed_in_diffusers(CPU) == {(False, False)}
     assert torch.backends.cudnn.allow_tf32
 
