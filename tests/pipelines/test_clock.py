@@ -149,7 +149,8 @@ def test_diffusion_forcing_which_steps_copies_is_refused(num_steps: int, more: d
     stitched = stitch(pipe, sky_transformer("small"), fraction=0.4)
     text = torch.randn(1, 16, parts.TEXT_WIDTH)
     call = {
-        "prompt": None, "prompt_embeds": text,
+        "prompt": None,
+        "prompt_embeds": text,
         "negative_prompt_embeds": text,
         "height": 16,
         "width": 16,
