@@ -16,7 +16,9 @@ def has_ip_adapter(denoiser: nn.Module) -> bool:
     """Whether an IP-Adapter is loaded into a UNet or a transformer."""
     denoiser = getattr(denoiser, "_orig_mod", denoiser)
     if hasattr(denoiser, "down_blocks"):
-        return denoiser.config.get("encoder_hid_dim_type") == "ip_image_proj"
+        return (
+            getattr(denoiser.config, "encoder_hid_dim_type", None) == "ip_image_proj"
+        )  # set as an attribute, not a key
     return any(getattr(denoiser, name, None) is not None for name in ("encoder_hid_proj", "image_proj"))
 
 

@@ -9,7 +9,8 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
 from tests.pipelines.families import FAMILIES, run, unet
-from tstitch import stitch
+from tstitch import stitch, unstitch
+from tstitch.errors import UserError
 
 SD = FAMILIES["sd"]
 
@@ -107,3 +108,109 @@ def test_lora_on_transformers(name: str) -> None:
     assert not torch.equal(run(family, pipe), plain)
     pipe.transformer.disable_adapters()
     assert torch.equal(run(family, pipe), plain)
+
+
+def lora_pipe(folder: Path, weights: dict[str, float]) -> object:
+    """A pipeline whose UNet has LoRAs `style0` and `style1`, loaded, with these weights."""
+    pipe = SD.build()
+    for seed in (0, 1):
+        pipe.load_lora_weights(lora_file(folder, unet("large"), seed), adapter_name=f"style{seed}")
+    pipe.set_adapters(list(weights), adapter_weights=list(weights.values()))
+    return pipe
+
+
+@pytest.mark.parametrize("when", ["before", "after", "between", "on the stitched denoiser"])
+def test_stages_keep_the_scales_that_the_user_set(when: str, tmp_path: Path) -> None:
+    weights = {"style0": 0.3, "style1": 0.6}
+    pipe = lora_pipe(tmp_path, weights)
+    network = pipe.unet
+
+    def by_hand(pipe: object, index: int, timestep: object, tensors: dict) -> dict:
+        if index == 1:
+            pipe.set_adapters("style1", adapter_weights=0.6)
+        return tensors
+
+    pipe.set_adapters("style0", adapter_weights=0.3)
+    expected = run(SD, pipe, callback_on_step_end=by_hand)
+    pipe.set_adapters(list(weights), adapter_weights=list(weights.values()) if when == "before" else 1.0)
+    stitched = stitch(pipe, network, counts=[2, 3], adapters=["style0", "style1"])
+    if when == "between":
+        assert not torch.equal(run(SD, pipe), expected)
+    if when in ("after", "between"):
+        pipe.set_adapters(list(weights), adapter_weights=list(weights.values()))
+    if when == "on the stitched denoiser":
+        stitched.set_adapters(list(weights), list(weights.values()))
+    for _ in range(2):
+        assert torch.equal(run(SD, pipe), expected)
+    unstitch(pipe)
+    pipe.set_adapters("style0", adapter_weights=0.3)
+    expected = run(SD, pipe, cross_attention_kwargs={"scale": 0.5})
+    stitch(pipe, network, counts=[2, 3], adapters=["style0", "style0"])
+    assert torch.equal(run(SD, pipe, cross_attention_kwargs={"scale": 0.5}), expected)
+
+
+@pytest.mark.parametrize("state", ["two active", "one active", "disabled"])
+@pytest.mark.parametrize("broken_off", [False, True])
+@pytest.mark.parametrize("stages", [["style1", None], [None, "style1"]])
+def test_unstitch_leaves_adapters_as_the_user_had_them(
+    state: str, broken_off: bool, stages: list, tmp_path: Path
+) -> None:
+    pipe = lora_pipe(tmp_path, {"style0": 0.3, "style1": 0.6} if state == "two active" else {"style0": 0.3})
+    if state == "disabled":
+        pipe.disable_lora()
+    plain = run(SD, pipe)
+    stitch(pipe, pipe.unet, fraction=0.4, adapters=stages)
+
+    def stop(pipe: object, index: int, timestep: object, tensors: dict) -> dict:
+        if broken_off and index == 2:
+            raise KeyboardInterrupt
+        return tensors
+
+    try:
+        assert not torch.equal(run(SD, pipe, callback_on_step_end=stop), plain)
+    except KeyboardInterrupt:
+        assert broken_off
+    unstitch(pipe)
+    assert torch.equal(run(SD, pipe), plain)
+
+
+def test_a_choice_made_while_it_was_stitched_outlives_it(tmp_path: Path) -> None:
+    pipe = lora_pipe(tmp_path, {"style0": 1.0})
+    pipe.set_adapters("style1", adapter_weights=0.5)
+    expected = run(SD, pipe)
+    pipe.set_adapters("style0")
+    stitch(pipe, pipe.unet, fraction=0.4, adapters=["style0", None])
+    run(SD, pipe)
+    pipe.enable_lora()
+    pipe.set_adapters("style1", adapter_weights=0.5)
+    unstitch(pipe)
+    assert torch.equal(run(SD, pipe), expected)
+
+
+def test_each_denoiser_gets_its_own_state_back(tmp_path: Path) -> None:
+    small, large = (with_lora(lora_file(tmp_path, unet(size), 0), size) for size in ("small", "large"))
+    small.disable_adapters()
+    large.set_adapters("style", 0.4)
+    pipe = SD.build()
+    results = []
+    for network in (small, large):
+        pipe.unet = network
+        results.append(run(SD, pipe))
+    stitch(pipe, small, fraction=0.4, adapters=["style", None])
+    run(SD, pipe)
+    unstitch(pipe)
+    for network, expected in zip((small, large), results, strict=True):
+        pipe.unet = network
+        assert torch.equal(run(SD, pipe), expected)
+
+
+def test_adapters_that_are_not_there_are_named_before_the_first_step(tmp_path: Path) -> None:
+    pipe = lora_pipe(tmp_path, {"style0": 1.0})
+    stitched = stitch(pipe, unet("small"), fraction=0.4, adapters=[None, "stlye0"])
+    with pytest.raises(UserError, match="adapters names stlye0 for denoiser 1, which has style0, style1"):
+        run(SD, pipe)
+    assert stitched.describe() == "no run yet"
+    unstitch(pipe)
+    stitch(pipe, unet("small"), fraction=0.4, adapters=["style0", None])
+    with pytest.raises(UserError, match=r"style0 for denoiser 0, which has none; .*within addressing\(0\)"):
+        run(SD, pipe)

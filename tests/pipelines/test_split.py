@@ -1,5 +1,7 @@
 """Every way to share out the steps."""
 
+import warnings
+
 import pytest
 
 from tests.pipelines.families import FAMILIES, run, unet
@@ -77,3 +79,38 @@ def test_three_denoisers_take_their_steps() -> None:
     run(family, pipe)
     assert stitched.allocation == (0, 0, 1, 2, 2)
     assert "0 (UNet2DConditionModel) takes 2 steps (t = 801..601)" in stitched.describe()
+
+
+@pytest.mark.parametrize(
+    ("how", "num_steps", "message"),
+    [
+        (
+            {"fraction": 0.1},
+            4,
+            r"denoiser 0 takes no step: its fraction 0.1 of 4 solver steps is 0.4, .*denoiser: 0, 4\)",
+        ),
+        ({"fraction": 0.95}, 4, "denoiser 1 takes no step: its fraction 0.05 of 4 solver steps is 0.2"),
+        ({"fractions": [0.5, 0.1, 0.4]}, 3, "denoiser 1 takes no step: its fraction 0.1 of 3 solver steps is 0.3"),
+    ],
+)
+def test_a_share_that_gets_no_step_is_warned_of_once(how: dict, num_steps: int, message: str) -> None:
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    small = [unet("small"), unet("medium")][: 2 if "fractions" in how else 1]
+    stitched = stitch(pipe, *small, **how)
+    with pytest.warns(UserWarning, match=message):
+        run(family, pipe, num_inference_steps=num_steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(family, pipe, num_inference_steps=num_steps)
+        run(family, pipe, num_inference_steps=20)
+    stitched.allocate(**how)
+    with pytest.warns(UserWarning, match=message):
+        run(family, pipe, num_inference_steps=num_steps)
+
+
+@pytest.mark.parametrize("how", [{"fraction": 0}, {"fraction": 1}, {"counts": [0, 4]}, {"boundary": 1001}])
+def test_no_share_is_no_warning(how: dict) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(set(make_split(2, **how)((801, 601, 401, 201)))) == 1
