@@ -23,7 +23,7 @@ def test_two_runs_of_prompts_are_compared_with_a_verdict(capfd, monkeypatch, tmp
     for run in runs:
         outcome = run_here(capfd, monkeypatch, "evaluate", f"run={run}", *side)
         assert outcome.code == 0, outcome.err
-    outcome = run_here(capfd, monkeypatch, "compare", f"a={runs[0]}", f"b={runs[1]}", "bootstrap=5")
+    outcome = run_here(capfd, monkeypatch, "compare", f"a={runs[0]}", f"b={runs[1]}")
     assert outcome.code == 0, outcome.err
     assert "fid6" in outcome.out
     assert "b against a: FID " in outcome.out
