@@ -22,13 +22,13 @@ from tests.newcomer import (
 DIT = ["dit_s_256", "dit_xl_256", "sd_vae_ft_ema", "inception", "imagenet256_reference"]
 LDM = ["ldm_s_256", "ldm_256", "vq_f8"]
 IMAGENET, FROM_HERE = "ImageNet", "From here to ImageNet on 8 GPUs"
-# Settings that only say how much: fewer ranks, images and steps. Nothing else of a command is changed.
+# Settings that only say how much: fewer ranks, images and steps; precision and recall need four images. Nothing else of a command is changed.
 SMALLER = {
     r"--nproc-per-node 8": "--nproc-per-node 2",
-    r"num_images=\d+": "num_images=2",
+    r"num_images=\d+": "num_images=4",
     r"batch_size=\d+": "batch_size=1",
     r"num_steps=\d+": "num_steps=2",
-    r"GPUS=8": "GPUS=2 TABLE_SETTINGS='num_images=2 batch_size=1 num_steps=2 fractions=[0,1]'",
+    r"GPUS=8": "GPUS=2 TABLE_SETTINGS='num_images=4 batch_size=1 num_steps=2 fractions=[0,1]'",
 }
 SWEEP = " batch_size=1 sampler.num_steps=2"
 
@@ -41,7 +41,7 @@ def scaled_down(command: str) -> str:
 
 def check_run(out: Path, metric: str, side: int) -> None:
     with np.load(out / "samples.npz") as samples:
-        assert samples["arr_0"].shape == (2, side, side, 3)
+        assert samples["arr_0"].shape == (4, side, side, 3)
         assert samples["arr_0"].std() > 0
     result = json.loads((out / "result.json").read_text())
     assert np.isfinite(result["metrics"][metric])
@@ -85,7 +85,7 @@ def test_a_first_hour_at_full_size(tmp_path: Path) -> None:
         for command in [*readme_commands(IMAGENET), *from_here]:
             run_line(checkout, scaled_down(command), mirror)
     for name in ("s_xl_40", "ldm_40"):
-        check_run(checkout / "runs" / name, "fid2", side=256)
+        check_run(checkout / "runs" / name, "fid4", side=256)
     table = (checkout / "tables/table9.md").read_text()
     assert "fid" in table.lower() and "9.2" in table
     peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
