@@ -22,7 +22,8 @@ from tests.newcomer import (
 DIT = ["dit_s_256", "dit_xl_256", "sd_vae_ft_ema", "inception", "imagenet256_reference"]
 LDM = ["ldm_s_256", "ldm_256", "vq_f8"]
 IMAGENET, FROM_HERE = "ImageNet", "From here to ImageNet on 8 GPUs"
-# Settings that only say how much: fewer ranks, images and steps; precision and recall need four images. Nothing else of a command is changed.
+# Settings that only say how much: fewer ranks, images and steps; nothing else of a command is changed. Precision and
+# recall need four images.
 SMALLER = {
     r"--nproc-per-node 8": "--nproc-per-node 2",
     r"num_images=\d+": "num_images=4",
