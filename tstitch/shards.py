@@ -158,10 +158,11 @@ def merge_shards(directory: Path, wanted: list[Block], run_id: str, path: Path) 
         _write_npz(path, shapes, {name: parts(name) for name in (IMAGES, LABELS)}, comment=run_id)
 
 
-def map_member(path: Path, name: str, check: bool = False) -> np.ndarray:
+def _map_member(path: Path, name: str) -> np.ndarray:
     """An array of an `.npz`, mapped from the file where it is uncompressed (as `numpy.savez` leaves it), else read.
 
-    With `check`, a mapped array is held against its CRC-32, and `zipfile.BadZipFile` raised where it differs.
+    Raises:
+        zipfile.BadZipFile: the data differ from their CRC-32.
     """
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo(f"{name}.npy")
@@ -177,7 +178,7 @@ def map_member(path: Path, name: str, check: bool = False) -> np.ndarray:
         file.seek(info.header_offset + LOCAL_HEADER)
         name_size, extra_size = struct.unpack("<HH", file.read(4))
     start = info.header_offset + LOCAL_HEADER + 4 + name_size + extra_size
-    if check and zlib.crc32(np.memmap(path, mode="r", offset=start, shape=(info.file_size,))) != info.CRC:
+    if zlib.crc32(np.memmap(path, mode="r", offset=start, shape=(info.file_size,))) != info.CRC:
         raise zipfile.BadZipFile(f"Bad CRC-32 for file {info.filename!r}")
     return np.memmap(path, dtype, "r", start + header_size, shape, "F" if fortran else "C")
 
@@ -187,7 +188,7 @@ def _read(directory: Path, block: Block, run_id: str, *names: str, mapped: bool 
     try:
         with np.load(path, allow_pickle=False) as file:
             comment = file.zip.comment.decode(errors="replace")
-            arrays = [map_member(path, name, check=True) if mapped else file[name] for name in names]
+            arrays = [_map_member(path, name) if mapped else file[name] for name in names]
     except FileNotFoundError as error:
         raise DamagedShard(f"shard {path} is missing") from error
     except DAMAGE as error:
