@@ -44,8 +44,8 @@ def measure(directory: Path, num_images: int, side: int, repeats: int) -> dict:
     """Both sides on the same images, alternating."""
     import torch
 
-    from scripts.machine import device_name
     from tests.evaluation.inception import make_inception
+    from tstitch.runs.machine import device_name
 
     rng = np.random.default_rng(0)
     for name, num in (("samples", num_images), ("real", NUM_REAL)):
@@ -79,15 +79,15 @@ def measure_ours(directory: Path) -> dict:
     """FID, Inception Score and KID by our evaluation."""
     import torch
 
-    import scripts.evaluation
-    from evaluation.extractors import load_extractor
-    from evaluation.features import FeatureCache, gather_features
-    from evaluation.reference import make_reference
-    from evaluation.sources import open_source
-    from tstitch.ranks import Ranks
+    import experiments.evaluation
+    from evaluation.metrics.extractors import load_extractor
+    from evaluation.metrics.features import FeatureCache, gather_features
+    from evaluation.metrics.reference import make_reference
+    from evaluation.metrics.sources import open_source
+    from tstitch.runs.ranks import Ranks
 
     os.chdir(directory)
-    scripts.evaluation.CACHE = directory / "features"
+    experiments.evaluation.CACHE = directory / "features"
     alone, cpu, weights = Ranks(0, 1, 0, 1), torch.device("cpu"), directory / "inception.pth"
     started = time.perf_counter()
     extractor = load_extractor("inception-v3-compat", weights, cpu)
@@ -98,7 +98,7 @@ def measure_ours(directory: Path) -> dict:
         "metrics": ["fid", "inception_score_ten_splits", "kid"], "bootstrap": 0, "batch_size": 64,
         "extractor": "inception", "extractor_weights": weights, "reference": directory / "reference.npz",
     }  # fmt: skip
-    evaluation = scripts.evaluation.load_evaluation(settings, cpu)
+    evaluation = experiments.evaluation.load_evaluation(settings, cpu)
     found = evaluation.result(open_source(directory / "samples.npz"), alone)["metrics"]
     values = {name.rstrip("0123456789k"): value for name, value in found.items() if not name.endswith("std")}
     return {

@@ -15,17 +15,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-import scripts.evaluation
+import experiments.evaluation
 from benchmarks.evaluation import RESULTS, ROOT, peak_mb, random_images
-from evaluation.extractors import Features, load_extractor
-from evaluation.features import FeatureCache, FeatureSet
-from evaluation.reference import make_reference
-from evaluation.sources import open_source
-from evaluation.statistics import statistics
-from scripts.machine import device_name
-from scripts.memory import keep_freed_memory
+from evaluation.metrics.extractors import Features, load_extractor
+from evaluation.metrics.features import FeatureCache, FeatureSet
+from evaluation.metrics.reference import make_reference
+from evaluation.metrics.sources import open_source
+from evaluation.metrics.statistics import statistics
 from tests.evaluation.inception import make_inception
-from tstitch.ranks import Ranks
+from tstitch.runs.machine import device_name
+from tstitch.runs.memory import keep_freed_memory
+from tstitch.runs.ranks import Ranks
 
 METRICS = ["fid", "sfid", "inception_score", "precision", "recall", "kid"]
 LIVE_PARTS = 2
@@ -78,15 +78,15 @@ def prepare(directory: Path, num_images: int, num_reference: int) -> None:
 def measure(directory: Path, num_images: int) -> dict:
     """Peak memory of this process after extraction and after the metrics, in MB."""
     cpu, alone = torch.device("cpu"), Ranks(0, 1, 0, 1)
-    scripts.evaluation.CACHE = directory / "features"
+    experiments.evaluation.CACHE = directory / "features"
     settings = {
         "metrics": METRICS, "bootstrap": 0, "batch_size": 64, "extractor": "inception",
         "extractor_weights": directory / "inception.pth", "reference": directory / "reference.npz",
     }  # fmt: skip
     loaded = peak_mb()
-    evaluation, source = scripts.evaluation.load_evaluation(settings, cpu), open_source(directory / "samples.npz")
+    evaluation, source = experiments.evaluation.load_evaluation(settings, cpu), open_source(directory / "samples.npz")
     started = time.perf_counter()
-    evaluation.features(source, alone)
+    evaluation.metrics.features(source, alone)
     extracted, seconds = peak_mb(), time.perf_counter() - started
     evaluation.result(source, alone)
     return {

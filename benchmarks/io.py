@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from tstitch.run import Run, open_run
-from tstitch.shards import Shard, write_shard
+from tstitch.runs.run import Run, open_run
+from tstitch.runs.shards import Shard, write_shard
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

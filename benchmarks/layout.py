@@ -1,6 +1,6 @@
 """Decoding with convolutions in both layouts, in each precision: `python -m benchmarks.layout`.
 
-`models.placement` arranges a GPU's networks channels-last in the low precisions alone; this is what that rests on.
+`models.placement.place` arranges a GPU's networks channels-last in the low precisions alone, for what is measured here.
 """
 
 import argparse
@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from benchmarks.sampler import make_autoencoder
-from evaluation.latency import measure_latency
+from evaluation.speed.latency import measure_latency
 from models.autoencoder import decode
-from models.placement import place
-from models.precision import products
-from scripts.machine import describe_machine
-from tstitch.timing import StageClock
+from models.placement.place import place
+from models.placement.precision import products
+from tstitch.runs.machine import describe_machine
+from tstitch.runs.timing import StageClock
 
 RESULTS = Path(__file__).parent / "results"
 PRECISIONS = {"cpu": ("float32", "bf16"), "cuda": ("float32", "tf32", "bf16", "fp16")}

@@ -17,14 +17,15 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from evaluation.metrics import frechet_distance
-from evaluation.statistics import statistics
-from scripts.cli import CONFIG_DIR, resolved
-from scripts.evaluation import load_evaluation
-from scripts.machine import describe_machine
-from scripts.networks import load_networks
-from scripts.plan import Plan, make_plan
-from scripts.sampling import sample_images
+from evaluation.metrics.distances import frechet_distance
+from evaluation.metrics.statistics import statistics
+from experiments.evaluation import load_evaluation
+from models.checkout import CONFIG_DIR
+from sampling.batch import sample_images
+from sampling.configuration import resolved
+from sampling.networks import load_networks
+from sampling.plan import Plan, make_plan
+from tstitch.runs.machine import describe_machine
 
 RESULTS = Path(__file__).parent / "results"
 PLAIN = "float32"
@@ -60,7 +61,7 @@ def main() -> None:
         found[mode] = {
             "seconds": seconds[mode],
             "speed_up": seconds[PLAIN] / seconds[mode],
-            "fid": frechet_distance(statistics(features), evaluation.reference.pool),
+            "fid": frechet_distance(statistics(features), evaluation.metrics.reference.pool),
             "pixel_difference": float(np.abs(own.astype(int) - images[PLAIN]).mean()),
         }
     result = {

@@ -18,22 +18,23 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 from hydra import compose, initialize_config_dir
 
-from evaluation.latency import measure_latency
-from models.compiled import MODES, compile_pair
+from evaluation.speed.latency import measure_latency
+from experiments.latency import precision_tflops
+from models.checkout import CONFIG_DIR
 from models.denoisers import DiTDenoiser
-from models.dit import DiT, dit_config, sincos_position_embedding
-from models.layouts import dit_state_from_diffusers
+from models.networks.dit import DiT, dit_config, sincos_position_embedding
 from models.pair import Pair
-from models.placement import place
-from models.precision import products
-from scripts.cli import CONFIG_DIR, resolved
-from scripts.cost import flops_per_image
-from scripts.machine import describe_machine
-from scripts.plan import Plan, make_plan
-from scripts.sampling import sample_images
-from scripts.timing_session import precision_tflops
+from models.placement.compiled import MODES, compile_pair
+from models.placement.place import place
+from models.placement.precision import products
+from models.weights.layouts import dit_state_from_diffusers
+from sampling.batch import sample_images
+from sampling.configuration import resolved
+from sampling.cost import flops_per_image
+from sampling.plan import Plan, make_plan
 from tstitch.denoiser import Prediction
-from tstitch.timing import StageClock
+from tstitch.runs.machine import describe_machine
+from tstitch.runs.timing import StageClock
 
 RESULTS = Path(__file__).parent / "results"
 SCALE = 1.5

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from scripts.machine import describe_machine
+from tstitch.runs.machine import describe_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / "results"

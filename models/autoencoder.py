@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.folders import CONFIG_FILE, build, folder_files, folder_weights, is_folder, network_folder
-from models.weights import check_state, read_config, read_state_dict
+from models.weights.folders import CONFIG_FILE, build, folder_files, folder_weights, is_folder, network_folder
+from models.weights.read import check_state, read_config, read_state_dict
 from tstitch.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def load_autoencoder(spec: AutoencoderSpec) -> AutoencoderKL | VQModel:
 
 def _from_file(spec: AutoencoderSpec) -> tuple[VQModel, dict[str, Tensor]]:
     # These imports take seconds, which bad input should not wait for.
-    from models.layouts import vq_state
-    from models.vq import make_vq_model, vq_config
+    from models.networks.vq import make_vq_model, vq_config
+    from models.weights.layouts import vq_state
 
     if spec.kind != "vq":
         raise UserError(f"autoencoder {spec.name}: the kind {spec.kind} is a folder of diffusers, got {spec.path}")
@@ -86,8 +86,8 @@ def _from_folder(spec: AutoencoderSpec, folder: Path) -> tuple[AutoencoderKL | V
     config = read_config(folder / CONFIG_FILE)
     from diffusers import AutoencoderKL, VQModel
 
-    from models.layouts import rename_old_attention
-    from models.vq import look_up_in_float32
+    from models.networks.vq import look_up_in_float32
+    from models.weights.layouts import rename_old_attention
 
     if spec.kind == "kl":
         autoencoder = build(AutoencoderKL, config, folder / CONFIG_FILE)
@@ -105,7 +105,7 @@ def decode(autoencoder: AutoencoderKL | VQModel, latents: Tensor) -> Tensor:
 
     A `VQModel` quantises them first, as the release does, in float32 whatever its precision.
     """
-    from models.vq import decode_codes
+    from models.networks.vq import decode_codes
 
     scaled = latents / autoencoder.config.scaling_factor
     if hasattr(autoencoder, "quantize"):

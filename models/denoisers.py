@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from models.precision import Products
+from models.placement.precision import Products
 from tstitch.denoiser import Denoiser, Prediction
 from tstitch.noise import ImageNoise
 
 if TYPE_CHECKING:
-    from models.dit import DiT
-    from models.unet import ClassConditionalUNet
+    from models.networks.dit import DiT
+    from models.networks.unet import ClassConditionalUNet
 
 
 class ClassConditionalDenoiser(Denoiser, Protocol):

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from models.autoencoder import AutoencoderSpec, load_autoencoder
-from models.folders import folder_files, folder_weights, is_folder, network_folder
-from models.placement import place
-from models.precision import Products, products
-from models.weights import check_state, read_state_dict
+from models.placement.place import place
+from models.placement.precision import Products, products
+from models.weights.folders import folder_files, folder_weights, is_folder, network_folder
+from models.weights.read import check_state, read_state_dict
 from tstitch.errors import UserError
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, VQModel
 
     from models.denoisers import ClassConditionalDenoiser
-    from models.dit import DiTConfig
-    from models.unet import UNetConfig
+    from models.networks.dit import DiTConfig
+    from models.networks.unet import UNetConfig
 
 FAMILIES = ("dit", "ldm")
 
@@ -81,12 +81,12 @@ class Pair:
 def denoiser_spec(name: str, family: str, path: Path, config: dict, ema: bool = False) -> DenoiserSpec:
     """A spec from plain values; `config` has the names of `DiTConfig` (or a preset) or of `UNetConfig`."""
     if family == "dit":
-        from models.dit import DiTConfig, dit_config
+        from models.networks.dit import DiTConfig, dit_config
 
         _check_config(name, config, DiTConfig)
         return DenoiserSpec(name, family, dit_config(**config), path, ema)
     if family == "ldm":
-        from models.unet import UNetConfig
+        from models.networks.unet import UNetConfig
 
         _check_config(name, config, UNetConfig)
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
@@ -121,7 +121,7 @@ def load_pair(
     """Load the autoencoder, unless None, and the denoisers whose index is in `used`; nothing else.
 
     Args:
-        precisions: one of `models.precision.DTYPES` for each of `specs`.
+        precisions: one of `models.placement.precision.DTYPES` for each of `specs`.
     """
     denoisers = [
         load_denoiser(spec, precision, device) if index in used else None
@@ -136,14 +136,14 @@ def load_pair(
 def build_denoiser(spec: DenoiserSpec) -> ClassConditionalDenoiser:
     """A denoiser without its weights, on the device of the context."""
     from models.denoisers import DiTDenoiser, UNetDenoiser
-    from models.dit import DiT
-    from models.unet import ClassConditionalUNet
+    from models.networks.dit import DiT
+    from models.networks.unet import ClassConditionalUNet
 
     return DiTDenoiser(DiT(spec.config)) if spec.family == "dit" else UNetDenoiser(ClassConditionalUNet(spec.config))
 
 
 def load_denoiser(spec: DenoiserSpec, precision: str, device: torch.device) -> ClassConditionalDenoiser:
-    """Load one denoiser in evaluation mode, in one of `models.precision.DTYPES`."""
+    """Load one denoiser in evaluation mode, in one of `models.placement.precision.DTYPES`."""
     with torch.device("meta"):
         denoiser = build_denoiser(spec)
     state = _denoiser_state(spec)
@@ -155,10 +155,10 @@ def load_denoiser(spec: DenoiserSpec, precision: str, device: torch.device) -> C
 def _denoiser_state(spec: DenoiserSpec) -> dict[str, Tensor]:
     """The weights in our own keys, whatever the layout of the file."""
     if spec.family == "dit":
-        from models.dit_folder import read_dit_folder
+        from models.weights.dit_folder import read_dit_folder
 
         return read_state_dict(spec.path) if spec.folder is None else read_dit_folder(spec.folder, spec.config)
-    from models.layouts import unet_state
+    from models.weights.layouts import unet_state
 
     state = read_state_dict(spec.weights)
     if any(key.startswith("unet.") for key in state):

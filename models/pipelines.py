@@ -11,9 +11,9 @@ import torch
 from safetensors import SafetensorError
 
 from tstitch import stitch
-from tstitch.digest import file_sha256
 from tstitch.errors import UserError
-from tstitch.run import read_json
+from tstitch.runs.digest import file_sha256
+from tstitch.runs.run import read_json
 
 INDEX, CONFIG = "model_index.json", "config.json"  # of a pipeline, and of a model
 WEIGHTS, SETTINGS = (".safetensors", ".bin"), (".json", ".txt", ".model")

@@ -7,13 +7,14 @@ from itertools import pairwise
 
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command
+from sampling.configuration import resolved
+from scripts.cli import run_command
 
 FOREIGN = ("denoising_end", "boundary_ratio", "unet_s_ratio")
 
 
 def main(config: DictConfig) -> None:
-    from scripts.plan import make_plan
+    from sampling.plan import make_plan
     from tstitch.allocation import MAX_SPANS
     from tstitch.boundaries import log_snr_at
     from tstitch.errors import UserError

@@ -7,21 +7,23 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from scripts.cli import ROOT, resolved, run_command
+from models.checkout import ROOT
+from sampling.configuration import resolved
+from scripts.cli import run_command
 
 
 def main(config: DictConfig) -> None:
-    from scripts.plan import make_plan
+    from sampling.plan import make_plan
     from tstitch.errors import UserError
 
     settings = resolved(config)
     plan = make_plan(settings)
 
-    from evaluation.figures import save
-    from scripts.analysing import ANALYSES, analyse
-    from scripts.outputs import check_output
-    from tstitch.ranks import choose_device, joined_ranks
-    from tstitch.run import identity_hash, write_json
+    from evaluation.report.figures import save
+    from experiments.analyses import ANALYSES, analyse
+    from tstitch.runs.outputs import check_output
+    from tstitch.runs.ranks import choose_device, joined_ranks
+    from tstitch.runs.run import identity_hash, write_json
 
     kind = settings["analysis"]
     if kind not in ANALYSES:

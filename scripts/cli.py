@@ -5,7 +5,6 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import hydra
@@ -15,11 +14,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from scripts.memory import keep_freed_memory
+from models.checkout import CONFIG_DIR
 from tstitch.errors import UserError, is_out_of_memory
+from tstitch.runs.memory import keep_freed_memory
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIG_DIR = ROOT / "configs"
 SOME_POINTS_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 T = TypeVar("T")
 
@@ -78,11 +76,6 @@ class Terminated(KeyboardInterrupt):
 
 def _terminate(*_: object) -> None:
     raise Terminated
-
-
-def resolved(config: DictConfig) -> dict:
-    """The configuration as plain containers with every interpolation filled in."""
-    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
 
 
 def stop_if_failed(failed: Sequence[str], num_points: int | None = None) -> None:

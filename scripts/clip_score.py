@@ -11,26 +11,28 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command
+from sampling.configuration import resolved
+from scripts.cli import run_command
 from scripts.prompts import CAPTIONS
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from evaluation.clip_score import Clip
-    from evaluation.sources import Source
+    from evaluation.metrics.clip_score import Clip
+    from evaluation.metrics.sources import Source
 
 PAIRED = ("seed", "labels", "num_images")
 
 
 def main(config: DictConfig) -> None:
-    from evaluation.clip_score import describe_alignment, load_clip
-    from evaluation.sources import open_source
-    from evaluation.spread import mean_spread
-    from scripts.plan import check_whole_number, resolve_path
+    from evaluation.metrics.clip_score import describe_alignment, load_clip
+    from evaluation.metrics.sources import open_source
+    from evaluation.metrics.spread import mean_spread
+    from models.checkout import resolve_path
+    from sampling.plan import check_whole_number
     from tstitch.errors import UserError
-    from tstitch.ranks import choose_device
-    from tstitch.run import write_json
+    from tstitch.runs.ranks import choose_device
+    from tstitch.runs.run import write_json
 
     settings = resolved(config)
     check_whole_number("bootstrap", settings["bootstrap"], lowest=2)
@@ -70,8 +72,8 @@ def _scores(clip: Clip, source: Source, batch_size: int) -> np.ndarray:
     """Scores (N,) of a run's images; writes them with the captions into the run's `clip_score.csv`."""
     import numpy as np
 
-    from evaluation.clip_score import clip_scores
-    from tstitch.run import read_json
+    from evaluation.metrics.clip_score import clip_scores
+    from tstitch.runs.run import read_json
 
     captions = read_json(source.path / CAPTIONS)["captions"]
     found, start = [], 0

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command
+from sampling.configuration import resolved
+from scripts.cli import run_command
 
 if TYPE_CHECKING:
     import torch
 
-    from tstitch.ranks import Ranks
+    from tstitch.runs.ranks import Ranks
 
 
 def main(config: DictConfig) -> None:
-    from evaluation.compare import are_paired, compare_results
-    from tstitch.ranks import choose_device, joined_ranks
+    from evaluation.report.compare import are_paired, compare_results
+    from tstitch.runs.ranks import choose_device, joined_ranks
 
     settings = resolved(config)
     places = [Path(settings[key]) for key in ("a", "b")]
@@ -32,7 +33,7 @@ def main(config: DictConfig) -> None:
 
 def _read(place: Path) -> dict:
     from tstitch.errors import UserError
-    from tstitch.run import read_json
+    from tstitch.runs.run import read_json
 
     path = place / "result.json" if place.is_dir() else place
     if not path.is_file():
@@ -45,11 +46,11 @@ def _read(place: Path) -> dict:
 
 def _current(name: str, place: Path, result: dict, ranks: Ranks, device: torch.device) -> dict:
     """A run's result, scored anew where the run's images or the files it was scored with have changed since."""
-    from evaluation.sources import open_source
-    from scripts.evaluation import SETTINGS, extractor_name, load_evaluation
-    from scripts.scored import images_digest, read_scoring
+    from evaluation.metrics.sources import open_source
+    from experiments.evaluation import SETTINGS, extractor_name, load_evaluation
+    from experiments.scored import images_digest, read_scoring
     from tstitch.errors import UserError
-    from tstitch.run import load_run
+    from tstitch.runs.run import load_run
 
     if not (place / "run.json").is_file():
         return result
@@ -68,14 +69,14 @@ def _current(name: str, place: Path, result: dict, ranks: Ranks, device: torch.d
 
 def _verdict(places: list[Path], asked: dict, ranks: Ranks, device: torch.device) -> str:
     """Whether run b is worse than run a, from features that are kept beside the runs."""
-    from evaluation.influence import fid_spread
-    from evaluation.sources import open_source
-    from evaluation.spread import describe_difference
-    from scripts.evaluation import load_evaluation
+    from evaluation.metrics.influence import fid_spread
+    from evaluation.metrics.sources import open_source
+    from evaluation.metrics.spread import describe_difference
+    from experiments.evaluation import load_evaluation
 
     evaluation = load_evaluation(asked, device, ranks)
-    sets = (evaluation.features(open_source(place), ranks).pool for place in places)
-    fids = fid_spread(sets, evaluation.reference.pool)
+    sets = (evaluation.metrics.features(open_source(place), ranks).pool for place in places)
+    fids = fid_spread(sets, evaluation.metrics.reference.pool)
     return describe_difference(("a", "b"), float(fids.values[0]), fids.difference(0, 1))
 
 

@@ -8,20 +8,21 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command
+from sampling.configuration import resolved
+from scripts.cli import run_command
 
 FROM_RUN = ("extractor", "extractor_weights", "reference", "metrics", "bootstrap")
 
 
 def main(config: DictConfig) -> None:
-    from evaluation.sources import open_source
-    from scripts.evaluation import load_evaluation
-    from scripts.outputs import check_output
-    from scripts.plan import resolve_path
-    from scripts.progress import Counter
+    from evaluation.metrics.sources import open_source
+    from experiments.evaluation import load_evaluation
+    from models.checkout import resolve_path
     from tstitch.errors import UserError
-    from tstitch.ranks import choose_device, joined_ranks
-    from tstitch.run import load_run, read_json, write_json
+    from tstitch.runs.outputs import check_output
+    from tstitch.runs.progress import Counter
+    from tstitch.runs.ranks import choose_device, joined_ranks
+    from tstitch.runs.run import load_run, read_json, write_json
 
     settings = resolved(config)
     if (settings["run"] is None) == (settings["samples"] is None):

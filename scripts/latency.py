@@ -7,14 +7,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command
+from sampling.configuration import resolved
+from scripts.cli import run_command
 
 
 def main(config: DictConfig) -> None:
-    from scripts.grid import AXES, parse_fractions, refuse_explicit_allocation
-    from scripts.outputs import check_output
-    from scripts.plan import Plan, check_whole_number, make_plan
+    from experiments.axes import AXES, parse_fractions, refuse_explicit_allocation
+    from sampling.plan import Plan, check_whole_number, make_plan
     from tstitch.errors import UserError
+    from tstitch.runs.outputs import check_output
 
     settings = resolved(config)
     check_whole_number("repeats", settings["repeats"], lowest=1)
@@ -51,9 +52,9 @@ def main(config: DictConfig) -> None:
     )
 
     # A mistake in the settings should not wait for these.
-    from scripts.timing_session import describe_batch, measure_pair
-    from tstitch.ranks import choose_device, joined_ranks
-    from tstitch.run import write_json
+    from experiments.latency import describe_batch, measure_pair
+    from tstitch.runs.ranks import choose_device, joined_ranks
+    from tstitch.runs.run import write_json
 
     with joined_ranks():
         device = choose_device(settings["device"], local_rank=0)

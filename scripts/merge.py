@@ -4,8 +4,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command
-from tstitch.run import load_run, locked, merge_run
+from sampling.configuration import resolved
+from scripts.cli import run_command
+from tstitch.runs.run import load_run, locked, merge_run
 
 
 def main(config: DictConfig) -> None:

@@ -11,13 +11,13 @@ from scripts.cli import guarded, prepare_process
 
 
 def main(path: Path) -> None:
-    from scripts.evaluation import load_evaluation
-    from scripts.generating import plan_run
-    from scripts.networks import load_networks
-    from scripts.plan import make_plan
-    from scripts.point_runs import run_point
-    from tstitch.ranks import choose_device, joined_ranks
-    from tstitch.run import locked, read_json
+    from experiments.evaluation import load_evaluation
+    from experiments.points import run_point
+    from sampling.networks import load_networks
+    from sampling.plan import make_plan
+    from sampling.run import plan_run
+    from tstitch.runs.ranks import choose_device, joined_ranks
+    from tstitch.runs.run import locked, read_json
 
     content = read_json(path)
     plan = make_plan(content["settings"])

@@ -9,7 +9,8 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command
+from sampling.configuration import resolved
+from scripts.cli import run_command
 
 CAPTIONS = "captions.json"
 
@@ -28,12 +29,12 @@ def main(config: DictConfig) -> None:
     from diffusers.utils.logging import disable_progress_bar
 
     from models.pipelines import load_pipeline
-    from models.precision import DTYPES
-    from scripts.filling import fill_run, place_run, run_facts
-    from scripts.prompt_plan import make_prompt_plan
-    from scripts.prompting import make_shards
-    from tstitch.ranks import choose_device, joined_ranks
-    from tstitch.run import check_run, locked, open_run, write_json
+    from models.placement.precision import DTYPES
+    from sampling.filling import fill_run, place_run, run_facts
+    from sampling.prompts.plan import make_prompt_plan
+    from sampling.prompts.shards import make_shards
+    from tstitch.runs.ranks import choose_device, joined_ranks
+    from tstitch.runs.run import check_run, locked, open_run, write_json
 
     plan = make_prompt_plan(settings)
     for quiet in (disable_progress_bar, transformers.logging.disable_progress_bar):

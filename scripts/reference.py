@@ -10,13 +10,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.evaluation import ALIASES, CACHE
 from scripts.cli import guarded
-from scripts.evaluation import ALIASES, CACHE
-from scripts.outputs import check_output
-from tstitch.ranks import choose_device, joined_ranks
+from tstitch.runs.outputs import check_output
+from tstitch.runs.ranks import choose_device, joined_ranks
 
 if TYPE_CHECKING:
-    from evaluation.reference import Reference
+    from evaluation.metrics.reference import Reference
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -28,11 +28,11 @@ def main(arguments: argparse.Namespace) -> None:
 
 def make(arguments: argparse.Namespace) -> None:
     """Stream images through an extractor into float64 statistics; also under torchrun."""
-    from evaluation.extractors import load_extractor
-    from evaluation.features import FeatureCache, gather_features
-    from evaluation.reference import make_reference
-    from evaluation.sources import open_source
-    from scripts.progress import Counter
+    from evaluation.metrics.extractors import load_extractor
+    from evaluation.metrics.features import FeatureCache, gather_features
+    from evaluation.metrics.reference import make_reference
+    from evaluation.metrics.sources import open_source
+    from tstitch.runs.progress import Counter
 
     check_output(arguments.out, "a reference", [arguments.images, arguments.extractor_weights])
     name = ALIASES.get(arguments.extractor, arguments.extractor)
@@ -53,7 +53,7 @@ def make(arguments: argparse.Namespace) -> None:
 
 def show(path: Path) -> None:
     """What a reference holds."""
-    from evaluation.reference import load_reference
+    from evaluation.metrics.reference import load_reference
 
     reference = load_reference(path)
     facts = {

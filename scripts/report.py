@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command
+from sampling.configuration import resolved
+from scripts.cli import run_command
 
 if TYPE_CHECKING:
-    from evaluation.report import Finding
-    from evaluation.sweep import Sweep
-    from evaluation.tables import Table
+    from evaluation.report.page import Finding
+    from evaluation.report.sweep import Sweep
+    from evaluation.report.tables import Table
 
 
 # Settings of a sweep that its analyses have too; images and seed are an analysis's own.
@@ -21,13 +22,13 @@ OF_THE_MODELS = ("pair", "sampler", "guidance", "allocation", "precision", "auto
 
 
 def main(config: DictConfig) -> None:
-    from evaluation.figures import save
-    from evaluation.report import draw_pictures, render_report
-    from evaluation.sweep import read_sweep
-    from scripts.outputs import check_output
+    from evaluation.report.figures import save
+    from evaluation.report.page import draw_pictures, render_report
+    from evaluation.report.sweep import read_sweep
     from tstitch.errors import UserError
-    from tstitch.run import load_run
-    from tstitch.shards import write_atomically
+    from tstitch.runs.outputs import check_output
+    from tstitch.runs.run import load_run
+    from tstitch.runs.shards import write_atomically
 
     settings = resolved(config)
     directory = Path(settings["sweep"])
@@ -58,9 +59,9 @@ def reproduce(sweep: Sweep) -> str:
 def _beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
     from hydra import compose
 
-    from evaluation.paper import Paper
-    from evaluation.tables import points_table
-    from scripts.pages import quality_differences
+    from evaluation.report.paper import Paper
+    from evaluation.report.tables import points_table
+    from experiments.tables import quality_differences
 
     pair = sweep.protocol["pair"]
     name = settings["experiment"] or settings["beside"].get(pair.removeprefix("digits_"))
@@ -78,12 +79,12 @@ def _analyse(kind: str, sweep: Sweep, device: str) -> Finding:
     import torch
     from hydra import compose
 
-    from evaluation.report import Finding
-    from scripts.analysing import ANALYSES, analyse
-    from scripts.grid import plan_points
-    from scripts.plan import make_plan
+    from evaluation.report.page import Finding
+    from experiments.analyses import ANALYSES, analyse
+    from experiments.axes import plan_points
+    from sampling.plan import make_plan
     from tstitch.errors import UserError
-    from tstitch.ranks import choose_device, joined_ranks
+    from tstitch.runs.ranks import choose_device, joined_ranks
 
     if kind not in ANALYSES:
         raise UserError(f"analyses must be of {', '.join(ANALYSES)}, got {kind!r}")

@@ -7,21 +7,22 @@ from contextlib import nullcontext
 
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command
+from sampling.configuration import resolved
+from scripts.cli import run_command
 
 
 def main(config: DictConfig) -> None:
-    from scripts.plan import make_plan
+    from sampling.plan import make_plan
 
     settings = resolved(config)
     plan = make_plan(settings)
 
     # A mistake in the settings should not wait for these.
-    from scripts.cost import describe_cost, make_estimate, missing_evaluation, missing_weights
-    from scripts.generating import plan_run, sample_run
-    from scripts.networks import load_networks
-    from tstitch.ranks import choose_device, joined_ranks
-    from tstitch.run import check_run, locked
+    from sampling.cost import describe_cost, make_estimate, missing_evaluation, missing_weights
+    from sampling.networks import load_networks
+    from sampling.run import plan_run, sample_run
+    from tstitch.runs.ranks import choose_device, joined_ranks
+    from tstitch.runs.run import check_run, locked
 
     if settings["dry_run"]:
         device = choose_device(settings["device"], local_rank=0)

@@ -4,17 +4,18 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command
+from sampling.configuration import resolved
+from scripts.cli import run_command
 
 
 def main(config: DictConfig) -> None:
-    from evaluation.figures import save
-    from evaluation.plots import draw_curves
-    from evaluation.summary import Chapter, summarise
-    from evaluation.sweep import join_sweeps, read_sweep
-    from scripts.outputs import check_output
+    from evaluation.report.figures import save
+    from evaluation.report.plots import draw_curves
+    from evaluation.report.summary import Chapter, summarise
+    from evaluation.report.sweep import join_sweeps, read_sweep
     from tstitch.errors import UserError
-    from tstitch.shards import write_atomically
+    from tstitch.runs.outputs import check_output
+    from tstitch.runs.shards import write_atomically
 
     settings = resolved(config)
     if not isinstance(settings["sweeps"], list) or not settings["sweeps"]:

@@ -5,14 +5,15 @@ python -m scripts.sweep pair=digits_dit_s_xl fractions=0:1:0.1 num_images=1000 o
 
 from omegaconf import DictConfig
 
-from scripts.cli import resolved, run_command, stop_if_failed
+from sampling.configuration import resolved
+from scripts.cli import run_command, stop_if_failed
 
 
 def main(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    from scripts.grid import plan_points
-    from scripts.plan import check_whole_number
+    from experiments.axes import plan_points
+    from sampling.plan import check_whole_number
     from tstitch.errors import UserError
 
     settings = resolved(config)
@@ -25,11 +26,11 @@ def main(config: DictConfig) -> None:
     planned = plan_points(settings)
 
     # A mistake in the settings should not wait for these.
-    from evaluation.figures import save
-    from evaluation.plots import draw_curves, draw_strip
-    from scripts.cost import describe_costs
-    from scripts.sweeping import planned_places, sweep_points
-    from tstitch.ranks import choose_device
+    from evaluation.report.figures import save
+    from evaluation.report.plots import draw_curves, draw_strip
+    from experiments.sweep import planned_places, sweep_points
+    from sampling.cost import describe_costs
+    from tstitch.runs.ranks import choose_device
 
     device = choose_device(settings["device"], local_rank=0, local_world_size=settings["ranks"] or 1)
     if settings["dry_run"]:

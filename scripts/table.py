@@ -5,7 +5,9 @@ from pathlib import Path
 from hydra import compose
 from omegaconf import DictConfig
 
-from scripts.cli import CONFIG_DIR, resolved, run_command, stop_if_failed
+from models.checkout import CONFIG_DIR
+from sampling.configuration import resolved
+from scripts.cli import run_command, stop_if_failed
 
 
 def main(config: DictConfig) -> None:
@@ -18,11 +20,11 @@ def main(config: DictConfig) -> None:
     if settings["sweep"] is not None:
         _check_takes_sweep(settings["name"], names)
 
-    from evaluation.figures import save
-    from evaluation.render import FORMATS, markdown
-    from scripts.outputs import check_output
-    from scripts.pages import make_page
-    from tstitch.shards import write_atomically
+    from evaluation.report.figures import save
+    from evaluation.report.render import FORMATS, markdown
+    from experiments.tables import make_page
+    from tstitch.runs.outputs import check_output
+    from tstitch.runs.shards import write_atomically
 
     out = Path(settings["out"])
     for name in names:

@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from scripts.cli import ROOT, resolved, run_command
+from models.checkout import ROOT
+from sampling.configuration import resolved
+from scripts.cli import run_command
 
 
 def main(config: DictConfig) -> None:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from scripts.machine import device_name
 from tests.conftest import ROOT
 from tests.pipelines.families import FAMILIES, run, set_scheduler
 from tstitch import stitch
+from tstitch.runs.machine import device_name
 
 FOLDER = ROOT / "tests" / "golden"
 CHECKSUMS, VALUES = FOLDER / "golden.json", FOLDER / "golden.npz"

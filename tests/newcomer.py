@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from models.dit import dit_config
+from models.networks.dit import dit_config
 from tests.conftest import ROOT
 from tests.published.manifest import SMALL_LDM, SMALL_VQ, small_dit, write_published
 from tests.serving import Published, served

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
-from tstitch.digest import file_sha256
+from tstitch.runs.digest import file_sha256
 
 HUB = re.compile(r"/(?:huggingface\.co/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 CHUNK_BYTES = 1 << 20

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from benchmarks.readme import RESULTS, speed_section, with_section
 from tests.conftest import ROOT
-from tstitch.digest import file_sha256
+from tstitch.runs.digest import file_sha256
 
 ZOO = ROOT / "models/zoo/digits"
 CARDS = ["classifier", "autoencoder/diffusion_pytorch_model", "dit_s", "dit_b", "dit_xl", "unet_s", "unet"]

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from training.trainer import TrainingRecord
-from tstitch.digest import file_sha256
+from tstitch.runs.digest import file_sha256
 
 
 def save_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> None:

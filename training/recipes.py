@@ -7,24 +7,24 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from evaluation.digits_classifier import DigitsClassifier
-from evaluation.extractors import DIGITS
-from evaluation.features import FeatureSet
-from evaluation.metrics import frechet_distance
-from evaluation.reference import load_reference, make_reference
-from evaluation.statistics import statistics
+from evaluation.metrics.digits_classifier import DigitsClassifier
+from evaluation.metrics.distances import frechet_distance
+from evaluation.metrics.extractors import DIGITS
+from evaluation.metrics.features import FeatureSet
+from evaluation.metrics.reference import load_reference, make_reference
+from evaluation.metrics.statistics import statistics
 from models.autoencoder import AutoencoderSpec, load_autoencoder
-from models.dit import DiT, initialize_dit
+from models.networks.dit import DiT, initialize_dit
+from models.networks.unet import ClassConditionalUNet
 from models.pair import denoiser_spec
-from models.unet import ClassConditionalUNet
-from models.weights import load_weights
+from models.weights.read import load_weights
 from training.cards import save_weights, write_card
 from training.digits import IMAGE_SIZE, load_digits
 from training.objective import DiffusionObjective
 from training.optimizers import OptimizerSettings
 from training.tasks import AutoencoderTask, ClassifierTask, DenoiserTask, LatentDigits
 from training.trainer import TrainerSettings, train
-from tstitch.digest import file_sha256
+from tstitch.runs.digest import file_sha256
 from tstitch.schedule import make_schedule
 
 CLASSIFIER, REFERENCE, AUTOENCODER = "classifier.safetensors", "reference.npz", "autoencoder"

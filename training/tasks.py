@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evaluation.digits_classifier import DigitsClassifier
+from evaluation.metrics.digits_classifier import DigitsClassifier
 from training.objective import DiffusionObjective
 
 

@@ -9,6 +9,6 @@ __all__ = ["stitch", "unstitch"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'tstitch' has no attribute {name!r}")
-    from tstitch import pipelines
+    from tstitch.dropin import stitch as pipelines
 
     return getattr(pipelines, name)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tstitch.allocation import Allocation
 from tstitch.denoiser import Denoiser, Prediction
-from tstitch.solvers import Solver, Step, StepNoise
+from tstitch.solvers.steps import Solver, Step, StepNoise
 
 HISTORIES = ("keep", "reset")
 
@@ -55,7 +55,7 @@ class Walk:
     What a multistep solver remembers rests with them, so that another denoiser can be loaded meanwhile.
 
     Args:
-        solver: makes the solver of this trajectory; see `tstitch.solvers`.
+        solver: makes the solver of this trajectory; see `tstitch.solvers.steps`.
         steps: from `trajectory_steps`.
         latents: start noise (N, C, H, W), float32.
         condition: (N, ...), passed to the denoisers as it is; it must not change on the way.

@@ -11,8 +11,8 @@ from benchmarks.layout import measure
 from benchmarks.ranks import possible_ranks
 from benchmarks.readme import _ranks
 from benchmarks.sampler import Setting, _diffusers
-from models.precision import products
-from tstitch.timing import StageClock
+from models.placement.precision import products
+from tstitch.runs.timing import StageClock
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
-from evaluation.clip_score import clip_scores, describe_alignment, load_clip
-from evaluation.spread import Spread
+from evaluation.metrics.clip_score import clip_scores, describe_alignment, load_clip
+from evaluation.metrics.spread import Spread
 from tests.pipelines.parts import clip_tokenizer
 from tstitch.errors import UserError
 

@@ -7,11 +7,11 @@ import torch_fidelity
 from torch.utils.data import TensorDataset
 from torch_fidelity.utils import get_featuresdict_from_dataset
 
-from evaluation.digits_classifier import NUM_FEATURES
-from evaluation.extractors import DIGITS, DINOV2, INCEPTION, load_extractor
-from evaluation.metrics import frechet_distance, inception_score
-from evaluation.reference import load_reference
-from evaluation.statistics import StatisticsAccumulator
+from evaluation.metrics.digits_classifier import NUM_FEATURES
+from evaluation.metrics.distances import frechet_distance, inception_score
+from evaluation.metrics.extractors import DIGITS, DINOV2, INCEPTION, load_extractor
+from evaluation.metrics.reference import load_reference
+from evaluation.metrics.statistics import StatisticsAccumulator
 from tests.conftest import ROOT
 from tests.published.extractors import dinov2_state, inception_state, write_dinov2, write_inception
 from tests.published.torch_files import save

@@ -4,7 +4,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
-from evaluation.figures import STYLE, figure, save, svg_text
+from evaluation.report.figures import STYLE, figure, save, svg_text
 
 
 def drawn_one() -> Figure:

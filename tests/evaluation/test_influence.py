@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from evaluation.influence import FIDSpread, fid_spread
-from evaluation.metrics import frechet_distance
-from evaluation.spread import describe_difference
-from evaluation.statistics import Statistics, statistics
+from evaluation.metrics.distances import frechet_distance
+from evaluation.metrics.influence import FIDSpread, fid_spread
+from evaluation.metrics.spread import describe_difference
+from evaluation.metrics.statistics import Statistics, statistics
 
 WIDTH = 8
 REFERENCE = Statistics(np.zeros(WIDTH), np.eye(WIDTH), None)

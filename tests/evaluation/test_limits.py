@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-import evaluation.limits
-from evaluation.limits import matmul_tflops
-from models.precision import products
+import evaluation.speed.limits
+from evaluation.speed.limits import matmul_tflops
+from models.placement.precision import products
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -26,7 +26,7 @@ class Allowed(TorchFunctionMode):
 
 @pytest.mark.parametrize(("precision", "allowed"), [("tf32", True), ("float32", False)])
 def test_the_rate_is_measured_as_networks_multiply(monkeypatch, precision: str, allowed: bool) -> None:
-    monkeypatch.setattr(evaluation.limits, "SIDES", {"cpu": 64})
+    monkeypatch.setattr(evaluation.speed.limits, "SIDES", {"cpu": 64})
     before = torch.backends.cuda.matmul.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = not allowed

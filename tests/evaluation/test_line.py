@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluation.line import deviation_percent, ideal_seconds
+from evaluation.speed.line import deviation_percent, ideal_seconds
 
 SMALL, LARGE = [1.0, 2.0, 4.0], [3.0, 6.0, 12.0]  # a machine that slows down from round to round
 

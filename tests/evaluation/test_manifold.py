@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from evaluation import manifold
-from evaluation.manifold import precision_recall
+from evaluation.metrics import manifold
+from evaluation.metrics.manifold import precision_recall
 from tstitch.errors import UserError
 
 

@@ -5,10 +5,10 @@ from scipy import linalg
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 
-from evaluation.features import FeatureSet
-from evaluation.metrics import frechet_distance, inception_score
-from evaluation.reference import load_reference, make_reference
-from evaluation.statistics import Statistics, StatisticsAccumulator
+from evaluation.metrics.distances import frechet_distance, inception_score
+from evaluation.metrics.features import FeatureSet
+from evaluation.metrics.reference import load_reference, make_reference
+from evaluation.metrics.statistics import Statistics, StatisticsAccumulator
 from tstitch.errors import UserError
 
 

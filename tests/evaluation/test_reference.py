@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.features import FeatureSet
-from evaluation.reference import load_reference, with_statistics
-from evaluation.statistics import statistics
+from evaluation.metrics.features import FeatureSet
+from evaluation.metrics.reference import load_reference, with_statistics
+from evaluation.metrics.statistics import statistics
 from tstitch.errors import UserError
 
 WIDTH = 12

@@ -5,9 +5,9 @@ import json
 import pytest
 from safetensors.numpy import load_file
 
-from evaluation.manifold import precision_recall
-from evaluation.metrics import frechet_distance, inception_score_of_probabilities
-from evaluation.statistics import StatisticsAccumulator
+from evaluation.metrics.distances import frechet_distance, inception_score_of_probabilities
+from evaluation.metrics.manifold import precision_recall
+from evaluation.metrics.statistics import StatisticsAccumulator
 from tests.conftest import reference_dir
 
 pytestmark = [

@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation import sources
-from evaluation.extractors import Features, load_extractor
-from evaluation.features import FeatureCache, gather_features
-from evaluation.sources import open_source
+from evaluation.metrics import sources
+from evaluation.metrics.extractors import Features, load_extractor
+from evaluation.metrics.features import FeatureCache, gather_features
+from evaluation.metrics.sources import open_source
 from tests.conftest import ROOT
 from tstitch.errors import UserError
-from tstitch.ranks import Ranks
+from tstitch.runs.ranks import Ranks
 
 IMAGES = np.random.default_rng(0).integers(256, size=(11, 6, 8, 3), dtype=np.uint8)
 LABELS = np.arange(11) % 3

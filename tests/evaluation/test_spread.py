@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from evaluation.metrics import inception_score
-from evaluation.spread import bootstrap_inception_score, mean_spread
-from evaluation.statistics import statistics
+from evaluation.metrics.distances import inception_score
+from evaluation.metrics.spread import bootstrap_inception_score, mean_spread
+from evaluation.metrics.statistics import statistics
 
 
 def test_counts_stand_for_repeated_images() -> None:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from evaluation.summary import describe_finding, describe_point, find_flat_point, last_flat
-from evaluation.sweep import Point, Sweep, join_sweeps
+from evaluation.report.summary import describe_finding, describe_point, find_flat_point, last_flat
+from evaluation.report.sweep import Point, Sweep, join_sweeps
 
 
 def point(fraction: float, fid: float, seconds: float) -> Point:

@@ -5,8 +5,8 @@ import re
 from diffusers import VQModel
 from torch import Tensor
 
-from models.unet import OUTER, RESNET, ClassConditionalUNet
-from models.vq import ATTENTION
+from models.networks.unet import OUTER, RESNET, ClassConditionalUNet
+from models.networks.vq import ATTENTION
 
 UNET_OUTER = {new: old for old, new in OUTER.items()}
 UNET_RESNET = {new: old for old, new in RESNET.items()}

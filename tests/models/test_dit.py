@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from models.denoisers import DiTDenoiser
-from models.dit import DiT, DiTConfig, dit_config, initialize_dit, sincos_position_embedding
+from models.networks.dit import DiT, DiTConfig, dit_config, initialize_dit, sincos_position_embedding
 from tstitch.errors import UserError
 from tstitch.noise import ImageNoise
 

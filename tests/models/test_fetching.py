@@ -15,9 +15,9 @@ from threading import Thread
 import pytest
 import requests
 
-from models.addresses import browser_address, hub_file, on_mirror
-from models.fetching import check_disk, fetch_file
-from models.published import PublishedFile, read_manifest, read_pins, verify_file
+from models.weights.addresses import browser_address, hub_file, on_mirror
+from models.weights.fetching import check_disk, fetch_file
+from models.weights.published import PublishedFile, read_manifest, read_pins, verify_file
 from tests.conftest import ROOT
 from tests.serving import QUOTA_PAGE, SCAN_PAGE, SIGN_IN_PAGE, Published, served
 from tstitch.errors import UserError
@@ -262,8 +262,8 @@ def test_a_killed_fetch_goes_on(tmp_path: Path) -> None:
     published = Published({PLAIN_PATH: big})
     with served(published) as mirror:
         code = (
-            "import time; from pathlib import Path; from models.fetching import fetch_file\n"
-            "from models.published import PublishedFile\n"
+            "import time; from pathlib import Path; from models.weights.fetching import fetch_file\n"
+            "from models.weights.published import PublishedFile\n"
             f"fetch_file(PublishedFile('net.pt', {PLAIN!r}), Path({str(tmp_path)!r}), {mirror!r}, print, "
             "lambda name: lambda done, total: time.sleep(0.05))"
         )

@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from evaluation.extractors import DIGITS, DINOV2, INCEPTION, load_extractor
+from evaluation.metrics.extractors import DIGITS, DINOV2, INCEPTION, load_extractor
 from models.autoencoder import AutoencoderSpec, load_autoencoder
-from models.dit import dit_config
+from models.networks.dit import dit_config
 from models.pair import DenoiserSpec, load_denoiser
-from models.weights import read_state_dict
-from scripts.weights import convert
+from models.weights.actions import convert
+from models.weights.read import read_state_dict
 from tests.published.diffusers_folders import SMALL_AUTOENCODER, write_autoencoder, write_dit_pipeline
 from tests.published.hostile import HOSTILE, write_hostile
 from tests.published.manifest import SMALL_LDM, SMALL_VQ, small_dit

@@ -8,14 +8,14 @@ import torch
 from diffusers import DiTTransformer2DModel, VQModel
 from safetensors.torch import load_file, save_file
 
+from checkpoints.read import all_tensors_of, read_checkpoint
 from models.autoencoder import AutoencoderSpec, decode, load_autoencoder
 from models.denoisers import UNetDenoiser
+from models.networks.unet import ClassConditionalUNet, UNetConfig
+from models.networks.vq import VQConfig, make_vq_model
 from models.pair import denoiser_spec, load_denoiser
-from models.unet import ClassConditionalUNet, UNetConfig
-from models.vq import VQConfig, make_vq_model
-from scripts.weights import convert
+from models.weights.actions import convert
 from tests.models.original import original_unet_state, original_vq_state
-from tstitch.checkpoints import all_tensors_of, read_checkpoint
 from tstitch.errors import UserError
 from tstitch.noise import ImageNoise
 

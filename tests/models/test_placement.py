@@ -8,10 +8,10 @@ from torch.overrides import TorchFunctionMode
 
 from models.autoencoder import decode
 from models.denoisers import DiTDenoiser, UNetDenoiser
-from models.dit import DiT, dit_config
-from models.placement import LONGEST, FusedLinear, has_fused_linear, place
-from models.precision import DTYPES
-from models.unet import ClassConditionalUNet, UNetConfig
+from models.networks.dit import DiT, dit_config
+from models.networks.unet import ClassConditionalUNet, UNetConfig
+from models.placement.place import LONGEST, FusedLinear, has_fused_linear, place
+from models.placement.precision import DTYPES
 
 TINY_DIT = {"input_size": 8, "patch_size": 2, "hidden_size": 32, "depth": 3, "num_heads": 2, "num_classes": 10}
 TINY_UNET = {

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from models.published import missing_message, read_manifest, verify
-from scripts.weights import load_manifest, names_of_pair
+from models.weights.catalog import load_manifest, names_of_pair
+from models.weights.published import missing_message, read_manifest, verify
 from tests.conftest import ROOT
 from tstitch.errors import UserError
 

@@ -13,7 +13,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors.torch import load_file, save_file
 
 from models.autoencoder import AutoencoderSpec, decode, load_autoencoder
-from models.dit import DiTConfig, dit_config
+from models.networks.dit import DiTConfig, dit_config
 from models.pair import DenoiserSpec, load_denoiser
 from tests.conftest import ROOT
 from tests.published.diffusers_folders import SMALL_AUTOENCODER, write_autoencoder, write_dit_pipeline, write_vq_folder

@@ -8,14 +8,14 @@ import torch
 from safetensors.torch import load_file
 
 from models.denoisers import DiTDenoiser
-from models.dit import DiT, DiTConfig
+from models.networks.dit import DiT, DiTConfig
 from tests.conftest import reference_dir
 from tstitch.allocation import allocation_from_fractions
 from tstitch.guidance import GuidedDenoiser
-from tstitch.samplers import solver_factory
 from tstitch.sampling import sample
 from tstitch.schedule import linear_schedule, make_timesteps
-from tstitch.solvers import trajectory_steps
+from tstitch.solvers.make import solver_factory
+from tstitch.solvers.steps import trajectory_steps
 
 
 @cache

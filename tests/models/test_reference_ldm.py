@@ -9,15 +9,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models.denoisers import UNetDenoiser
-from models.unet import ClassConditionalUNet, UNetConfig, convert_unet_keys
-from models.vq import VQConfig, convert_vq_keys, make_vq_model
+from models.networks.unet import ClassConditionalUNet, UNetConfig, convert_unet_keys
+from models.networks.vq import VQConfig, convert_vq_keys, make_vq_model
 from tests.conftest import reference_dir
 from tstitch.allocation import allocation_from_fractions
 from tstitch.guidance import GuidedDenoiser
-from tstitch.samplers import solver_factory
 from tstitch.sampling import sample
 from tstitch.schedule import make_timesteps, scaled_linear_schedule
-from tstitch.solvers import trajectory_steps
+from tstitch.solvers.make import solver_factory
+from tstitch.solvers.steps import trajectory_steps
 
 needs_reference = pytest.mark.skipif(
     not (reference_dir() / "ldm.json").is_file(),

@@ -5,9 +5,9 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.dit import DiT
+from models.networks.dit import DiT
+from models.networks.unet import ClassConditionalUNet
 from models.pair import denoiser_spec
-from models.unet import ClassConditionalUNet
 from tests.conftest import ROOT
 
 

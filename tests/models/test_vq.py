@@ -8,9 +8,9 @@ from diffusers import VQModel
 from torch import Tensor
 
 from models.autoencoder import AutoencoderSpec, decode, decode_in_parallel, load_autoencoder
+from models.networks.vq import VQConfig
 from models.pair import load_pair
-from models.placement import place
-from models.vq import VQConfig
+from models.placement.place import place
 from tests.published.diffusers_folders import write_vq_folder
 from tests.published.vq import write_vq
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from models.autoencoder import AutoencoderSpec, load_autoencoder
 from models.pair import check_denoisers, denoiser_spec, load_pair
-from models.weights import load_weights, read_state_dict
+from models.weights.read import load_weights, read_state_dict
 from tests.conftest import ROOT
 from tstitch.errors import UserError
 
@@ -98,7 +98,7 @@ def test_a_file_without_state_dict_is_one_clear_error(tmp_path: Path, content) -
 
 
 def test_only_the_denoisers_in_use_are_read(tmp_path: Path) -> None:
-    from models.dit import DiT, dit_config
+    from models.networks.dit import DiT, dit_config
 
     torch.manual_seed(0)
     torch.save(DiT(dit_config(**TINY)).state_dict(), tmp_path / "small.pt")

@@ -12,9 +12,9 @@ from torch import nn
 from tests.pipelines import parts
 from tests.pipelines.families import FAMILIES, NUM_STEPS, _sd, _wan, run, set_scheduler, unet
 from tstitch import stitch, unstitch
+from tstitch.dropin.stitched import StitchedDenoiser
+from tstitch.dropin.timestep_check import TimestepCheck, forms_of, read_timestep
 from tstitch.errors import UserError
-from tstitch.stitched import StitchedDenoiser
-from tstitch.timestep_check import TimestepCheck, forms_of, read_timestep
 
 SD, IMG2IMG = FAMILIES["sd"], FAMILIES["sd_img2img"]
 

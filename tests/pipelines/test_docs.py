@@ -9,8 +9,8 @@ import pytest
 
 import tstitch
 from tests.conftest import ROOT
+from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.split import KINDS
-from tstitch.stitched import StitchedDenoiser
 
 TEXT = (ROOT / "docs" / "pipelines.md").read_text()
 RECIPES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)

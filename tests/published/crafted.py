@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tstitch.checkpoints import read_checkpoint, state_dict_of
+from checkpoints.read import read_checkpoint, state_dict_of
 from tstitch.errors import UserError
 
 

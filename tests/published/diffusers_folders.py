@@ -18,8 +18,8 @@ from diffusers import AutoencoderKL, DiTTransformer2DModel, VQModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.dit import DiTConfig
-from models.vq import VQConfig
+from models.networks.dit import DiTConfig
+from models.networks.vq import VQConfig
 from tests.published.torch_files import save
 
 WEIGHTS = "diffusion_pytorch_model"

@@ -13,7 +13,7 @@ import torch
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from torch import Tensor
 
-from models.dit import DiTConfig
+from models.networks.dit import DiTConfig
 from tests.published.torch_files import random_values, save
 
 

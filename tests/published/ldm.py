@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.unet import UNetConfig
-from models.vq import VQConfig
+from models.networks.unet import UNetConfig
+from models.networks.vq import VQConfig
 from tests.published.lightning import write_lightning
 from tests.published.torch_files import random_values
 from tests.published.vq import first_stage_state

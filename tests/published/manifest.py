@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from models.dit import DiTConfig, dit_config
-from models.unet import UNetConfig
-from models.vq import VQConfig
+from models.networks.dit import DiTConfig, dit_config
+from models.networks.unet import UNetConfig
+from models.networks.vq import VQConfig
 from tests.published.diffusers_folders import SD_AUTOENCODER, SMALL_AUTOENCODER, write_autoencoder, write_dit_pipeline
 from tests.published.dit import write_dit, write_dit_training
 from tests.published.extractors import write_dinov2, write_inception

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from models.vq import VQConfig
+from models.networks.vq import VQConfig
 from tests.published.lightning import write_old_lightning
 from tests.published.torch_files import random_values
 

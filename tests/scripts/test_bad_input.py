@@ -133,7 +133,7 @@ def test_an_out_that_cannot_be_written_is_one_line(capfd, monkeypatch) -> None:
 
 
 def test_a_full_disk_is_one_line_and_the_run_continues(capfd, monkeypatch, tmp_path: Path) -> None:
-    import tstitch.generate as generate
+    import tstitch.runs.generate as generate
 
     real, arguments = generate.write_shard, [*SMALL, "num_images=6", f"out={tmp_path / 'out'}"]
     calls = iter(range(100))

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from scripts.cli import ROOT
+from models.checkout import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.prompt_runs import arguments, save_weights
 from tests.scripts.test_bad_input import check_one_line

@@ -14,12 +14,13 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 from torch._dynamo.utils import counters
 
-import scripts.sampling
-from models.compiled import check_compile_mode, compile_network
-from scripts.cli import CONFIG_DIR, resolved
-from scripts.networks import load_networks
-from scripts.plan import Plan, make_plan
-from scripts.sampling import sample_images
+import sampling.batch
+from models.checkout import CONFIG_DIR
+from models.placement.compiled import check_compile_mode, compile_network
+from sampling.batch import sample_images
+from sampling.configuration import resolved
+from sampling.networks import load_networks
+from sampling.plan import Plan, make_plan
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
 from tstitch.errors import UserError
@@ -155,7 +156,7 @@ def test_what_breaks_in_an_image_that_only_fills_the_batch_is_nothing(
     capfd, monkeypatch, tmp_path: Path, policy: str
 ) -> None:
     """Seven images in batches of four: the eighth is sampled too, so that the batch has its compiled size."""
-    original, batches = scripts.sampling._decode, []
+    original, batches = sampling.batch._decode, []
 
     def decode(*arguments: object) -> torch.Tensor:
         pixels = original(*arguments)
@@ -164,7 +165,7 @@ def test_what_breaks_in_an_image_that_only_fills_the_batch_is_nothing(
             pixels[3] = torch.nan
         return pixels
 
-    monkeypatch.setattr(scripts.sampling, "_decode", decode)
+    monkeypatch.setattr(sampling.batch, "_decode", decode)
     out = tmp_path / "out"
     own = [*SETTINGS, "compile=default", "precision=bf16", f"on_nonfinite={policy}", "device=cpu", f"out={out}"]
     outcome = run_here(capfd, monkeypatch, "sample", *own)
@@ -178,14 +179,14 @@ def test_what_breaks_in_an_image_that_only_fills_the_batch_is_nothing(
 
 @needs_compiler
 def test_what_breaks_in_a_short_batch_itself_is_still_seen(capfd, monkeypatch, tmp_path: Path) -> None:
-    original = scripts.sampling._decode
+    original = sampling.batch._decode
 
     def decode(*arguments: object) -> torch.Tensor:
         pixels = original(*arguments)
         pixels[2:] = torch.nan
         return pixels
 
-    monkeypatch.setattr(scripts.sampling, "_decode", decode)
+    monkeypatch.setattr(sampling.batch, "_decode", decode)
     own = [*SETTINGS, "num_images=3", "compile=default", "device=cpu", f"out={tmp_path / 'out'}"]
     outcome = run_here(capfd, monkeypatch, "sample", *own)
     check_one_line(outcome, "image 2 (label")

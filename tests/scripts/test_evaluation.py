@@ -12,15 +12,15 @@ import torch_fidelity
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-import scripts.evaluation
-from evaluation.extractors import Extractor, load_extractor
-from evaluation.sources import open_source
-from scripts.evaluation import load_evaluation
+import experiments.evaluation
+from evaluation.metrics.extractors import Extractor, load_extractor
+from evaluation.metrics.sources import open_source
+from experiments.evaluation import load_evaluation
 from tests.conftest import ROOT
 from tests.evaluation.inception import make_inception
 from tests.scripts.command import PYTHON, run, run_here
 from tests.scripts.test_bad_input import check_one_line
-from tstitch.ranks import Ranks
+from tstitch.runs.ranks import Ranks
 
 ZOO = ROOT / "models/zoo/digits"
 DIGITS = ["extractor=digits"]
@@ -120,7 +120,7 @@ def test_a_reference_made_here_serves_the_evaluation(tmp_path: Path, runs: list[
 
 
 def test_a_reference_of_images_alone_serves_as_its_statistics(capfd, monkeypatch, tmp_path, runs) -> None:
-    monkeypatch.setattr(scripts.evaluation, "CACHE", tmp_path / "features")
+    monkeypatch.setattr(experiments.evaluation, "CACHE", tmp_path / "features")
     with np.load(runs[1] / "samples.npz") as file:
         np.savez(tmp_path / "images.npz", file["arr_0"])
     shown = run(*PYTHON, "-m", "scripts.reference", "show", str(tmp_path / "images.npz"))
@@ -144,7 +144,7 @@ def test_a_reference_of_images_has_spatial_statistics(monkeypatch, tmp_path: Pat
     """Alone, and beside `mu` and `sigma`."""
     torch.manual_seed(0)
     make_inception(tmp_path / "inception.pth")
-    monkeypatch.setattr(scripts.evaluation, "CACHE", tmp_path / "features")
+    monkeypatch.setattr(experiments.evaluation, "CACHE", tmp_path / "features")
     rng = np.random.default_rng(0)
     sets = [rng.integers(256, size=(6, 16, 16, 3), dtype=np.uint8) for _ in range(2)]
     np.savez(tmp_path / "samples.npz", sets[0])

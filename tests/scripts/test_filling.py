@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.filling import fill_run, place_run, run_facts
+from sampling.filling import fill_run, place_run, run_facts
 from tstitch.errors import UserError
-from tstitch.ranks import Ranks
-from tstitch.run import Run, open_run, read_json
-from tstitch.shards import Block, Shard
-from tstitch.timing import StageClock
+from tstitch.runs.ranks import Ranks
+from tstitch.runs.run import Run, open_run, read_json
+from tstitch.runs.shards import Block, Shard
+from tstitch.runs.timing import StageClock
 
 CPU, ONE_RANK = torch.device("cpu"), Ranks(0, 1, 0, 1)
 

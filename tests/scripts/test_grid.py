@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.grid import parse_fractions
+from experiments.axes import parse_fractions
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
 from tstitch.errors import UserError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import scripts.sampling
+import sampling.batch
 from models.denoisers import DiTDenoiser
 from tests.scripts.command import PYTHON, run, run_here
 from tests.scripts.test_bad_input import check_one_line
@@ -67,14 +67,14 @@ def test_a_broken_image_can_be_sampled_again_in_float32(capfd, monkeypatch, tmp_
 
 
 def test_broken_pixels_are_seen_too(capfd, monkeypatch, tmp_path: Path) -> None:
-    original = scripts.sampling._decode
+    original = sampling.batch._decode
 
     def decode(plan, autoencoder, latents):
         pixels = original(plan, autoencoder, latents)
         pixels[2, 0, 5, 5] = torch.nan
         return pixels
 
-    monkeypatch.setattr(scripts.sampling, "_decode", decode)
+    monkeypatch.setattr(sampling.batch, "_decode", decode)
     outcome = run_here(capfd, monkeypatch, "sample", *SETTINGS, f"out={tmp_path / 'out'}")
     assert outcome.code == 2
     assert "image 2 (label" in outcome.err

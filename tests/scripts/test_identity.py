@@ -11,13 +11,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file, save_file
 
-from scripts.cli import CONFIG_DIR, resolved
-from scripts.identity import FOLLOWING, WITHOUT_EFFECT
-from scripts.plan import Plan, make_plan
+from models.checkout import CONFIG_DIR
+from sampling.configuration import resolved
+from sampling.identity import FOLLOWING, WITHOUT_EFFECT
+from sampling.plan import Plan, make_plan
 from tests.conftest import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
-from tstitch.run import identity_hash
+from tstitch.runs.run import identity_hash
 
 ZOO = ROOT / "models/zoo/digits"
 PAIRS = ("digits_dit_s_xl", "digits_ldm_s_ldm")
@@ -116,7 +117,7 @@ CASES = [(pair, path) for pair in PAIRS for path in leaves(settings_of(pair)) if
 @pytest.mark.parametrize(("pair", "path"), CASES, ids=[".".join((pair, *path)) for pair, path in CASES])
 def test_every_setting_that_decides_images_changes_the_identity(pair: str, path: tuple[str, ...], monkeypatch) -> None:
     """Settings of networks need not fit the weights here: the identity must differ before they are tried."""
-    monkeypatch.setattr("scripts.plan.check_denoisers", lambda specs: None)  # both networks would have to change
+    monkeypatch.setattr("sampling.plan.check_denoisers", lambda specs: None)  # both networks would have to change
     settings = settings_of(pair)
     assert identity(changed(settings, path)) != identity(settings)
 

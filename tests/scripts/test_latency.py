@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-import scripts.timing_session
-from scripts.cli import ROOT
+import experiments.latency
+from models.checkout import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
 
@@ -66,8 +66,8 @@ def test_each_denoiser_is_held_against_the_limit_of_its_precision(capfd, monkeyp
         contexts[dtype] = products
         return rates[dtype]
 
-    monkeypatch.setattr(scripts.timing_session, "matmul_tflops", matmul_tflops)
-    monkeypatch.setattr(scripts.timing_session, "products", lambda precision, device: precision)
+    monkeypatch.setattr(experiments.latency, "matmul_tflops", matmul_tflops)
+    monkeypatch.setattr(experiments.latency, "products", lambda precision, device: precision)
     out, settings = tmp_path / "latency.json", ["pair=digits_dit_s_xl", "sampler.num_steps=2", "fractions=[0.5]"]
     own = ["precision=[bf16,float32]", "batch_sizes=[2]", "repeats=1", f"out={out}"]
     assert run_here(capfd, monkeypatch, "latency", *settings, *own).code == 0

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from scripts.machine import QUERY, describe_machine
+from tstitch.runs.machine import QUERY, describe_machine
 
 ADDRESS = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC4, pci_device_id=0, name="a GPU")
 

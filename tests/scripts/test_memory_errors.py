@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
+import experiments.evaluation
 import models.pair
-import scripts.evaluation
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
 from tstitch.errors import is_out_of_memory
@@ -52,7 +52,7 @@ def test_latency_and_evaluation(capfd, monkeypatch, tmp_path, name: str) -> None
     if name == "evaluate":
         assert run_here(capfd, monkeypatch, "sample", *SMALL, f"out={tmp_path / 'out'}").code == 0
         settings = [f"run={tmp_path / 'out'}"]
-        monkeypatch.setattr(scripts.evaluation, "load_extractor", raising(torch.OutOfMemoryError(CUDA)))
+        monkeypatch.setattr(experiments.evaluation, "load_extractor", raising(torch.OutOfMemoryError(CUDA)))
     monkeypatch.setattr(models.pair, "place", raising(torch.OutOfMemoryError(CUDA)))
     check_one_line(run_here(capfd, monkeypatch, name, *settings), "memory ran out at batch_size")
 

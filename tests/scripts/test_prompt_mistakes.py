@@ -82,7 +82,7 @@ def test_captions_that_cannot_be_read(
 
 
 def test_coco_captions_are_the_first_of_each_image(tmp_path: Path) -> None:
-    from scripts.captions import read_captions
+    from sampling.prompts.captions import read_captions
 
     annotations = [
         {"image_id": 9, "id": 4, "caption": "a dog"},

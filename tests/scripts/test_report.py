@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from evaluation.report import draw_pictures
-from evaluation.sweep import Point, Sweep
+from evaluation.report.page import draw_pictures
+from evaluation.report.sweep import Point, Sweep
 from tests.scripts.command import PYTHON, run
 from tests.scripts.test_bad_input import check_one_line
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import models.pair
-import scripts.generating
+import sampling.run
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
 from tests.scripts.test_guards import break_image
@@ -55,7 +55,7 @@ def sha256(out: Path) -> str:
     ],
 )
 def test_staged_networks_give_the_same_bytes(capfd, monkeypatch, tmp_path: Path, settings: list[str]) -> None:
-    monkeypatch.setattr(scripts.generating, "STAGED_IMAGES", 8)  # so that the ten images are two groups
+    monkeypatch.setattr(sampling.run, "STAGED_IMAGES", 8)  # so that the ten images are two groups
     loads = Loads(monkeypatch)
     for residency in ("both", "staged"):
         own = [*SETTINGS, *settings, f"residency={residency}", f"out={tmp_path / residency}"]

@@ -10,13 +10,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from evaluation.paper import Paper
-from evaluation.sweep import Asked, Point, Sweep
-from evaluation.tables import points_table
-from scripts.cli import CONFIG_DIR, resolved
-from scripts.grid import plan_points
+from evaluation.report.paper import Paper
+from evaluation.report.sweep import Asked, Point, Sweep
+from evaluation.report.tables import points_table
+from experiments.axes import plan_points
+from experiments.sweep import kept_overrides
+from models.checkout import CONFIG_DIR
+from sampling.configuration import resolved
 from scripts.report import reproduce
-from scripts.sweeping import kept_overrides
 from tests.scripts.command import run_here
 
 TINY = ["num_images=8", "batch_size=8", "latency.repeats=1", "pair.evaluation.bootstrap=5"]

@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.scripts.command import PYTHON, run, run_here, start
-from tstitch.run import load_run
-from tstitch.shards import Block, Shard, write_shard
+from tstitch.runs.run import load_run
+from tstitch.runs.shards import Block, Shard, write_shard
 
 STITCHED = [
     "pair=digits_dit_s_xl", "stitch.fractions=[0.5,0.5]", "sampler.num_steps=4", "guidance.scale=1.5",
@@ -81,9 +81,9 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_without_out_the_directory_is_named_after_the_configuration(capfd, monkeypatch, tmp_path: Path) -> None:
-    import scripts.filling
+    import sampling.filling
 
-    monkeypatch.setattr(scripts.filling, "ROOT", tmp_path)
+    monkeypatch.setattr(sampling.filling, "ROOT", tmp_path)
     settings = [*STITCHED, "num_images=2", "sampler.num_steps=2"]
     outcomes = [run_here(capfd, monkeypatch, "sample", *settings, *more) for more in ([], [], ["seed=1"])]
     assert [outcome.code for outcome in outcomes] == [0, 0, 0]

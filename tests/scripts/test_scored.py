@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scripts.cli import ROOT
+from models.checkout import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
 
@@ -96,8 +96,8 @@ def test_images_that_were_made_anew_are_scored_anew(capfd, monkeypatch, tmp_path
     before = read(out)
     run = out / json.loads((out / "sweep.json").read_text())["points"][1]["run"]
     shard = sorted((run / "shards").iterdir())[0]
-    from tstitch.run import load_run
-    from tstitch.shards import Shard, read_shard, write_shard
+    from tstitch.runs.run import load_run
+    from tstitch.runs.shards import Shard, read_shard, write_shard
 
     own = load_run(run)
     images = read_shard(own.shards, own.blocks[0], own.id)

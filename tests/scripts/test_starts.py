@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.denoisers import DiTDenoiser
-from scripts import starts
+from sampling import starts
 from tests.scripts.command import run_here
 
 TINY = ["num_images=6", "batch_size=4", "precision=bf16"]

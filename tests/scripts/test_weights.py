@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import progress, weights
-from scripts.cli import CONFIG_DIR, guarded
+from models.checkout import CONFIG_DIR
+from models.weights import catalog
+from scripts import weights
+from scripts.cli import guarded
 from tests.scripts.command import PYTHON, Outcome, run, run_here
 from tests.serving import Published, served
+from tstitch.runs import progress
 
 REFERENCE, INCEPTION = "imagenet256_reference", "inception"
 FILES = {name: entry["files"][0] for name, entry in yaml.safe_load((CONFIG_DIR / "weights.yaml").read_text()).items()}
@@ -34,12 +37,14 @@ def command(capfd, *arguments: str) -> Outcome:
 
 
 @pytest.fixture
-def without_known_sizes(monkeypatch):
+def without_known_sizes(monkeypatch, tmp_path_factory):
     """The manifest without sizes and checksums, for contents that are not the published ones."""
     real = yaml.safe_load((CONFIG_DIR / "weights.yaml").read_text())
     for entry in real.values():
         entry["files"] = [{k: v for k, v in f.items() if k not in ("size", "sha256")} for f in entry["files"]]
-    monkeypatch.setattr(weights, "load_manifest", lambda: weights.read_manifest(real))
+    manifest = tmp_path_factory.mktemp("manifest") / "weights.yaml"
+    manifest.write_text(yaml.safe_dump(real))
+    monkeypatch.setattr(catalog, "MANIFEST", manifest)
 
 
 def test_a_pair_is_fetched_with_its_evaluation_and_verified(capfd, tmp_path: Path, without_known_sizes) -> None:
@@ -143,7 +148,7 @@ def test_a_download_shows_lines_where_there_is_no_terminal(capfd, monkeypatch) -
 
 def test_nothing_but_fetch_imports_a_downloader() -> None:
     code = (
-        "import sys; from scripts import weights, plan, cost, evaluation; import models.fetching\n"
+        "import sys; from scripts import weights, plan, cost, evaluation; import models.weights.fetching\n"
         "weights.main(weights.make_parser().parse_args(['list']))\n"
         "print('gdown' in sys.modules)"
     )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.dit import DiT, DiTConfig, initialize_dit
+from models.networks.dit import DiT, DiTConfig, initialize_dit
 from training.digits import load_digits
 from training.objective import DiffusionObjective
 from training.optimizers import OptimizerSettings, learning_rate_factor, make_optimizers

@@ -12,10 +12,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from checkpoints import read as checkpoints
+from checkpoints.read import all_tensors_of, read_checkpoint, state_dict_of
 from tests.published.crafted import archive, refused, tensor_pickle
 from tests.published.torch_files import foreign_class, save
-from tstitch import checkpoints
-from tstitch.checkpoints import all_tensors_of, read_checkpoint, state_dict_of
 from tstitch.errors import UserError
 
 FORMATS = pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "zip"])

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from checkpoints.read import all_tensors_of, read_checkpoint, state_dict_of
 from tests.published.crafted import archive, hostile_pickles, legacy_file, refused, tensor_pickle
 from tests.published.hostile import Runs, write_torchscript
 from tests.published.torch_files import save
-from tstitch.checkpoints import all_tensors_of, read_checkpoint, state_dict_of
 
 HOSTILE = list(hostile_pickles(Path("canary")))
 FORMATS = pytest.mark.parametrize("legacy", [True, False], ids=["legacy", "zip"])

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from torch.distributed import HashStore, Store, TCPStore
 
-from tstitch.meeting import Meeting, RankLost
-from tstitch.ranks import Ranks
-from tstitch.shards import Block
+from tstitch.runs.meeting import Meeting, RankLost
+from tstitch.runs.ranks import Ranks
+from tstitch.runs.shards import Block
 
 
 def meet(stores: list[Store], rounds: int = 3) -> list[list]:
@@ -51,8 +51,8 @@ def test_over_a_socket() -> None:
 
 
 def test_a_rank_that_is_gone_is_missed(monkeypatch) -> None:
-    monkeypatch.setattr("tstitch.meeting.BEAT_S", 0.05)
-    monkeypatch.setattr("tstitch.meeting.SILENCE_S", 0.5)
+    monkeypatch.setattr("tstitch.runs.meeting.BEAT_S", 0.05)
+    monkeypatch.setattr("tstitch.runs.meeting.SILENCE_S", 0.5)
     store, errors = HashStore(), []
 
     def wait_for_the_other() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tstitch.errors import UserError
-from tstitch.ranks import choose_device, joined_ranks
+from tstitch.runs.ranks import choose_device, joined_ranks
 
 
 @pytest.fixture

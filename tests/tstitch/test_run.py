@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-import tstitch.generate
+import tstitch.runs.generate
 from tests.conftest import ROOT
 from tstitch.errors import UserError
-from tstitch.generate import generate
-from tstitch.ranks import Ranks
-from tstitch.run import Run, check_run, load_run, locked, open_run, read_json, write_json
-from tstitch.shards import Block, Shard
-from tstitch.timing import StageClock
+from tstitch.runs.generate import generate
+from tstitch.runs.ranks import Ranks
+from tstitch.runs.run import Run, check_run, load_run, locked, open_run, read_json, write_json
+from tstitch.runs.shards import Block, Shard
+from tstitch.runs.timing import StageClock
 
 IDENTITY = {"num_images": 10, "batch_size": 4, "seed": 0, "guidance": {"scale": 1.5}}
 ONE_RANK = Ranks(0, 1, 0, 1)
@@ -93,7 +93,7 @@ def test_generate_makes_only_what_is_missing_and_merges_again(tmp_path: Path) ->
 
 def test_a_shard_is_written_while_the_next_one_is_made(tmp_path: Path, monkeypatch) -> None:
     run, begun = Run(tmp_path / "out", IDENTITY), threading.Event()
-    write = tstitch.generate.write_shard
+    write = tstitch.runs.generate.write_shard
 
     def wait_and_write(directory: Path, block: Block, shard: Shard, run_id: str) -> None:
         assert begun.wait(10), "the second shard is not begun before the first one is written"
@@ -104,7 +104,7 @@ def test_a_shard_is_written_while_the_next_one_is_made(tmp_path: Path, monkeypat
             begun.set()
         return make_shard(block)
 
-    monkeypatch.setattr(tstitch.generate, "write_shard", wait_and_write)
+    monkeypatch.setattr(tstitch.runs.generate, "write_shard", wait_and_write)
     open_run(run, {})
     fill(run, make)
     assert run.samples.is_file()
@@ -146,7 +146,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     with locked(tmp_path / "out"):
         holder = f"process {os.getpid()} on "
         code = (
-            "import sys, pathlib; from tstitch.run import locked; from tstitch.errors import UserError\n"
+            "import sys, pathlib; from tstitch.runs.run import locked; from tstitch.errors import UserError\n"
             "try:\n with locked(pathlib.Path(sys.argv[1])): print('in')\nexcept UserError as e: print(e)"
         )
         command = [sys.executable, "-c", code, tmp_path / "out"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tstitch.errors import UserError
-from tstitch.shards import (
+from tstitch.runs.shards import (
     Block,
     DamagedShard,
     Shard,

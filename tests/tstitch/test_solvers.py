@@ -10,10 +10,10 @@ import torch
 from tstitch.denoiser import Prediction
 from tstitch.errors import UserError
 from tstitch.noise import ImageNoise
-from tstitch.samplers import solver_factory
 from tstitch.sampling import StepResult, sample
 from tstitch.schedule import NoiseSchedule, linear_schedule, make_timesteps, scaled_linear_schedule
-from tstitch.solvers import lcm_step, trajectory_steps
+from tstitch.solvers.make import solver_factory
+from tstitch.solvers.steps import lcm_step, trajectory_steps
 
 SCHEDULE = linear_schedule()
 DATA_STD = 0.5

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from tstitch.timing import StageClock
+from tstitch.runs.timing import StageClock
 
 
 class LateEvent:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from tstitch.denoiser import Prediction
-from tstitch.samplers import SAMPLERS, solver_factory
 from tstitch.sampling import Span, Walk, sample, spans
 from tstitch.schedule import make_schedule, make_timesteps
-from tstitch.solvers import trajectory_steps
+from tstitch.solvers.make import SAMPLERS, solver_factory
+from tstitch.solvers.steps import trajectory_steps
 
 SCHEDULE = make_schedule("linear", num_train_timesteps=1000, beta_start=0.0001, beta_end=0.02)
 ALLOCATION = (0, 0, 0, 1, 1, 0, 0, 0)

@@ -1,0 +1,97 @@
+"""What the paper reports for an experiment, and whether ours agrees with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from evaluation.report.sweep import Point
+
+KINDS = ("points", "models", "memory", "analysis")
+SETTINGS = ("sampler", "num_steps", "guidance_scale", "order")
+METRICS = ("fid", "inception_score", "precision", "recall")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The paper's side of an experiment.
+
+    Attributes:
+        curves: each with `fractions` and a list of the same length for every metric known (null where one is not), and
+            those of `SETTINGS` that tell it from the others.
+        models: of kind `models`, small to large.
+        rows: of kind `memory`, one for each allocation.
+        tolerance: how far two runs may lie apart, by metric; a metric without one is shown and not judged.
+    """
+
+    title: str
+    kind: str
+    protocol: dict
+    tolerance: dict[str, float]
+    note: str | None = None
+    curves: list[dict] = field(default_factory=list)
+    models: list[dict] = field(default_factory=list)
+    rows: list[dict] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        assert self.kind in KINDS, self.kind
+        for curve in self.curves:
+            lengths = {key: len(values) for key, values in curve.items() if isinstance(values, list)}
+            assert len(set(lengths.values())) == 1, f"{self.title}: columns of different lengths {lengths}"
+
+    def values_at(self, point: Point) -> dict[str, float]:
+        """The paper's metrics, and `time_s` of 8 images, at a point's settings; empty where it has none.
+
+        The paper's fractions are those it asked for, rounded as ours, so they are looked up among those that were asked
+        for here; of several that led to the point, the nearest to what ran.
+        """
+        for asked in sorted(_requests(point), key=lambda asked: _distance(asked["fractions"], point.fractions)):
+            values = self._values(asked)
+            if values:
+                return values
+        return {}
+
+    def _values(self, asked: Mapping[str, object]) -> dict[str, float]:
+        for curve in self.curves:
+            if any(key in curve and curve[key] != asked[key] for key in SETTINGS):
+                continue
+            for position, fractions in enumerate(curve["fractions"]):
+                if same_fractions(fractions, asked["fractions"]):
+                    columns = {key: values[position] for key, values in curve.items() if key not in SETTINGS}
+                    return {key: value for key, value in columns.items() if key != "fractions" and value is not None}
+        return {}
+
+
+def _requests(point: Point) -> list[dict]:
+    """What was asked for to get a point, by the names of `SETTINGS`, with `fractions`."""
+    ran = {key: getattr(point, key) for key in (*SETTINGS, "fractions")}
+    first = [{**ran, "fractions": asked.fractions} for asked in point.asked[:1]]
+    others = [
+        {**ran, "fractions": asked.fractions, "guidance_scale": asked.guidance_scale, "order": asked.order}
+        for asked in point.asked[1:]
+    ]
+    return [*first, *others] or [ran]
+
+
+def _distance(fractions: Sequence[float], others: Sequence[float]) -> float:
+    return sum(abs(a - b) for a, b in zip(fractions, others, strict=True))
+
+
+def same_fractions(written: float | Sequence[float], fractions: Sequence[float]) -> bool:
+    """Whether two ways to write fractions agree; a number alone is the share of the small one of two models."""
+    values = written if isinstance(written, Sequence) else [written, 1 - written]
+    return len(values) == len(fractions) and all(abs(a - b) < 1e-6 for a, b in zip(values, fractions, strict=True))
+
+
+def protocol_differences(paper: Paper, ours: Mapping[str, object]) -> list[str]:
+    """What was measured differently, a phrase each. Empty means that the numbers may be compared.
+
+    Args:
+        ours: the keys of `paper.protocol` with our values, as far as they are known.
+    """
+    found = []
+    for key, value in paper.protocol.items():
+        mine = ours.get(key)
+        if mine is None:
+            found.append(f"{key.replace('_', ' ')}: {value} in the paper, unknown here")
+        elif mine != value:
+            found.append(f"{key.replace('_', ' ')}: {value} in the paper, {mine} here")
+    return found

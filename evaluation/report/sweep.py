@@ -1,0 +1,250 @@
+"""A sweep's points: the files that plots and tables read."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from evaluation.metrics.metric_names import DISTANCES, METRIC_NAMES, MetricName, is_metric, metrics_among
+from tstitch.allocation import show_fractions
+from tstitch.errors import UserError
+from tstitch.runs.run import read_json, write_json
+from tstitch.runs.shards import write_atomically
+
+Scale = float | list[float]
+
+
+@dataclass(frozen=True)
+class Series:
+    """What the points of one curve share; along it the fractions vary."""
+
+    sampler: str
+    num_steps: int
+    order: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Settings that led to a point. Fractions are rounded to whole steps, and some grids give fewer or more steps."""
+
+    fractions: list[float]
+    guidance_scale: Scale
+    num_steps: int
+    order: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """One stitched setting: what was run, what it scored, how long an image takes.
+
+    `fractions` and `num_steps` are what ran; `asked` holds all the settings that led to it, in which a guidance scale,
+    an order or a rule may differ too where the run does not depend on it. `spread` has the 95% intervals of FID and
+    Inception Score; `paired` that of the difference in FID from the large model alone with the same noise, and a
+    verdict in words. `run` is the place of its images, relative to the sweep's directory.
+    """
+
+    fractions: list[float]
+    guidance_scale: Scale
+    sampler: str
+    num_steps: int
+    order: str
+    rule: str
+    allocation: list[int]
+    metrics: dict[str, float]
+    latency: dict
+    spread: dict[str, dict] = field(default_factory=dict)
+    paired: dict | None = None
+    run: str = ""
+    asked: list[Asked] = field(default_factory=list)
+
+    @property
+    def series(self) -> Series:
+        return Series(self.sampler, self.num_steps, self.order, self.rule)
+
+    @property
+    def curves(self) -> list[tuple[Scale, Series]]:
+        """Guidance scale and series of every curve that it lies on: several where curves share a run."""
+        others = [(a.guidance_scale, Series(self.sampler, self.num_steps, a.order, a.rule)) for a in self.asked[1:]]
+        return _each_once([(self.guidance_scale, self.series), *others])
+
+    @property
+    def asked_otherwise(self) -> str:
+        """The fractions that were asked for where others ran, such as `0.25/0.75`; empty where they are the same."""
+        ran = show_fractions(self.fractions)
+        shown = dict.fromkeys(show_fractions(asked.fractions) for asked in self.asked)
+        return ", ".join(fractions for fractions in shown if fractions != ran)
+
+    @property
+    def label(self) -> str:
+        """`0.2/0.8`, or `0.2/0.8 (asked 0.25/0.75)` where other fractions were asked for."""
+        asked = f" (asked {self.asked_otherwise})" if self.asked_otherwise else ""
+        return f"{show_fractions(self.fractions)}{asked}"
+
+    @property
+    def small_label(self) -> str:
+        """The same without the last, large model's share: `0.2`, or `0.2 (asked 0.25)`."""
+        ran = show_fractions(self.fractions[:-1])
+        shown = dict.fromkeys(show_fractions(asked.fractions[:-1]) for asked in self.asked)
+        others = ", ".join(fractions for fractions in shown if fractions != ran)
+        return f"{ran} (asked {others})" if others else ran
+
+    def shown(self, setting: str) -> str:
+        """A setting as text, such as `order`; all values that led here where the run does not depend on it."""
+        values = [getattr(self, setting)]
+        if setting in ("guidance_scale", "order", "rule"):
+            values += [getattr(asked, setting) for asked in self.asked[1:]]
+        texts = [f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ") for value in values]
+        return " or ".join(dict.fromkeys(texts))
+
+    @property
+    def small_fraction(self) -> float:
+        return self.fractions[0]
+
+    @property
+    def is_large_alone(self) -> bool:
+        return self.fractions[-1] == 1
+
+    @property
+    def distance(self) -> float | None:
+        """FID, or FD over DINOv2 features; None where neither was asked for."""
+        return next((value for name in DISTANCES if (value := self.metric(name)) is not None), None)
+
+    @property
+    def distance_title(self) -> str:
+        """How `distance` is shown: `FID`."""
+        return next((m.title for m in METRIC_NAMES if m.name in DISTANCES and self.metric(m.name) is not None), "FID")
+
+    def metric(self, name: str) -> float | None:
+        """A metric by its plain name, `fid` for `fid5k`; None where it was not asked for."""
+        return next((value for key, value in self.metrics.items() if is_metric(key, name, with_std=False)), None)
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """The 95% interval of a metric by its plain name, where it was measured."""
+        found = next((value for key, value in self.spread.items() if is_metric(key, name)), None)
+        return None if found is None else tuple(found["interval95"])
+
+    @property
+    def seconds_per_image(self) -> float:
+        return self.latency["seconds_per_image"]
+
+    @property
+    def stages_s_per_image(self) -> dict[str, float]:
+        """Seconds of an image by stage: each denoiser by name, `autoencoder`, `rest`."""
+        return self.latency.get("stages_s_per_image", {})
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All points of a sweep, the protocol that they share, and the overrides of `scripts.sweep` that make them."""
+
+    points: list[Point]
+    protocol: dict
+    overrides: list[str] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> list[tuple[MetricName, str]]:
+        """The metrics that points have, each with its key in their results."""
+        return metrics_among(key for point in self.points for key in point.metrics)
+
+    @property
+    def metric_keys(self) -> list[str]:
+        """All keys of the points' results, standard deviations among them."""
+        return list(dict.fromkeys(key for point in self.points for key in point.metrics))
+
+    @property
+    def timed_on(self) -> str:
+        """The machine of the points' latencies."""
+        names = [point.latency.get("machine", {}).get("device", "an unknown machine") for point in self.points]
+        return " and ".join(dict.fromkeys(names))
+
+    @property
+    def guidance_scales(self) -> list[Scale]:
+        return _each_once([scale for point in self.points for scale, _ in point.curves])
+
+    @property
+    def series(self) -> list[Series]:
+        return _each_once([series for point in self.points for _, series in point.curves])
+
+    def select(self, scale: Scale, series: Series) -> list[Point]:
+        """The points of one guidance scale and series, by fraction of the smallest model."""
+        chosen = [point for point in self.points if (scale, series) in point.curves]
+        return sorted(chosen, key=lambda p: p.small_fraction)
+
+    def large_alone(self, point: Point) -> Point | None:
+        """The large model alone on a curve of the point's, where that was run."""
+        return next(
+            (p for p in self.points if p.is_large_alone and any(curve in p.curves for curve in point.curves)), None
+        )
+
+    def curves(self) -> list[tuple[Scale, Series, list[Point]]]:
+        """Guidance scale, series and points of every curve that has points."""
+        return [
+            (scale, series, points)
+            for scale in self.guidance_scales
+            for series in self.series
+            if (points := self.select(scale, series))
+        ]
+
+
+def write_sweep(sweep: Sweep, directory: Path) -> None:
+    """Write `sweep.json` and `sweep.csv`."""
+    content = {"overrides": sweep.overrides, "points": [asdict(p) for p in sweep.points], "protocol": sweep.protocol}
+    write_json(directory / "sweep.json", content)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    settings = ["guidance_scale", "sampler", "num_steps", "order", "rule"]
+    keys = sweep.metric_keys
+    writer.writerow(["fractions", "asked_fractions", *settings, *keys, "seconds_per_image", "timed_on"])
+    for point in sweep.points:
+        values = [getattr(point, name) for name in settings]
+        scores = [f"{point.metrics[key]:.4f}" if key in point.metrics else "" for key in keys]
+        time = [f"{point.seconds_per_image:.6f}", sweep.timed_on]
+        writer.writerow([show_fractions(point.fractions), point.asked_otherwise, *values, *scores, *time])
+    write_atomically(directory / "sweep.csv", table.getvalue().encode())
+
+
+def read_sweep(directory: Path) -> Sweep:
+    """Read `sweep.json`.
+
+    Raises:
+        UserError: there is none, or it is not of this layout.
+    """
+    path = directory / "sweep.json"
+    if not path.is_file():
+        raise UserError(f"{directory} holds no sweep (no sweep.json); run scripts.sweep first")
+    content = read_json(path)
+    try:
+        points = [Point(**{**p, "asked": [Asked(**asked) for asked in p["asked"]]}) for p in content["points"]]
+        sweep = Sweep(points, content["protocol"], content["overrides"])
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is of another version of scripts.sweep ({type(error).__name__}: {error}); "
+            "its command writes it anew and keeps the points that are finished"
+        ) from error
+    if not points:
+        raise UserError(f"{path} has no points")
+    return sweep
+
+
+def join_sweeps(sweeps: Sequence[tuple[Sweep, Path]]) -> list[tuple[Sweep, list[Path]]]:
+    """Sweeps of one protocol (which includes the pair), timed on one machine, become one, with all their places."""
+    groups: dict[str, list[tuple[Sweep, Path]]] = {}
+    for sweep, source in sweeps:
+        groups.setdefault(json.dumps([sweep.protocol, sweep.timed_on], sort_keys=True), []).append((sweep, source))
+    return [
+        (Sweep([p for sweep, _ in group for p in sweep.points], group[0][0].protocol), [source for _, source in group])
+        for group in groups.values()
+    ]
+
+
+def _each_once(values: Sequence) -> list:
+    """Values in their order without repetitions; lists among them cannot be hashed."""
+    seen = []
+    for value in values:
+        if value not in seen:
+            seen.append(value)
+    return seen

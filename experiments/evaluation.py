@@ -1,0 +1,123 @@
+"""An evaluation from its settings: what is loaded, checked, extracted and scored. Shared by evaluate and sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from evaluation.metrics.evaluate import FEATURE_METRICS, check_metrics, check_names, protocol, score, scoring_protocol
+from evaluation.metrics.extractors import Extractor, load_extractor
+from evaluation.metrics.features import FeatureCache, FeatureSet, gather_features
+from evaluation.metrics.reference import Reference, load_reference, with_statistics
+from evaluation.metrics.sources import Source, open_source
+from experiments.scored import Scoring, images_digest
+from models.checkout import ROOT, resolve_path
+from models.weights.catalog import explain_missing, is_published
+from sampling.plan import check_whole_number
+from tstitch.errors import UserError
+from tstitch.runs.progress import Counter
+from tstitch.runs.ranks import Ranks
+
+ALONE = Ranks(0, 1, 0, 1)
+CACHE = ROOT / "runs" / "features"
+SETTINGS = ("extractor", "extractor_weights", "reference", "metrics", "bootstrap", "batch_size")
+ALIASES = {"inception": "inception-v3-compat"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A loaded evaluation: it scores any number of sources against one reference."""
+
+    metrics: list[str]
+    num_draws: int
+    batch_size: int
+    extractor: Extractor
+    reference: Reference
+    settings: dict
+
+    @property
+    def scoring(self) -> Scoring:
+        """What its numbers are made with."""
+        digests = self.extractor.weights_sha256, self.reference.sha256
+        return Scoring(
+            self.settings, scoring_protocol(self.extractor.name, *digests, self.num_draws, self.extractor.device)
+        )
+
+    def features(
+        self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
+    ) -> FeatureSet:
+        """Features of a source, kept in its run's directory, or under `runs/features`."""
+        return _features(source, self.extractor, ranks, "sfid" in self.metrics, self.batch_size, show)
+
+    def result(
+        self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
+    ) -> dict | None:
+        """The content of `result.json` for a source, on rank 0; None on the others.
+
+        `run_id` and `images_sha256` are of the run, `asked` are the settings of the evaluation.
+        """
+        check_metrics(self.metrics, self.extractor, self.reference, source)
+        features = self.features(source, ranks, show)
+        reference_features = self.reference.features
+        if reference_features is None and set(self.metrics) & set(FEATURE_METRICS):
+            reference_features = self.features(open_source(self.reference.path), ranks, show).pool
+        if not ranks.is_main:
+            return None
+        scores = score(source, features, self.reference, reference_features, self.metrics, self.num_draws)
+        return {
+            "run_id": source.run.id if source.run is not None else None,
+            "images_sha256": images_digest(source.run) if source.run is not None else None,
+            "asked": {**self.settings, "metrics": self.metrics},
+            "metrics": scores.metrics,
+            "spread": scores.spread,
+            "protocol": protocol(source, self.extractor, self.reference, self.num_draws),
+        }
+
+
+def load_evaluation(settings: dict, device: torch.device, ranks: Ranks = ALONE) -> Evaluation:
+    """Load the reference and the extractor; the cheap checks come first.
+
+    Statistics that a reference lacks are computed from its images, whose features are kept under `runs/features`.
+
+    Args:
+        ranks: the processes that share out the images; all of them call this.
+    """
+    metrics, name = settings["metrics"], settings["extractor"]
+    if not isinstance(metrics, list) or not metrics:
+        raise UserError(f"metrics must be a list of names, got {metrics!r}")
+    check_whole_number("bootstrap", settings["bootstrap"], lowest=0)
+    check_whole_number("batch_size", settings["batch_size"], lowest=1)
+    weights, reference_path = resolve_path(settings["extractor_weights"]), resolve_path(settings["reference"])
+    missing = [path for path in (weights, reference_path) if not path.is_file()]
+    if any(is_published(path) for path in missing):
+        raise UserError(explain_missing(missing))
+    reference = load_reference(reference_path)
+    extractor = load_extractor(extractor_name(name), weights, device)
+    check_names(metrics, extractor)
+    with_spatial = "sfid" in metrics and extractor.has_spatial
+    if reference.has_images and (reference.pool is None or (with_spatial and reference.spatial is None)):
+        show = Counter("images of the reference", quiet=not ranks.is_main)
+        images = open_source(reference.path)
+        features = _features(images, extractor, ranks, with_spatial, settings["batch_size"], show)
+        reference = with_statistics(reference, features)
+    asked = {key: settings[key] for key in SETTINGS}
+    return Evaluation(metrics, settings["bootstrap"], settings["batch_size"], extractor, reference, asked)
+
+
+def extractor_name(name: str) -> str:
+    """An extractor's full name, for a short one."""
+    return ALIASES.get(name, name)
+
+
+def _features(
+    source: Source,
+    extractor: Extractor,
+    ranks: Ranks,
+    with_spatial: bool,
+    batch_size: int,
+    show: Callable[[int, int], None],
+) -> FeatureSet:
+    cache = FeatureCache(CACHE if source.run is None else source.path / "features", extractor)
+    return gather_features(source, extractor, cache, ranks, with_spatial, batch_size, show)

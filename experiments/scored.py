@@ -1,0 +1,101 @@
+"""Whether a result on disk is of the images, the files and the settings as they are now."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from evaluation.metrics.evaluate import scoring_protocol
+from models.checkout import resolve_path
+from sampling.plan import Plan
+from tstitch.errors import UserError
+from tstitch.runs.digest import file_sha256
+from tstitch.runs.run import Run, read_json
+
+RESULT, PAIRED = "result.json", "paired.json"
+# Of an evaluation's settings: more metrics may be there, and the size of a batch does not decide numbers.
+NOT_DECISIVE = ("metrics", "batch_size")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What numbers are made with: the settings of an evaluation, and the part of a protocol that it decides."""
+
+    settings: dict
+    protocol: dict
+
+    def is_of(self, result: dict) -> bool:
+        """Whether a result was made with the same settings and the same files."""
+        asked, protocol = result.get("asked"), result.get("protocol")
+        if not isinstance(asked, dict) or not isinstance(protocol, dict):
+            return False
+        is_alike = all(asked.get(key) == value for key, value in self.settings.items() if key not in NOT_DECISIVE)
+        return is_alike and all(protocol.get(key) == value for key, value in self.protocol.items())
+
+
+def read_scoring(settings: dict, extractor: str, device: torch.device) -> Scoring:
+    """The scoring of an evaluation's settings; the files are read for their checksums, and no network is loaded.
+
+    Args:
+        extractor: its full name.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    checksums = {}
+    for key in ("extractor_weights", "reference"):
+        path = resolve_path(settings[key])
+        if not path.is_file():
+            raise UserError(f"{key} {path} does not exist, so no result can be compared with it")
+        checksums[key] = file_sha256(path)
+    protocol = scoring_protocol(
+        extractor,
+        checksums["extractor_weights"],
+        checksums["reference"],
+        settings["bootstrap"],
+        device,
+    )
+    return Scoring(settings, protocol)
+
+
+def images_digest(run: Run) -> str | None:
+    """A checksum over those that the run's shards keep of their images and labels; None where a shard is missing.
+
+    No image is read: a shard that is damaged is found when its images are.
+    """
+    digest = hashlib.sha256()
+    for block in run.blocks:
+        try:
+            with zipfile.ZipFile(run.shards / block.name) as shard:
+                digest.update(shard.comment)
+                for member in sorted(shard.infolist(), key=lambda member: member.filename):
+                    digest.update(f"{member.filename} {member.file_size} {member.CRC:08x}\n".encode())
+        except (OSError, zipfile.BadZipFile):
+            return None
+    return digest.hexdigest()
+
+
+def metrics_there(run: Run, scoring: Scoring) -> list[str]:
+    """The metrics that the run's result has, if it is of the run's images and was made with this scoring."""
+    if not (run.directory / RESULT).is_file():
+        return []
+    result = read_json(run.directory / RESULT)
+    is_current = result.get("run_id") == run.id and result.get("images_sha256") == images_digest(run)
+    return list(result["asked"]["metrics"]) if is_current and scoring.is_of(result) else []
+
+
+def is_scored(plan: Plan, run: Run, scoring: Scoring) -> bool:
+    """Whether the run's result is there, as it would be made now, with the plan's metrics among others."""
+    return set(plan.evaluation["metrics"]) <= set(metrics_there(run, scoring))
+
+
+def holds(path: Path, **expected: object) -> bool:
+    """Whether a JSON file is there and has these values."""
+    if not path.is_file():
+        return False
+    content = read_json(path)
+    return all(content.get(key) == value for key, value in expected.items())

@@ -1,0 +1,210 @@
+"""From planned points to a finished sweep: run, time, compare, put together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from evaluation.metrics.influence import fid_spread
+from evaluation.metrics.metric_names import DISTANCES, is_metric
+from evaluation.metrics.sources import open_source
+from evaluation.metrics.spread import describe_difference
+from evaluation.report.sweep import Asked, Point, Sweep, write_sweep
+from experiments.axes import AXES, PlannedPoint
+from experiments.dashboard import Dashboard
+from experiments.point_latency import latency_key, measure_missing, read_latency
+from experiments.points import Networks, SweepPoint, point_run, run_points
+from experiments.scored import PAIRED, RESULT, Scoring, holds, images_digest
+from models.checkout import ROOT
+from sampling.plan import Plan
+from tstitch.allocation import show_fractions
+from tstitch.errors import UserError
+from tstitch.runs.outputs import check_output
+from tstitch.runs.progress import Counter
+from tstitch.runs.ranks import joined_ranks
+from tstitch.runs.run import Run, check_run, identity_hash, locked, read_json, write_json
+
+POINTS = "points"
+BESIDE = ("sweep.csv", "curve.png", "curve.svg", "strip.png")  # what a sweep writes beside `sweep.json`
+OF_A_POINT = ("allocation", "guidance", "denoisers")
+OF_PLACE = ("out", "points", "wandb", "dry_run", "tflops")
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep's directory, what it found (None where every point failed), the points' runs, and what failed."""
+
+    directory: Path
+    sweep: Sweep | None
+    runs: list[Run]
+    failed: list[str]
+
+
+def sweep_points(
+    planned: Sequence[PlannedPoint], settings: dict, overrides: Sequence[str], device: torch.device
+) -> Swept:
+    """Run the points that are missing, time them in one shuffled session, and write `sweep.json` and `sweep.csv`.
+
+    Args:
+        overrides: of `scripts.sweep`, which the settings were composed from; they are kept in `sweep.json`.
+    """
+    out = Path(settings["out"]) if settings["out"] is not None else default_directory(settings)
+    points = [point_run(point, points_directory(settings), device) for point in planned]
+    for point in points:
+        check_run(point.run)
+    beside = () if (out / POINTS).is_dir() else [out / name for name in BESIDE]
+    check_output(out / "sweep.json", "a sweep", beside=beside)
+
+    def latency_of(point: SweepPoint) -> dict | None:
+        return read_latency(point.run, latency_key(point.plan, settings["latency"], device))
+
+    dashboard = Dashboard(settings["wandb"], out, latency_of)
+    with joined_ranks() as ranks, locked(out):
+        if ranks.world_size > 1:
+            raise UserError("a sweep starts without torchrun; ranks=N runs each of its points under torchrun")
+        networks = Networks(points, ranks, device)
+        failures = run_points(points, networks, settings["ranks"], out, dashboard.log_result)
+        done = [point for number, point in enumerate(points) if number not in failures]
+        failed = [f"{points[number].plan.describe()}: {reason}" for number, reason in failures.items()]
+        if not done:
+            return Swept(out, None, [], failed)
+        _measure_missing_latencies(done, networks, settings["latency"])
+        compared = _compare_with_large(done, networks)
+        collected = [_collect(point, compared.get(point.run.id), latency_of(point), out) for point in done]
+        sweep = Sweep(collected, _shared_protocol(done), kept_overrides(overrides))
+        write_sweep(sweep, out)
+        dashboard.log_sweep(sweep, done)
+    return Swept(out, sweep, [point.run for point in done], failed)
+
+
+def points_directory(settings: dict) -> Path:
+    """Where the points' runs lie: shared by all sweeps unless they have a directory of their own."""
+    if settings["points"] is not None:
+        return Path(settings["points"])
+    return (ROOT / "runs" if settings["out"] is None else Path(settings["out"])) / POINTS
+
+
+def planned_places(planned: Sequence[PlannedPoint], settings: dict, device: torch.device) -> list[str | None]:
+    """Where the points' runs lie or will lie; None where weights are missing, which decide it too."""
+    directory = points_directory(settings)
+    return [
+        None if point.plan.missing_weights else str(point_run(point, directory, device).run.directory)
+        for point in planned
+    ]
+
+
+def default_directory(settings: dict) -> Path:
+    """Named after everything but the axes, so that a fraction more continues the same sweep."""
+    ignored = {*AXES, "also", "out", "points", "ranks", "wandb", "latency", "dry_run", "tflops", "residency"}
+    shared = {key: value for key, value in settings.items() if key not in ignored}
+    return ROOT / "runs" / f"sweep-{settings['pair']['name']}-{identity_hash(shared)}"
+
+
+def kept_overrides(overrides: Sequence[str]) -> list[str]:
+    """Overrides without those that say where files lie or what is reported, which decide nothing that is measured."""
+    return [own for own in overrides if own.lstrip("+~").partition("=")[0].partition(".")[0] not in OF_PLACE]
+
+
+def _measure_missing_latencies(points: Sequence[SweepPoint], networks: Networks, settings: dict) -> None:
+    """Measure the points that have no latency of this machine with these settings yet."""
+    device = networks.device
+    missing = [p for p in points if read_latency(p.run, latency_key(p.plan, settings, device)) is None]
+    if missing:
+        measure_missing([(point.plan, point.run) for point in missing], networks.sampling, settings, device)
+
+
+def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dict[str, dict]:
+    """Whether points are worse than the one of the large model alone with their noise, scale and sampler; by run id.
+
+    Only where FID was asked for, since it is FID that is compared.
+    """
+    compared: dict[str, dict] = {}
+    evaluation = points[0].plan.evaluation
+    if evaluation["bootstrap"] == 0 or not set(DISTANCES) & set(evaluation["metrics"]):
+        return compared
+    for large in points:
+        if large.plan.fractions[-1] != 1:
+            continue
+        group = [point for point in points if _begins_as(point.plan, large.plan) and point is not large]
+        expected = {point.run.id: _expected(point.run, large.run, networks.scoring) for point in group}
+        missing = [p for p in group if not holds(p.run.directory / PAIRED, **expected[p.run.id])]
+        if missing:
+            _compare(large, missing, expected, networks)
+        for point in group:
+            content = read_json(point.run.directory / PAIRED)
+            compared[point.run.id] = {key: content[key] for key in ("value", "std", "interval95", "verdict")}
+    return compared
+
+
+def _begins_as(plan: Plan, large: Plan) -> bool:
+    """Whether a plan has the sampler of the large model alone, and its scale in the large model's steps."""
+    return (plan.scales[-1], plan.sampler) == (large.scales[-1], large.sampler)
+
+
+def _expected(run: Run, large: Run, scoring: Scoring) -> dict:
+    """What a comparison of two runs depends on: their images, and what they are scored with."""
+    return {
+        "run_id": run.id,
+        "images_sha256": images_digest(run),
+        "against": large.id,
+        "against_images_sha256": images_digest(large),
+        "scoring": scoring.protocol,
+    }
+
+
+def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict[str, dict], networks: Networks) -> None:
+    """Write the differences of FID from the large model's, with a verdict, beside the points."""
+    evaluation = networks.evaluation
+    points = (large, *group)
+    counter = Counter("points compared", quiet=not networks.ranks.is_main)
+    sets = (evaluation.metrics.features(open_source(point.run.directory), networks.ranks).pool for point in points)
+    fids = fid_spread(sets, evaluation.metrics.reference.pool, lambda done: counter(done, len(points)))
+    for k, point in enumerate(group, start=1):
+        names = (show_fractions(large.plan.fractions), show_fractions(point.plan.fractions))
+        difference = fids.difference(0, k)
+        verdict = describe_difference(names, float(fids.values[0]), difference)
+        found = {**expected[point.run.id], **difference.as_dict(), "verdict": verdict}
+        write_json(point.run.directory / PAIRED, found)
+
+
+def _collect(point: SweepPoint, paired: dict | None, latency: dict, out: Path) -> Point:
+    """A finished point with the metrics that were asked for; its directory may hold more, for other sweeps."""
+    directory, wanted = point.run.directory, point.plan.evaluation["metrics"]
+    result = read_json(directory / RESULT)
+    metrics, spread = (
+        {name: value for name, value in result[key].items() if any(is_metric(name, metric) for metric in wanted)}
+        for key in ("metrics", "spread")
+    )
+    place = point.planned.place
+    return Point(
+        **{**place, "asked": [Asked(**asked) for asked in place["asked"]]},
+        allocation=list(point.plan.allocation),
+        metrics=metrics,
+        latency=latency,
+        spread=spread,
+        paired=paired,
+        run=Path(os.path.relpath(directory, out)).as_posix(),
+    )
+
+
+def _shared_protocol(points: Sequence[SweepPoint]) -> dict:
+    """What the protocols of all points agree on; a sampler or its steps only where they were not swept."""
+    protocols = [read_json(point.run.directory / RESULT)["protocol"] for point in points]
+    first = protocols[0]
+    shared = {
+        key: value
+        for key, value in first.items()
+        if key not in OF_A_POINT and all(protocol.get(key) == value for protocol in protocols)
+    }
+    devices = dict.fromkeys(protocol["device_name"] for protocol in protocols)
+    denoisers = {name: digest for protocol in protocols for name, digest in protocol["denoisers"].items()}
+    return {
+        **shared,
+        "device_name": " and ".join(devices),
+        "denoisers": denoisers,
+        "guidance_channels": points[0].plan.channels or "all",
+    }

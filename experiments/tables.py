@@ -1,0 +1,182 @@
+"""One experiment to a page: what is run or read, how it compares with the paper, the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from hydra import compose
+from matplotlib.figure import Figure
+
+from evaluation.report.paper import Paper, protocol_differences
+from evaluation.report.plots import draw_curves
+from evaluation.report.sweep import Sweep, read_sweep
+from evaluation.report.tables import ModelRow, Table, memory_table, missing_table, models_table, points_table
+from experiments.analyses import analyse
+from experiments.axes import PlannedPoint, plan_points
+from experiments.model_facts import describe_total_cost, model_row, model_rows
+from experiments.sweep import POINTS, Swept, sweep_points
+from models.checkout import ROOT
+from sampling.configuration import resolved
+from sampling.cost import missing_evaluation, missing_weights
+from sampling.plan import make_plan
+from tstitch.runs.machine import device_name
+from tstitch.runs.ranks import choose_device, joined_ranks
+from tstitch.runs.run import read_json
+
+FORWARDED = ("num_images", "batch_size", "precision", "ranks", "device")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A finished page of an experiment."""
+
+    table: Table
+    picture: Figure | None
+    command: str
+    failed: list[str]
+
+
+def make_page(name: str, settings: dict) -> Page:
+    """Run what an experiment lacks, or read a sweep, and put ours beside the paper's."""
+    published = resolved(compose("sweep", [f"experiment={name}", "dry_run=true"]))
+    paper = Paper(**published["paper"])
+    overrides = _overrides(name, published, settings, paper.kind)
+    command = f"python -m scripts.table name={name} pairs={settings['pairs']}"
+    command += "".join(f" {key}={settings[key]}" for key in (*FORWARDED, "num_steps") if settings[key] is not None)
+    command += "".join(f" '{key}={settings[key]}'" for key in ("step_counts", "fractions") if settings[key] is not None)
+    if paper.kind == "analysis":
+        return _analysis_page(paper, overrides, command)
+    dry = resolved(compose("sweep", [*overrides, "dry_run=true"]))
+    planned = plan_points(dry)
+    plans = [point.plan for point in planned]
+    cost = describe_total_cost(plans)
+    missing = [*missing_weights(plans), *missing_evaluation(plans)]
+    if settings["sweep"] is not None:
+        sweep, swept = read_sweep(Path(settings["sweep"])), None
+    elif missing:
+        return Page(_without_weights(paper, planned, [*missing, cost]), None, command, [])
+    else:
+        swept = _run(name, overrides, settings)
+        sweep = swept.sweep
+    if sweep is None:
+        return Page(missing_table(paper, swept.failed), None, command, swept.failed)
+    differences = quality_differences(paper, published, sweep, planned[0].settings["pair"]["data"])
+    judged = [] if settings["mix_protocols"] else differences
+    table = _table(paper, sweep, planned, swept, judged)
+    notes = [*table.notes, cost, f"Measured on {sweep.timed_on}, {sweep.protocol['precision']}."]
+    if differences and not judged:
+        notes.append(f"Judged although the protocols differ: {'; '.join(differences)}.")
+    picture = draw_curves(sweep) if paper.kind == "points" and len(sweep.points) > 1 else None
+    return Page(replace(table, notes=notes), picture, command, [] if swept is None else swept.failed)
+
+
+def _overrides(name: str, published: dict, settings: dict, kind: str) -> list[str]:
+    overrides = [f"experiment={name}"]
+    if settings["pairs"] == "digits":
+        overrides.append(f"pair=digits_{published['pair']['name']}")
+    overrides += [f"{key}={settings[key]}" for key in FORWARDED if settings[key] is not None and kind != "memory"]
+    if kind == "memory":
+        # Its number of images is what is measured.
+        overrides += [f"{key}={settings[key]}" for key in ("precision", "device") if settings[key] is not None]
+    counts, also = settings["step_counts"], published["also"]
+    if counts is not None and published["num_steps"] is not None:
+        overrides.append(f"num_steps={counts}")
+    if counts is not None and also is not None:
+        overrides.append(f"also={_flow([{**grid, 'num_steps': counts} for grid in also])}")
+    if settings["num_steps"] is not None and published["num_steps"] is None:
+        overrides.append(f"sampler.num_steps={settings['num_steps']}")
+    if settings["fractions"] is not None and str(published["fractions"]).count(":"):
+        overrides.append(f"fractions={_quoted(settings['fractions'])}")
+    return overrides
+
+
+def _flow(grids: list[dict]) -> str:
+    """Mappings in a line, as Hydra reads them."""
+    return "[" + ",".join("{" + ",".join(f"{key}:{value}" for key, value in grid.items()) + "}" for grid in grids) + "]"
+
+
+def _quoted(fractions: object) -> str:
+    return f'"{fractions}"' if isinstance(fractions, str) else str(fractions)
+
+
+def _run(name: str, overrides: list[str], settings: dict) -> Swept:
+    points = settings["points"] or str(ROOT / "runs" / POINTS)
+    out = ROOT / "runs" / "tables" / f"{name}-{settings['pairs']}" if settings["points"] is None else None
+    out = out or Path(points).parent / f"{name}-{settings['pairs']}"
+    own = resolved(compose("sweep", [*overrides, f'points="{points}"', f'out="{out}"']))
+    device = choose_device(own["device"], local_rank=0, local_world_size=own["ranks"] or 1)
+    return sweep_points(plan_points(own), own, overrides, device)
+
+
+def _table(
+    paper: Paper, sweep: Sweep, planned: list[PlannedPoint], swept: Swept | None, differences: list[str]
+) -> Table:
+    if paper.kind == "points":
+        return points_table(paper, sweep, differences)
+    if paper.kind == "models":
+        return models_table(paper, model_rows(planned[0].plan), sweep, differences)
+    return memory_table(paper, _memory_rows(planned, swept), sweep, differences)
+
+
+def _memory_rows(planned: list[PlannedPoint], swept: Swept | None) -> list[ModelRow]:
+    peaks = [None] * len(planned)
+    if swept is not None and len(swept.runs) == len(planned):
+        records = [read_json(run.record)["peak_memory_mb"] for run in swept.runs]
+        peaks = [record.get("device", record["host"]) for record in records]
+    return [
+        replace(
+            model_row(point.plan, point.plan.used, point.plan.fractions, peak),
+            asked=tuple(place["fractions"] for place in point.asked),
+        )
+        for point, peak in zip(planned, peaks, strict=True)
+    ]
+
+
+def _without_weights(paper: Paper, planned: list[PlannedPoint], reasons: list[str]) -> Table:
+    """What can be said without weights: the paper's numbers, and parameters and operations of our networks."""
+    if paper.kind == "models":
+        table = models_table(paper, model_rows(planned[0].plan), None, [])
+    elif paper.kind == "memory":
+        table = memory_table(paper, _memory_rows(planned, None), None, [])
+    else:
+        return missing_table(paper, reasons)
+    return replace(table, notes=[*reasons, *table.notes])
+
+
+def quality_differences(paper: Paper, published: dict, sweep: Sweep, data: str) -> list[str]:
+    """What was measured differently from the paper, as far as it bears on quality.
+
+    Args:
+        published: the experiment's settings as the paper has them.
+        data: what our pair was trained on.
+    """
+    first, protocol = sweep.points[0], sweep.protocol
+    is_adm = protocol["extractor"].startswith("inception") and "VIRTUAL_imagenet" in protocol["reference"]
+    scale = first.guidance_scale
+    ours = {
+        "data": data,
+        "num_images": protocol["num_images"],
+        "guidance_scale": float(scale) if isinstance(scale, int | float) else scale,
+        "evaluator": "ADM" if is_adm else f"{protocol['extractor']} over {protocol['reference']}",
+        "num_steps": first.num_steps,
+    }
+    theirs = {key: value for key, value in paper.protocol.items() if key != "timed_on"}
+    if published["num_steps"] is None:
+        theirs["num_steps"] = published["sampler"]["num_steps"]
+    return protocol_differences(replace(paper, protocol=theirs), ours)
+
+
+def _analysis_page(paper: Paper, overrides: list[str], command: str) -> Page:
+    own = resolved(compose("analyse", [o for o in overrides if not o.startswith(("ranks=", "num_images="))]))
+    dry = make_plan({**own, "dry_run": True})
+    missing = missing_weights([dry])
+    if missing:
+        return Page(missing_table(paper, [*missing, describe_total_cost([dry])]), None, command, [])
+    device = choose_device(own["device"], local_rank=0)
+    with joined_ranks(), torch.inference_mode():
+        analysis = analyse(own["analysis"], make_plan(own), own, device)
+    where = f"{own['pair']['name']}, {own['num_images']} images, {dry.precision}, on {device_name(device)}."
+    notes = [*analysis.found, *([paper.note] if paper.note else []), where]
+    return Page(Table(paper.title, analysis.columns, analysis.rows, notes), analysis.picture, command, [])

@@ -1,0 +1,11 @@
+"""Where the checkout lies: paths in the configuration are relative to it."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG_DIR = ROOT / "configs"
+
+
+def resolve_path(path: str) -> Path:
+    """The place of a path of the configuration."""
+    return ROOT / path

@@ -1,0 +1,195 @@
+"""From a configuration to a plan: everything that is decided before a network is loaded."""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.autoencoder import AutoencoderSpec
+from models.checkout import resolve_path
+from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
+from models.placement.compiled import check_compile_mode
+from models.placement.residency import RESIDENCIES
+from models.weights.catalog import explain_missing
+from sampling.identity import plan_identity
+from sampling.precision import choose_precision, choose_precisions, on_cpu, show_precisions
+from sampling.stitching import resolve_allocation
+from tstitch.allocation import Allocation, describe_allocation, fractions_of
+from tstitch.errors import UserError
+from tstitch.guidance import check_scale, parse_channels
+from tstitch.sampling import HISTORIES
+from tstitch.schedule import NoiseSchedule, make_schedule, make_timesteps
+from tstitch.solvers.make import solver_factory
+from tstitch.solvers.steps import Solver
+
+LABELS, ON_NONFINITE = ("random", "balanced"), ("stop", "float32")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resolved sampling run, checked as far as that is cheap."""
+
+    pair: str
+    specs: list[DenoiserSpec]
+    autoencoder: AutoencoderSpec
+    schedule: NoiseSchedule
+    schedule_settings: dict
+    sampler: dict
+    solver: Callable[[], Solver]
+    timesteps: list[int]
+    allocation: Allocation
+    scales: list[float]
+    history: str
+    channels: int | None
+    num_images: int
+    batch_size: int
+    seed: int
+    labels: str
+    precisions: list[str]
+    autoencoder_precision: str
+    compile: str
+    residency: str
+    on_nonfinite: str
+    evaluation: dict
+
+    @property
+    def used(self) -> list[int]:
+        return sorted(set(self.allocation))
+
+    @property
+    def precision(self) -> str:
+        """The denoisers' precision as it is recorded: one name, or `[float32,bf16]` where they differ."""
+        return show_precisions(self.precisions)
+
+    @property
+    def is_float32(self) -> bool:
+        """Whether nothing of it runs in a lower precision."""
+        return {*self.precisions, self.autoencoder_precision} == {"float32"}
+
+    @property
+    def names(self) -> list[str]:
+        return [spec.name for spec in self.specs]
+
+    @property
+    def fractions(self) -> list[float]:
+        """The share of the steps that each denoiser really takes."""
+        return fractions_of(self.allocation, len(self.specs))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape (H, W, 3) of an image."""
+        side = self.specs[0].config.input_size * self.autoencoder.downsampling
+        return side, side, 3
+
+    @property
+    def image_bytes(self) -> int:
+        """The size of one image, (H, W, 3) bytes."""
+        return math.prod(self.image_shape)
+
+    @property
+    def missing_weights(self) -> list[Path]:
+        """Files that the plan needs and that are not there."""
+        needed = [file for index in self.used for file in self.specs[index].files] + self.autoencoder.files
+        return [path for path in dict.fromkeys(needed) if not path.is_file()]
+
+    def describe(self) -> str:
+        """The resolved allocation and guidance, in a line."""
+        guidance = ", ".join(f"{self.names[index]} {self.scales[index]:g}" for index in self.used)
+        plan = f"{describe_allocation(self.allocation, self.timesteps, self.names)}; guidance scale: {guidance}"
+        asked, num_steps = self.sampler["num_steps"], len(self.timesteps)
+        if num_steps == asked:
+            return plan
+        return f"{plan}; grid {self.sampler['grid']} gives {num_steps} steps where {asked} were asked for"
+
+    def identity(self, device_type: str) -> dict:
+        """Everything that decides the bytes of the images. Reads the weights, for their checksums."""
+        return plan_identity(self, device_type)
+
+    def directory_name(self) -> str:
+        """Readable part of the default directory's name."""
+        stitched = "_".join(f"{fraction:g}" for fraction in self.fractions)
+        scale = "_".join(f"{scale:g}" for scale in dict.fromkeys(self.scales))
+        sampler = f"{self.sampler['name']}{self.sampler['num_steps']}"
+        return f"{self.pair}-{stitched}-{sampler}-cfg{scale}-n{self.num_images}-seed{self.seed}"
+
+
+def make_plan(config: dict) -> Plan:
+    """Resolve and check a sampling configuration; nothing expensive happens.
+
+    Raises:
+        UserError: names the value that cannot be used and what would be accepted.
+    """
+    pair, sampler = config["pair"], config["sampler"]
+    for key in ("num_images", "batch_size", "seed"):
+        check_whole_number(key, config[key], lowest=0 if key == "seed" else 1)
+    check_whole_number("sampler.num_steps", sampler["num_steps"], lowest=1)
+    check_compile_mode(config["compile"], config["device"])
+    specs = [denoiser_spec(**{**spec, "path": resolve_path(spec["path"])}) for spec in pair["denoisers"].values()]
+    check_denoisers(specs)
+    schedule = make_schedule(**pair["schedule"])
+    timesteps = make_timesteps(sampler["grid"], sampler["num_steps"], schedule.num_train_timesteps)
+    plan = Plan(
+        pair=pair["name"],
+        specs=specs,
+        autoencoder=AutoencoderSpec(**{**pair["autoencoder"], "path": resolve_path(pair["autoencoder"]["path"])}),
+        schedule=schedule,
+        schedule_settings=pair["schedule"],
+        sampler=sampler,
+        solver=solver_factory(sampler["name"], schedule, timesteps, sampler["eta"]),
+        timesteps=timesteps,
+        allocation=resolve_allocation(config, timesteps, schedule, specs),
+        history=_choice(sampler, "history", HISTORIES, "sampler."),
+        scales=_scales(config["guidance"]["scale"], specs),
+        channels=parse_channels(config["guidance"]["channels"], specs[0].config.in_channels),
+        num_images=config["num_images"],
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        labels=_choice(config, "labels", LABELS),
+        precisions=choose_precisions(config["precision"], len(specs), config["device"]),
+        autoencoder_precision=choose_precision(
+            config["autoencoder_precision"], "autoencoder_precision", config["device"]
+        ),
+        compile=config["compile"],
+        residency=_residency(config),
+        on_nonfinite=_choice(config, "on_nonfinite", ON_NONFINITE),
+        evaluation=pair["evaluation"],
+    )
+    if plan.missing_weights and not config["dry_run"]:
+        raise UserError(explain_missing(plan.missing_weights, plan.pair))
+    return plan
+
+
+def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float]:
+    scales = scale if isinstance(scale, list) else [scale] * len(specs)
+    if len(scales) != len(specs):
+        raise UserError(f"guidance.scale needs one value or {len(specs)}, got {scales}")
+    for value in scales:
+        check_scale(value)
+    return [float(value) for value in scales]
+
+
+def _residency(config: dict) -> str:
+    residency = _choice(config, "residency", RESIDENCIES)
+    if residency == "staged" and config["compile"] != "none":
+        raise UserError(
+            f"residency=staged loads networks again and again, and compile={config['compile']} would compile them each "
+            "time; use compile=none, or residency=both or swap"
+        )
+    if residency == "swap" and on_cpu(config["device"]):
+        warnings.warn("residency=swap has no effect on a CPU; staged keeps one denoiser in memory", stacklevel=2)
+    elif residency == "swap" and config["compile"] == "max":
+        raise UserError("residency=swap moves weights, whose places compile=max records; use compile=default")
+    return residency
+
+
+def _choice(config: dict, key: str, known: tuple[str, ...], prefix: str = "") -> str:
+    if config[key] not in known:
+        raise UserError(f"{prefix}{key} must be one of {', '.join(known)}, got {config[key]!r}")
+    return config[key]
+
+
+def check_whole_number(key: str, value: object, lowest: int) -> None:
+    """Raise `UserError` unless `value` is a whole number of `lowest` or more."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+        raise UserError(f"{key} must be a whole number of {lowest} or more, got {value!r}")

@@ -1,0 +1,61 @@
+"""Precisions as a user asks for them: one for all denoisers or one for each, `auto` by what the device can do."""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from models.placement.precision import DTYPES
+from tstitch.errors import UserError
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def choose_precisions(value: object, num_denoisers: int, device: str) -> list[str]:
+    """One of `DTYPES` for each denoiser, from a name for all of them or a list.
+
+    Raises:
+        UserError: an unknown name, or a list of another length.
+    """
+    names = value if isinstance(value, list) else [value] * num_denoisers
+    if len(names) != num_denoisers:
+        raise UserError(f"precision needs one value or {num_denoisers}, got {names}")
+    for name in names:
+        if name not in (*DTYPES, "auto"):
+            raise UserError(f"unknown precision {name!r}; known: {', '.join(DTYPES)}, auto")
+    return [_auto(device) if name == "auto" else _possible(name, "precision", device) for name in names]
+
+
+def choose_precision(name: object, key: str, device: str) -> str:
+    """One of `DTYPES`, of the setting `key`.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    if not isinstance(name, str) or name not in DTYPES:
+        raise UserError(f"unknown {key} {name!r}; known: {', '.join(DTYPES)}")
+    return _possible(name, key, device)
+
+
+def show_precisions(precisions: list[str]) -> str:
+    """The value that asks for these: a single name where all are equal, else a list."""
+    return precisions[0] if len(set(precisions)) == 1 else f"[{','.join(precisions)}]"
+
+
+def on_cpu(device: str) -> bool:
+    """Whether the setting `device` means a CPU here."""
+    return device == "cpu" or not torch.cuda.is_available()
+
+
+def _possible(name: str, key: str, device: str) -> str:
+    if name == "tf32" and on_cpu(device):
+        warnings.warn(f"{key}=tf32 has no effect on a CPU; it is float32 here", stacklevel=2)
+        return "float32"
+    return name
+
+
+def _auto(device: str) -> str:
+    if not on_cpu(device):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    flags = CPUINFO.read_text() if CPUINFO.exists() else ""
+    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"

@@ -1,0 +1,182 @@
+"""From a configuration to a plan of sampling from prompts: everything that is decided before a network is loaded."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.checkout import resolve_path
+from models.pipelines import COMPONENTS, PipelineSpec, check_files, digests, load_scheduler
+from sampling.plan import check_whole_number
+from sampling.precision import choose_precision
+from sampling.prompts.captions import read_captions
+from tstitch.allocation import Allocation, describe_allocation, fractions_of
+from tstitch.dropin.solver_clock import make_trajectory
+from tstitch.errors import UserError
+from tstitch.split import make_split
+
+RESIZE_RULE = "Pillow bicubic"
+OF_COMMAND = ("prompt", "generator", "output_type")  # of a pipeline's arguments
+SIDES, USUAL_SIDE = ("height", "width"), 1024
+
+
+@dataclass(frozen=True)
+class PromptPlan:
+    """A resolved run: prompt i % P makes image i, from noise of its own."""
+
+    spec: PipelineSpec
+    captions: list[str]
+    call: dict
+    control_image: Path | None
+    timesteps: tuple[float, ...]
+    allocation: Allocation
+    num_images: int
+    batch_size: int
+    seed: int
+    precision: str
+    resize: int | None
+    deepcache_interval: int | None
+    tome_ratio: float | None
+    evaluation: dict
+
+    @property
+    def names(self) -> list[str]:
+        """Of the denoisers, small to large."""
+        return [folder.name if folder.name not in COMPONENTS else folder.parent.name
+                for folder in self.spec.denoisers]  # fmt: skip
+
+    @property
+    def fractions(self) -> list[float]:
+        """The share of the steps that each denoiser really takes."""
+        return fractions_of(self.allocation, len(self.spec.denoisers))
+
+    @property
+    def image_bytes(self) -> int:
+        """The size of one image, (H, W, 3) bytes; a guess where only the pipeline knows its height and width."""
+        sides = [self.resize or self.call.get(key, USUAL_SIDE) for key in SIDES]
+        return 3 * sides[0] * sides[1]
+
+    def describe(self) -> str:
+        """The resolved allocation and guidance, in a line."""
+        scale = self.call.get("guidance_scale", "the pipeline's own")
+        return f"{describe_allocation(self.allocation, self.timesteps, self.names)}; guidance scale {scale}"
+
+    def identity(self, device_type: str) -> dict:
+        """Everything that decides the bytes of the images. Reads the weights, for their checksums."""
+        return {
+            "pipeline": digests(self.spec),
+            "scheduler": self.spec.scheduler,
+            "labels": f"captions {hashlib.sha256(json.dumps(self.captions).encode()).hexdigest()}",
+            "call": self.call,
+            "control_image": self.control_image and hashlib.sha256(self.control_image.read_bytes()).hexdigest(),
+            "allocation": list(self.allocation),
+            "num_images": self.num_images,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "precision": self.precision,
+            "resize": self.resize and [self.resize, RESIZE_RULE],
+            "deepcache_interval": self.deepcache_interval,
+            "tome_ratio": self.tome_ratio,
+            "device": device_type,
+        }
+
+
+def make_prompt_plan(settings: dict) -> PromptPlan:
+    """Check a configuration as far as that is cheap.
+
+    Raises:
+        UserError: a value cannot be, or a file is missing.
+    """
+    for key, lowest in {"batch_size": 1, "seed": 0}.items():
+        check_whole_number(key, settings[key], lowest)
+    for key in ("num_images", "resize", "deepcache_interval"):
+        if settings[key] is not None:
+            check_whole_number(key, settings[key], 1)
+    ratio = settings["tome_ratio"]
+    if ratio is not None and not (isinstance(ratio, int | float) and 0 < ratio <= 0.75):
+        raise UserError(f"tome_ratio must lie in (0, 0.75], got {ratio!r}")
+    captions = _captions(settings)
+    spec = _spec(settings)
+    call = {key: value for key, value in settings["call"].items() if value is not None}
+    for key in OF_COMMAND:
+        if key in call:
+            raise UserError(f"call.{key} is this command's own; leave it out")
+    check_whole_number("call.num_inference_steps", call.get("num_inference_steps"), 1)
+    for key in SIDES:
+        check_whole_number(f"call.{key}", call.get(key, USUAL_SIDE), 1)
+    for key in ("deepcache_interval", "tome_ratio"):
+        if settings[key] is not None and spec.component != "unet":
+            raise UserError(f"{key} is for pipelines with a unet; {spec.large} has a {spec.component}")
+    control_image = _path("control_image", settings["control_image"])
+    if (control_image is None) != (spec.controlnet is None):
+        raise UserError("controlnet and control_image go together; give both or neither")
+    if control_image is not None and not control_image.is_file():
+        raise UserError(f"control_image={control_image} does not exist")
+    timesteps = _timesteps(spec, call["num_inference_steps"])
+    split = make_split(len(spec.denoisers), **settings["stitch"]) if spec.small else lambda steps: (0,) * len(steps)
+    return PromptPlan(
+        spec=spec,
+        captions=captions,
+        call=call,
+        control_image=control_image,
+        timesteps=timesteps,
+        allocation=split(timesteps),
+        num_images=settings["num_images"] or len(captions),
+        batch_size=settings["batch_size"],
+        seed=settings["seed"],
+        precision=choose_precision(settings["precision"], "precision", settings["device"]),
+        resize=settings["resize"],
+        deepcache_interval=settings["deepcache_interval"],
+        tome_ratio=ratio,
+        evaluation=settings["evaluation"],
+    )
+
+
+def _captions(settings: dict) -> list[str]:
+    if (settings["captions"] is None) == (settings["prompt"] is None):
+        raise UserError("give one of captions=FILE and prompt='...'")
+    if settings["captions"] is not None:
+        return read_captions(resolve_path(settings["captions"]))
+    if not isinstance(settings["prompt"], str) or not settings["prompt"].strip():
+        raise UserError(f"prompt must be text, got {settings['prompt']!r}")
+    return [settings["prompt"]]
+
+
+def _spec(settings: dict) -> PipelineSpec:
+    small = settings["small"]
+    if not isinstance(small, list) or not all(isinstance(folder, str) for folder in small):
+        raise UserError(f"small must be a list of folders, got {small!r}")
+    loras = settings["loras"] or [None] * (len(small) + 1)
+    if not isinstance(loras, list) or len(loras) != len(small) + 1:
+        raise UserError(f"loras needs {len(small) + 1} entries (null for none), one for each denoiser, got {loras!r}")
+    allow = settings["allow"] or []
+    if not isinstance(allow, list):
+        raise UserError(f"allow must be a list, got {allow!r}")
+    spec = PipelineSpec(
+        large=_path("large", settings["large"] or ""),
+        small=tuple(map(resolve_path, small)),
+        denoiser=_path("large_denoiser", settings["large_denoiser"]),
+        vae=_path("vae", settings["vae"]),
+        controlnet=_path("controlnet", settings["controlnet"]),
+        loras=tuple(_path("loras", path) for path in loras),
+        scheduler=settings["scheduler"],
+        allow=tuple(allow),
+    )
+    check_files(spec)
+    return spec
+
+
+def _timesteps(spec: PipelineSpec, num_steps: int) -> tuple[float, ...]:
+    """Of the solver steps, which a pipeline may call its denoiser for more than once."""
+    scheduler = load_scheduler(spec)
+    try:
+        scheduler.set_timesteps(num_steps)
+    except ValueError as error:
+        raise UserError(f"{type(scheduler).__name__} refused {num_steps} steps: {error}") from error
+    return make_trajectory(scheduler).timesteps
+
+
+def _path(key: str, value: str | None) -> Path | None:
+    if value is not None and not isinstance(value, str):
+        raise UserError(f"{key} must be a path, got {value!r}")
+    return None if value is None else resolve_path(value)

@@ -1,0 +1,106 @@
+"""Stitch a diffusers pipeline: `stitch(pipe, small, fraction=0.4)`, and `unstitch(pipe)`."""
+
+import inspect
+import warnings
+from collections.abc import Sequence
+
+from torch import nn
+
+from tstitch.dropin.compatibility import check_fits
+from tstitch.dropin.solver_clock import SolverClock
+from tstitch.dropin.stitched import StitchedDenoiser
+from tstitch.errors import UserError
+from tstitch.split import make_split
+
+
+def stitch(
+    pipe: object, *small: object, residency: str = "both", guidance_scale: Sequence[float] | None = None,
+    adapters: Sequence[str | Sequence[str] | None] | None = None, allow: Sequence[str] = (), **split: object,
+) -> StitchedDenoiser:  # fmt: skip
+    """Let `small` take the first solver steps of `pipe` and its own, large denoiser the rest (paper, section 3.2).
+
+    The pipeline is used as before; `pipe.unet` (or `pipe.transformer`) is then the stitched denoiser, which is also
+    returned. Shares are of the solver steps that a call really runs: of half of them at strength 0.5.
+
+    Args:
+        pipe: a diffusers pipeline with a `scheduler` and one `unet` or `transformer`.
+        small: one or more denoisers, or pipelines that hold them, from small to large.
+        residency: `both` keeps all denoisers on the device; `swap` only the one at work, the others in host memory.
+        guidance_scale: one for each denoiser, above 1, where the pipeline reads its scale in each step.
+        adapters: for each denoiser the LoRA adapters that are active in its steps, None for none of them.
+        allow: differences that would be refused, of `tstitch.dropin.compatibility.WAIVABLE`. With
+            `guidance_embedding`, a denoiser that has no such embedding is not given it.
+        split: one of `fraction`, `fractions`, `counts`, `allocation` and `boundary`; see `tstitch.split.make_split`.
+
+    Raises:
+        UserError: something does not fit, with the reason.
+    """
+    name, total = _component(pipe), len(small) + 1
+    large = getattr(pipe, name)
+    if isinstance(_plain(large), StitchedDenoiser):
+        raise UserError(f"this pipeline is stitched already; change pipe.{name}.allocate(...), or unstitch(pipe) first")
+    if not small or residency not in ("both", "swap"):
+        raise UserError(f"stitch needs a small denoiser and residency both or swap, got {len(small)} and {residency!r}")
+    if hasattr(large, "_hf_hook"):
+        raise UserError("CPU offload is on already; call stitch first and enable_model_cpu_offload after it")
+    networks = [each if isinstance(each, nn.Module) else getattr(each, name, each) for each in small]
+    for each, network in zip(small, networks, strict=True):
+        check_fits(network, None if each is network else each, large, pipe, allow)
+    for key, values in {"guidance_scale": guidance_scale, "adapters": adapters}.items():
+        if values is not None and len(values) != total:
+            raise UserError(f"{key} needs {total} values, one for each denoiser, got {values}")
+    if guidance_scale is not None:
+        _check_guidance(pipe, large, guidance_scale)
+    names = adapters and [[each] if isinstance(each, str) else list(each or ()) for each in adapters]
+    denoisers, clock = [*networks, large], SolverClock(pipe)
+    stitched = StitchedDenoiser(denoisers, make_split(total, **split), clock, residency, guidance_scale, names)
+    setattr(pipe, name, stitched.to(large.device))
+    clock.watch()
+    return stitched
+
+
+def unstitch(pipe: object) -> object:
+    """Give `pipe` its own denoiser back and leave its scheduler as it was; returns the pipeline.
+
+    Adapters are active as the user had them, before `stitch` or by a change since.
+
+    Raises:
+        UserError: it is not stitched.
+    """
+    name = _component(pipe)
+    stitched = _plain(getattr(pipe, name))
+    if not isinstance(stitched, StitchedDenoiser):
+        raise UserError(f"this {type(pipe).__name__} is not stitched")
+    if "_hf_hook" in vars(stitched):
+        pipe.remove_all_hooks()
+        warnings.warn("CPU offload was of the stitched denoiser; enable it again after unstitch", stacklevel=2)
+    stitched.clock.release()
+    for denoiser in stitched.denoisers if stitched.adapters is not None else ():
+        stitched.adapters.leave(denoiser)
+    setattr(pipe, name, stitched.denoisers[-1].to(stitched.device))
+    return pipe
+
+
+def _component(pipe: object) -> str:
+    found = [name for name in ("unet", "transformer") if getattr(pipe, name, None) is not None]
+    if len(found) != 1 or not hasattr(pipe, "scheduler") or getattr(pipe, f"{found[0]}_2", None) is not None:
+        raise UserError(
+            f"stitch needs a pipeline with a scheduler and one unet or transformer, got {type(pipe).__name__}"
+        )
+    return found[0]
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    """The module inside `torch.compile`. A stitched one answers with the attributes of its large denoiser."""
+    return module if type(module) is StitchedDenoiser else getattr(module, "_orig_mod", module)
+
+
+def _check_guidance(pipe: object, large: nn.Module, scales: Sequence[float]) -> None:
+    if any(not scale > 1 for scale in scales):
+        raise UserError(f"per-stage guidance scales must be above 1, got {list(scales)}")
+    if large.config.get("time_cond_proj_dim") or large.config.get("guidance_embeds"):
+        raise UserError("per-stage guidance has no effect on a denoiser that takes the guidance scale as an input")
+    if "self.guidance_scale *" not in inspect.getsource(type(pipe).__call__):
+        raise UserError(
+            f"{type(pipe).__name__} reads its guidance scale once per call; it cannot differ between stages"
+        )

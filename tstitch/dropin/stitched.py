@@ -1,0 +1,221 @@
+"""Several denoisers of a diffusers pipeline that look like one."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from tstitch.allocation import Allocation, describe_allocation
+from tstitch.dropin.adapters import StageAdapters
+from tstitch.dropin.image_prompt import check_image_prompt, differing_scales, has_ip_adapter
+from tstitch.dropin.solver_clock import SolverClock, Trajectory
+from tstitch.errors import UserError
+from tstitch.split import Split, make_split
+
+GUIDANCE_INPUTS = {"time_cond_proj_dim": "timestep_cond", "guidance_embeds": "guidance"}
+TIMESTEP_INPUTS = ("timestep", "timesteps", "t")
+HOOKS = ("_hf_hook", "_old_forward", "_diffusers_hook")  # accelerate's and diffusers', of one module only
+FOR_ALL = ("_reset_stateful_cache", "enable_group_offload", "compile_repeated_blocks")
+
+
+class StitchedDenoiser(nn.Module):
+    """One denoiser per solver step, behind the face of the last, large one.
+
+    What it does not have itself (`config`, `dtype`, `add_embedding`, attention processors, LoRA loading, `isinstance`)
+    is the large denoiser's, or that of `addressing(index)`. `.to`, `parameters` and `state_dict` are over all.
+
+    Attributes:
+        denoisers: small to large.
+        allocation: of the latest run, a denoiser index for each solver step; None before the first.
+    """
+
+    def __init__(
+        self, denoisers: Sequence[nn.Module], split: Split, clock: SolverClock, residency: str = "both",
+        guidance_scales: Sequence[float] | None = None, adapters: Sequence[Sequence[str]] | None = None,
+    ):  # fmt: skip
+        super().__init__()
+        self.residency, self.guidance_scales = residency, guidance_scales
+        self.adapters = None if adapters is None else StageAdapters(adapters)
+        self.allocation: Allocation | None = None
+        self.clock, self._split = clock, split
+        self._trajectory: Trajectory | None = None
+        self._steps_taken: set[int] = set()
+        self._active, self._addressed = 0, len(denoisers) - 1
+        self._home: torch.device | None = None
+        self._warned_of_scales: list[list[float]] = []
+        self._timestep_input = _timestep_input(denoisers[-1])
+        self.denoisers = nn.ModuleList(denoisers)  # from here on other attributes are set on a denoiser
+        self.__module__ = self.__class__.__module__  # pipelines write it into model_index.json
+
+    @property
+    def __class__(self) -> type:
+        """The large denoiser's class: pipelines look at it when they save and when they load LoRA."""
+        networks = vars(self).get("_modules", {}).get("denoisers")
+        return getattr(networks[-1], "_orig_mod", networks[-1]).__class__ if networks else StitchedDenoiser
+
+    def __getattr__(self, name: str) -> object:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name in HOOKS or "denoisers" not in vars(self).get("_modules", {}):
+                raise
+        methods = [getattr(each, name) for each in self.denoisers if name in FOR_ALL and hasattr(each, name)]
+        if methods:
+            return lambda *args, **kwargs: [method(*args, **kwargs) for method in methods]
+        return getattr(self.denoisers[self._addressed], name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set what only the denoisers have (`encoder_hid_proj`) where it is read from."""
+        networks = vars(self).get("_modules", {}).get("denoisers")
+        is_known = name in vars(self) or hasattr(StitchedDenoiser, name) or name in HOOKS
+        if networks is None or is_known or not hasattr(networks[self._addressed], name):
+            super().__setattr__(name, value)
+        else:
+            setattr(networks[self._addressed], name, value)
+
+    @property
+    def config(self) -> object:
+        """The large denoiser's; pipelines read it before they set their scheduler, which is a chance to hear that."""
+        self.clock.watch()
+        return self.denoisers[self._addressed].config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoisers work."""
+        return self._home or self.denoisers[self._addressed].device
+
+    def allocate(self, **how: object) -> None:
+        """Share out the steps of the next runs anew: `fraction`, `fractions`, `counts`, `allocation` or `boundary`."""
+        self._split, self._trajectory = make_split(len(self.denoisers), **how), None
+
+    def describe(self) -> str:
+        """Which denoiser took which steps of the latest run, in a line; steps that were not run are not in it."""
+        if self._trajectory is None:
+            return "no run yet"
+        names = [f"{index} ({each.__class__.__name__})" for index, each in enumerate(self.denoisers)]
+        steps, total = sorted(self._steps_taken), len(self.allocation)
+        timesteps = [self._trajectory.timesteps[step] for step in steps]
+        taken = describe_allocation(tuple(self.allocation[step] for step in steps), timesteps, names)
+        return (
+            taken if len(steps) == total else f"{taken or 'no denoiser was called'}; {len(steps)} of {total} steps ran"
+        )
+
+    @contextmanager
+    def addressing(self, index: int) -> Iterator[None]:
+        """Within it, attributes are those of denoiser `index`: `pipe.load_lora_weights` then loads into that one."""
+        self._addressed, before = range(len(self.denoisers))[index], self._addressed
+        try:
+            yield
+        finally:
+            self._addressed = before
+
+    @contextmanager
+    def cache_context(self, *args: object, **kwargs: object) -> Iterator[None]:
+        """diffusers' context of cached calls, entered for every denoiser that knows it."""
+        with ExitStack() as stack:
+            for each in self.denoisers:
+                if hasattr(each, "cache_context"):
+                    stack.enter_context(each.cache_context(*args, **kwargs))
+            yield
+
+    def save_pretrained(self, *args: object, **kwargs: object) -> None:
+        """Save the large denoiser, and say so."""
+        warnings.warn("only the large denoiser of a stitched one is saved; save the others by themselves", stacklevel=2)
+        self.denoisers[-1].save_pretrained(*args, **kwargs)
+
+    def compile(self, *args: object, **kwargs: object) -> None:
+        """`torch.compile` each denoiser in place."""
+        for each in self.denoisers:
+            each.compile(*args, **kwargs)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> StitchedDenoiser:
+        """Move or cast all denoisers (`to`, `cuda`, `half`, ...); with residency `swap` only the one at work moves."""
+        if self.residency == "both":
+            return super()._apply(fn, recurse)
+        active = self.denoisers[self._active]
+        for denoiser in self.denoisers:
+            if denoiser is not active:
+                denoiser._apply(partial(_without_moving, fn))
+        active._apply(fn)
+        self._home = next(active.parameters()).device
+        return self
+
+    @torch.compiler.disable(recursive=False)
+    def forward(self, *args: object, **kwargs: object) -> object:
+        """Call the denoiser of this solver step; `UserError` outside a run, or where the allocation does not fit it."""
+        trajectory, step = self.clock.now(self._timestep(args, kwargs))
+        is_new = trajectory is not self._trajectory
+        if is_new:
+            self._begin(trajectory, kwargs)
+        if is_new or self.allocation[step] != self._active:
+            self._enter(self.allocation[step])
+        if self.guidance_scales is not None:
+            if getattr(self.clock.pipe, "_num_timesteps", None) is None:  # it sets this before its loop
+                raise UserError(
+                    "per-stage guidance works only in the pipeline that was stitched; stitch this one itself"
+                )
+            if self.clock.pipe._guidance_scale <= 1:
+                raise UserError("per-stage guidance needs a call with a guidance_scale above 1")
+            self.clock.pipe._guidance_scale = self.guidance_scales[self._active]
+        denoiser = self.denoisers[self._active]
+        for key, name in GUIDANCE_INPUTS.items():
+            if not denoiser.config.get(key):
+                kwargs.pop(name, None)  # the large one has a guidance embedding, this one does not
+        output = denoiser(*args, **kwargs)
+        self._steps_taken.add(step)
+        return output
+
+    def _timestep(self, args: tuple, kwargs: dict) -> Tensor | float | None:
+        name, position = self._timestep_input
+        return kwargs.get(name, args[position] if len(args) > position else None)
+
+    def _begin(self, trajectory: Trajectory, arguments: dict) -> None:
+        """Make the allocation of a run, and check what its denoisers need, before the first step."""
+        self.allocation, self._trajectory, self._steps_taken = None, None, set()
+        allocation = self._split(trajectory.timesteps)
+        indices = sorted(set(allocation))
+        check_image_prompt(self.denoisers, indices, arguments)
+        for index in indices:
+            if self.adapters is not None:
+                self.adapters.check(index, self.denoisers[index])
+        with_image = [self.denoisers[index] for index in indices if has_ip_adapter(self.denoisers[index])]
+        if (scales := differing_scales(with_image)) != self._warned_of_scales and len(with_image) > 1:
+            self._warned_of_scales = scales
+            if scales:
+                warnings.warn(f"the denoisers have other IP-Adapter scales, {scales}; see addressing", stacklevel=2)
+        self.allocation, self._trajectory = allocation, trajectory
+
+    def _enter(self, index: int) -> None:
+        self._active, denoiser = index, self.denoisers[index]
+        if self.adapters is not None:
+            self.adapters.enter(index, denoiser)
+        if self.residency == "both" or hasattr(denoiser, "_hf_hook"):
+            return
+        if self.device.type == "cpu":
+            warnings.warn("residency='swap' has no effect on a CPU", stacklevel=2)
+        self.to(self.device)
+
+
+def _timestep_input(denoiser: nn.Module) -> tuple[str, int]:
+    """The name and the position, self not counted, of the timestep among the arguments of a denoiser's class."""
+    names = list(inspect.signature(type(getattr(denoiser, "_orig_mod", denoiser)).forward).parameters)[1:]
+    name = next((each for each in TIMESTEP_INPUTS if each in names), TIMESTEP_INPUTS[0])
+    return name, names.index(name) if name in names else len(names)
+
+
+def _without_moving(fn: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+    """Apply a conversion, but leave the result in host memory where the conversion moves to a device."""
+    sample = fn(torch.empty((2,) * tensor.dim(), dtype=tensor.dtype, device=tensor.device))
+    if sample.device.type == "cpu" or tensor.is_meta:
+        return fn(tensor)
+    layout = torch.preserve_format
+    for dimensions, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if tensor.dim() == dimensions and sample.is_contiguous(memory_format=channels_last):
+            layout = channels_last
+    return tensor.to("cpu", sample.dtype, memory_format=layout)

@@ -1,0 +1,111 @@
+"""Ranks: read from torchrun's environment; without torchrun, the same code with one."""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from tstitch.errors import UserError
+from tstitch.runs.meeting import Json, Meeting
+
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place among `world_size` processes, `local_world_size` of them on this machine."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
+    meeting: Meeting | None = None
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def wait_for_all(self) -> None:
+        """Return when every rank has come here. Signals are still handled while waiting."""
+        self.gather(None)
+
+    def gather(self, value: Json) -> list[Json]:
+        """Give every rank the values of all ranks, in the order of the ranks.
+
+        Args:
+            value: plain data that JSON holds. One rank alone gets it back as several would: a tuple is a list.
+
+        Raises:
+            TypeError: `value` is something else.
+        """
+        return [json.loads(json.dumps(value))] if self.meeting is None else self.meeting.gather(value)
+
+
+@contextmanager
+def joined_ranks() -> Iterator[Ranks]:
+    """Join the ranks that torchrun describes, and leave them at the end; they exchange no tensors.
+
+    CPU threads are shared out evenly among the ranks of a machine, a power of two each: matrix products over three
+    threads are cut at other places and round differently, those over one, two or four do not.
+    """
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    ranks = Ranks(*(int(os.environ.get(name, default)) for name, default in zip(names, (0, 1, 0, 1), strict=True)))
+    threads = min(torch.get_num_threads(), _num_cpus()) if ranks.world_size == 1 else _share(ranks)
+    torch.set_num_threads(1 << (threads.bit_length() - 1))
+    if ranks.world_size == 1:
+        yield ranks
+        return
+    end_with_parent()
+    store, rank, world_size = next(dist.rendezvous("env://", timeout=timedelta(minutes=10)))
+    meeting = Meeting(store, rank, world_size)
+    yield replace(ranks, meeting=meeting)
+    meeting.leave()
+
+
+def _share(ranks: Ranks) -> int:
+    return max(1, _num_cpus() // ranks.local_world_size)
+
+
+def _num_cpus() -> int:
+    """The CPUs that this process may use; macOS does not say which, so there it is all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def end_with_parent() -> None:
+    """Ask Linux for a SIGTERM when the parent (torchrun's agent, a sweep) is killed: no orphan goes on writing."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def choose_device(name: str, local_rank: int, local_world_size: int = 1) -> torch.device:
+    """Choose a device from `auto`, `cpu` or `cuda`; `auto` is the rank's GPU where the machine has any.
+
+    The GPU becomes the process's current one, so that nothing of the process is kept on another rank's GPU.
+
+    Raises:
+        UserError: an unknown name, no GPU, or fewer GPUs on this machine than ranks.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"unknown device {name!r}; known: auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda, but PyTorch sees no GPU; use device=cpu or device=auto")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    num_ranks, num_gpus = max(local_world_size, local_rank + 1), torch.cuda.device_count()
+    if num_ranks > num_gpus:
+        raise UserError(
+            f"{num_ranks} ranks on this machine, but PyTorch sees {num_gpus} GPU{'s' if num_gpus > 1 else ''}: each "
+            f"rank needs one of its own; start {num_gpus} (--nproc-per-node={num_gpus}, ranks={num_gpus}) "
+            "or use device=cpu"
+        )
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device

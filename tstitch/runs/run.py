@@ -1,0 +1,194 @@
+"""A run: a directory whose identity comes from its configuration, never from the clock."""
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tstitch.errors import UserError
+from tstitch.runs.shards import Block, blocks, merge_shards, npz_comment, remove_temporaries, write_atomically
+
+LOCK = ".lock"
+PLAIN_LIST = re.compile(r"\[\n([^][{}]*?)\n *\]")  # of indented JSON
+
+
+@dataclass(frozen=True)
+class Run:
+    """A sampling run on disk.
+
+    `identity` holds everything that decides the bytes of the images; `run.json` holds it together
+    with facts such as versions and the allocation.
+    """
+
+    directory: Path
+    identity: dict
+
+    @property
+    def id(self) -> str:
+        return identity_hash(self.identity)
+
+    @property
+    def record(self) -> Path:
+        return self.directory / "run.json"
+
+    @property
+    def shards(self) -> Path:
+        return self.directory / "shards"
+
+    @property
+    def samples(self) -> Path:
+        return self.directory / "samples.npz"
+
+    @property
+    def blocks(self) -> list[Block]:
+        return blocks(self.identity["num_images"], self.identity["batch_size"])
+
+
+def identity_hash(identity: dict) -> str:
+    """Twelve hexadecimal digits that stand for a configuration."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def check_run(run: Run) -> None:
+    """Raise `UserError` where the directory cannot be written or holds something else than this run."""
+    if run.record.is_file():
+        different = differing_keys(read_json(run.record).get("identity", {}), run.identity)
+        if different:
+            raise UserError(
+                f"{run.directory} holds another run; it differs in {', '.join(different)}; give another out="
+            )
+    elif run.directory.is_dir() and any(path.name[0] != "." for path in run.directory.iterdir()):
+        raise UserError(f"{run.directory} is not empty and holds no run.json; give another out=")
+    existing = _existing(run.directory)
+    if not existing.is_dir():
+        raise UserError(f"cannot create {run.directory}: {existing} is a file")
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a run's directory for this process; the lock ends with the process, however it ends.
+
+    A directory in which nothing was made is removed again.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / LOCK).open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise UserError(
+                f"{directory} is in use by another launch ({holder}); wait for it or give another out="
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            if [path.name for path in directory.iterdir()] == [LOCK]:
+                (directory / LOCK).unlink()
+                with suppress(OSError):
+                    directory.rmdir()
+
+
+def open_run(run: Run, facts: dict) -> None:
+    """Create the directory and write `run.json`.
+
+    What an earlier launch of this run measured stays in it. A finished run keeps the facts of where it was made.
+    """
+    check_run(run)
+    run.directory.mkdir(parents=True, exist_ok=True)
+    earlier = read_json(run.record) if run.record.is_file() else {}
+    # The record comes first: a directory with anything else but no record is not taken for a run.
+    new = {} if earlier and run.samples.exists() else facts
+    write_json(run.record, {**earlier, "run_id": run.id, "identity": run.identity, **new})
+    run.shards.mkdir(exist_ok=True)
+    for directory in (run.directory, run.shards):
+        remove_temporaries(directory)
+
+
+def merge_run(run: Run) -> bool:
+    """Write `samples.npz` from the shards, unless it is there already; True where it was written.
+
+    Raises:
+        UserError: a shard is missing or damaged, or the disk lacks the space.
+    """
+    if npz_comment(run.samples) == run.id:
+        return False
+    size = sum((run.shards / block.name).stat().st_size for block in run.blocks if (run.shards / block.name).exists())
+    check_space(run.directory, size, "the merged samples.npz")
+    merge_shards(run.shards, run.blocks, run.id, run.samples)
+    return True
+
+
+def check_space(directory: Path, needed: int, what: str) -> None:
+    """Raise `UserError` where the file system of `directory` has fewer than `needed` bytes free."""
+    free = shutil.disk_usage(_existing(directory)).free
+    if free < needed:
+        raise UserError(
+            f"{directory} has {free / 1e6:,.0f} MB free, but {what} needs {needed / 1e6:,.0f} MB; "
+            "free some or give another out="
+        )
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
+def load_run(directory: Path) -> Run:
+    """The run in a directory.
+
+    Raises:
+        UserError: there is no run.
+    """
+    record = directory / "run.json"
+    if not record.is_file():
+        raise UserError(f"{directory} holds no run (no run.json); give the directory of a sampling run")
+    identity = read_json(record).get("identity")
+    if not isinstance(identity, dict) or not {"num_images", "batch_size"} <= identity.keys():
+        raise UserError(f"{record} is not the record of a sampling run")
+    return Run(directory, identity)
+
+
+def differing_keys(
+    first: dict, second: dict, prefix: str = "", places: tuple[str, str] = ("there", "here")
+) -> list[str]:
+    """Dotted keys whose values differ between two nested configurations, with both values."""
+    found = []
+    for key in sorted(first.keys() | second.keys()):
+        a, b = first.get(key), second.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differing_keys(a, b, f"{prefix}{key}.", places)
+        elif a != b:
+            found.append(f"{prefix}{key} ({a} {places[0]}, {b} {places[1]})")
+    return found
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object; `UserError` where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write indented JSON atomically, a list of plain values in one line."""
+    # No line break is inside a string, which has them escaped.
+    text = PLAIN_LIST.sub(_in_one_line, json.dumps(value, indent=2))
+    write_atomically(path, f"{text}\n".encode())
+
+
+def _in_one_line(values: re.Match) -> str:
+    return f"[{' '.join(line.strip() for line in values[1].splitlines())}]"
