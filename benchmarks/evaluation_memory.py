@@ -86,7 +86,7 @@ def measure(directory: Path, num_images: int) -> dict:
     loaded = peak_mb()
     evaluation, source = experiments.evaluation.load_evaluation(settings, cpu), open_source(directory / "samples.npz")
     started = time.perf_counter()
-    evaluation.metrics.features(source, alone)
+    evaluation.features(source, alone)
     extracted, seconds = peak_mb(), time.perf_counter() - started
     evaluation.result(source, alone)
     return {

@@ -61,7 +61,7 @@ def main() -> None:
         found[mode] = {
             "seconds": seconds[mode],
             "speed_up": seconds[PLAIN] / seconds[mode],
-            "fid": frechet_distance(statistics(features), evaluation.metrics.reference.pool),
+            "fid": frechet_distance(statistics(features), evaluation.reference.pool),
             "pixel_difference": float(np.abs(own.astype(int) - images[PLAIN]).mean()),
         }
     result = {

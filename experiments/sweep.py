@@ -161,8 +161,8 @@ def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict[str,
     evaluation = networks.evaluation
     points = (large, *group)
     counter = Counter("points compared", quiet=not networks.ranks.is_main)
-    sets = (evaluation.metrics.features(open_source(point.run.directory), networks.ranks).pool for point in points)
-    fids = fid_spread(sets, evaluation.metrics.reference.pool, lambda done: counter(done, len(points)))
+    sets = (evaluation.features(open_source(point.run.directory), networks.ranks).pool for point in points)
+    fids = fid_spread(sets, evaluation.reference.pool, lambda done: counter(done, len(points)))
     for k, point in enumerate(group, start=1):
         names = (show_fractions(large.plan.fractions), show_fractions(point.plan.fractions))
         difference = fids.difference(0, k)

@@ -75,8 +75,8 @@ def _verdict(places: list[Path], asked: dict, ranks: Ranks, device: torch.device
     from experiments.evaluation import load_evaluation
 
     evaluation = load_evaluation(asked, device, ranks)
-    sets = (evaluation.metrics.features(open_source(place), ranks).pool for place in places)
-    fids = fid_spread(sets, evaluation.metrics.reference.pool)
+    sets = (evaluation.features(open_source(place), ranks).pool for place in places)
+    fids = fid_spread(sets, evaluation.reference.pool)
     return describe_difference(("a", "b"), float(fids.values[0]), fids.difference(0, 1))
 
 
