@@ -17,7 +17,7 @@ from experiments.model_facts import model_row
 from models.placement.precision import DTYPES, products
 from models.placement.residency import Residency
 from sampling.batch import sample_images
-from sampling.cost import count_calls, count_flops, flops_by_denoiser
+from sampling.cost import count_evaluations, count_flops, flops_by_denoiser
 from sampling.networks import load_networks
 from sampling.plan import Plan
 from tstitch.allocation import show_fractions
@@ -73,8 +73,8 @@ def measure_pair(
     networks = load_networks(plan, device, used)
     weights_mb = []
     for index in used:
-        with networks.use(index) as denoiser:
-            weights_mb.append(_weights_mb(denoiser.network))
+        with networks.use((index,)) as denoisers:
+            weights_mb.append(_weights_mb(denoisers[index].network))
     with networks.use_autoencoder() as autoencoder:
         autoencoder_mb = _weights_mb(autoencoder)
     memory = Memory(networks, weights_mb, autoencoder_mb, plan.residency == "swap" and device.type == "cuda")
@@ -183,14 +183,14 @@ def _point(
     batch_size: int,
     rates: Sequence[float],
 ) -> dict:
-    calls, flops = count_calls(plan), flops_by_denoiser(plan)
+    calls, flops = count_evaluations(plan).calls, flops_by_denoiser(plan)
     at_the_limit_s = batch_size * sum(flops[index] / (rates[index] * 1e12) for index in plan.used)
     network_s = sum(latency.stages_s.get(plan.names[index], 0.0) for index in plan.used)
     return {
         "fractions": plan.fractions,
         "asked": [list(fractions) for fractions in asked],
         "steps": [plan.allocation.count(index) for index in range(len(plan.specs))],
-        "network_calls": [calls[index] for index in range(len(plan.specs))],
+        "network_calls": [calls.get(index, 0) for index in range(len(plan.specs))],
         "gflops_per_image": sum(flops.values()) / 1e9,
         "median_s": latency.median_s,
         "all_seconds": latency.totals_s,

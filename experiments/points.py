@@ -19,10 +19,10 @@ from experiments.evaluation import Evaluation, extractor_name, load_evaluation
 from experiments.scored import RESULT, Scoring, is_scored, metrics_there, read_scoring
 from models.checkout import ROOT
 from models.placement.residency import Residency
+from sampling.job import ClassJob
 from sampling.networks import load_networks
 from sampling.plan import Plan
-from sampling.run import plan_run, sample_run
-from sampling.starts import Starts
+from sampling.run import sample_run
 from tstitch.errors import UserError, is_out_of_memory
 from tstitch.runs.ranks import Ranks, end_with_parent
 from tstitch.runs.run import Run, identity_hash, locked, write_json
@@ -68,8 +68,9 @@ class Networks:
 
 def point_run(planned: PlannedPoint, directory: Path, device: torch.device) -> SweepPoint:
     """The run of a point under `directory`, in a place of its own for everything that decides the bytes."""
-    name = f"{planned.plan.directory_name()}-{identity_hash(planned.plan.identity(device.type))}"
-    return SweepPoint(planned, plan_run(planned.plan, str(directory / name), device))
+    identity = planned.plan.identity(device.type)
+    name = f"{planned.plan.directory_name()}-{identity_hash(identity)}"
+    return SweepPoint(planned, Run(directory / name, identity))
 
 
 def run_points(
@@ -86,12 +87,11 @@ def run_points(
         finished: called after each point that is there, new or not.
     """
     failed: dict[int, str] = {}
-    starts = Starts()
     for number, point in enumerate(points):
         print(f"[{number + 1}/{len(points)}] {point.plan.describe()}")
         try:
             if not point.is_done(networks.scoring):
-                _run_here(point, networks, starts) if num_ranks is None else _launch(point, num_ranks, out)
+                _run_here(point, networks) if num_ranks is None else _launch(point, num_ranks, out)
         except (UserError, OSError) as error:
             failed[number] = str(error)
         except Exception as error:  # a point that breaks must not take the others with it
@@ -100,7 +100,6 @@ def run_points(
             failed[number] = f"{type(error).__name__}: {error}"
         if number in failed:
             print(f"failed: {failed[number]}", file=sys.stderr)
-            starts = Starts()  # where memory ran out, the next point has more
         else:
             finished(point)
     return failed
@@ -113,10 +112,9 @@ def run_point(
     evaluation: Evaluation,
     ranks: Ranks,
     device: torch.device,
-    starts: Starts | None = None,
 ) -> None:
     """Sample and score one point on the ranks that are joined. Metrics that others have asked for are kept."""
-    sample_run(plan, run, networks, ranks, device, starts)
+    sample_run(ClassJob(plan, networks, device), run, ranks)
     earlier = metrics_there(run, evaluation.scoring)
     if set(plan.evaluation["metrics"]) <= set(earlier):
         return
@@ -126,11 +124,9 @@ def run_point(
         write_json(run.directory / RESULT, result)
 
 
-def _run_here(point: SweepPoint, networks: Networks, starts: Starts) -> None:
+def _run_here(point: SweepPoint, networks: Networks) -> None:
     with locked(point.run.directory):
-        run_point(
-            point.plan, point.run, networks.sampling, networks.evaluation, networks.ranks, networks.device, starts
-        )
+        run_point(point.plan, point.run, networks.sampling, networks.evaluation, networks.ranks, networks.device)
 
 
 def _launch(point: SweepPoint, num_ranks: int, out: Path) -> None:

@@ -1,38 +1,60 @@
 """Trajectories of a pair's models from the same noise."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from models.pair import Pair
-from sampling.batch import guide, start_batch
+from sampling.batch import sample_latents
 from sampling.plan import Plan
 from tstitch.allocation import Allocation
-from tstitch.denoiser import Prediction
-from tstitch.sampling import Span, spans
+from tstitch.noise import ImageNoise
+from tstitch.router import AllocationRouter, Ask, Route, Stage
+from tstitch.sample import StepResult
+from tstitch.solvers.steps import Predict, Step
 
 
 def trajectory(plan: Plan, pair: Pair, allocation: Allocation, device: torch.device) -> Tensor:
-    """Latents after each step of the plan's images under another allocation: (T, N, C, H, W), on the CPU."""
+    """Latents after each step of the plan's images under another allocation: (T, N, C, H, W), on the host."""
     latents: list[Tensor] = []
-    batch = start_batch(plan, range(plan.num_images), device, lambda done: latents.append(done.latents.cpu()))
-    for span in spans(allocation):
-        batch.walk.advance(guide(plan, pair.denoisers[span.denoiser], span.denoiser, batch.noise), span)
+
+    def keep(done: StepResult) -> None:
+        latents.append(done.latents.cpu())
+
+    sample_latents(
+        plan, AllocationRouter(allocation), pair, ImageNoise(plan.seed, range(plan.num_images)), device, keep
+    )
     return torch.stack(latents)
 
 
+@dataclass(frozen=True)
+class ObservingRouter:
+    """One model leads; at the beginning of each step all are asked at its latents, and what they predict is kept."""
+
+    leader: int
+    num_models: int
+    observed: list[list[Tensor]] = field(default_factory=list)
+
+    def stages(self, steps: Sequence[Step]) -> tuple[Stage, ...]:
+        return (Stage(tuple(range(self.num_models)), 0, len(steps)),)
+
+    def start(self, noise: ImageNoise) -> Route:
+        return self._route
+
+    def identity(self) -> dict:
+        return {"observing": self.leader}
+
+    def _route(self, step: Step, latents: Tensor, ask: Ask) -> Predict:
+        predictions = [ask(model, latents, step.timestep) for model in range(self.num_models)]
+        self.observed.append([prediction.eps.cpu() for prediction in predictions])
+        return partial(ask, self.leader)
+
+
 def outputs_along(plan: Plan, pair: Pair, leader: int, device: torch.device) -> Tensor:
-    """What every denoiser predicts at the latents that `leader` walks through: (models, T, N, C, H, W) of eps.
-
-    A solver that calls twice a step has its first call looked at.
-    """
-    batch = start_batch(plan, range(plan.num_images), device, lambda done: None)
-    denoisers = [guide(plan, denoiser, k, batch.noise) for k, denoiser in enumerate(pair.denoisers)]
-    seen: dict[int, list[Tensor]] = {}
-
-    def look(latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
-        predictions = [denoiser(latents, timestep, condition) for denoiser in denoisers]
-        seen.setdefault(int(timestep[0]), [prediction.eps.cpu() for prediction in predictions])
-        return predictions[leader]
-
-    batch.walk.advance(look, Span(leader, 0, len(plan.timesteps)))
-    return torch.stack([torch.stack(outputs) for outputs in seen.values()]).transpose(0, 1)
+    """What every denoiser predicts along the trajectory of `leader`: (models, T, N, C, H, W) of eps, on the host."""
+    router = ObservingRouter(leader, len(plan.specs))
+    sample_latents(plan, router, pair, ImageNoise(plan.seed, range(plan.num_images)), device)
+    return torch.stack([torch.stack(outputs) for outputs in router.observed]).transpose(0, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -67,9 +67,9 @@ class Pair:
     autoencoder: AutoencoderKL | VQModel | None
     autoencoder_products: Products = nullcontext
 
-    def use(self, index: int) -> AbstractContextManager[ClassConditionalDenoiser]:
-        """The denoiser at `index`, ready on the device."""
-        return nullcontext(self.denoisers[index])
+    def use(self, models: Sequence[int]) -> AbstractContextManager[Mapping[int, ClassConditionalDenoiser]]:
+        """The denoisers at the indices `models`, ready on the device."""
+        return nullcontext({index: self.denoisers[index] for index in models})
 
     @contextmanager
     def use_autoencoder(self) -> Iterator[AutoencoderKL | VQModel]:

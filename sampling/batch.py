@@ -1,9 +1,9 @@
-"""A plan at work on a batch of images: noise and networks in, bytes out."""
+"""One batch of class-conditional images: noise and networks in, bytes out."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from models.autoencoder import decode, decode_in_parallel
-from sampling.plan import Plan
-from sampling.starts import Starts
 from tstitch.errors import UserError
-from tstitch.guidance import GuidedDenoiser
+from tstitch.guidance import ConditionedDenoiser, GuidedDenoiser
 from tstitch.images import to_uint8
 from tstitch.noise import ImageNoise
-from tstitch.runs.timing import StageClock
-from tstitch.sampling import Span, StepResult, Walk, spans
+from tstitch.router import Ledger, Router
+from tstitch.runs.timing import StageClock, StepTimer
+from tstitch.sample import StepResult, sample
 from tstitch.solvers.steps import trajectory_steps
 from tstitch.transfer import to_device, to_host
 
@@ -28,144 +27,149 @@ if TYPE_CHECKING:
 
     from models.denoisers import ClassConditionalDenoiser
     from models.placement.residency import Residency
-
-
-Finish = Callable[[int], tuple[Tensor, Tensor]]  # from the number of images that are wanted to their bytes and labels
+    from sampling.plan import Plan
 
 
 @dataclass(frozen=True)
-class BrokenImage:
-    """An image with NaN or Inf: where in the batch, which one, and where on its way it broke."""
+class ConditionedNetworks:
+    """The networks of a plan, guided, with the labels (N,) of one batch: what `tstitch.sample.sample` asks."""
 
-    position: int
-    index: int
-    label: int
-    place: str
-
-    def __str__(self) -> str:
-        return f"image {self.index} (label {self.label}) has NaN or Inf after {self.place}"
-
-
-class BrokenImages(UserError):
-    """Some images of a batch have NaN or Inf; `sampled` is the batch as `sample_images` would return it."""
-
-    def __init__(self, images: list[BrokenImage], sampled: tuple[Tensor, Tensor]):
-        more = f" (and {len(images) - 1} more of its batch)" if len(images) > 1 else ""
-        super().__init__(
-            f"{images[0]}{more}; in a lower precision, on_nonfinite=float32 samples such images in float32"
-        )
-        self.images, self.sampled = images, sampled
-
-
-@dataclass
-class Batch:
-    """Images on their way from noise to bytes."""
-
+    plan: Plan
+    networks: Residency
     noise: ImageNoise
     labels: Tensor
-    walk: Walk
+    clock: StageClock
+
+    @contextmanager
+    def use(self, models: Sequence[int]) -> Iterator[Mapping[int, ConditionedDenoiser]]:
+        """Hold models in memory. Nothing of them is kept after the context, so that they can be let go."""
+        with self.networks.use(models) as denoisers:
+            self.clock.start()
+            conditioned = {model: self._guide(denoisers[model], model).prepare(self.labels) for model in models}
+            try:
+                yield conditioned
+            finally:
+                conditioned.clear()
+
+    def _guide(self, denoiser: ClassConditionalDenoiser, index: int) -> GuidedDenoiser:
+        return GuidedDenoiser(
+            denoiser,
+            self.plan.scales[index],
+            self.plan.channels,
+            unconditional=partial(denoiser.unconditional, noise=self.noise, index=index),
+            conditional=denoiser.conditional,
+        )
+
+
+@dataclass(frozen=True)
+class PendingBatch:
+    """A batch that may still be at work on a GPU.
+
+    Attributes:
+        labels: (N,) int64, on the host.
+        wait: waits for the images (N, H, W, 3) uint8, and for whether each is finite (N,).
+    """
+
+    plan: Plan
+    networks: Residency
+    noise: ImageNoise
+    labels: Tensor
+    wait: Callable[[], list[Tensor]]
+    device: torch.device
+
+    def finish(self, num_images: int) -> tuple[Tensor, Tensor]:
+        """Wait for the batch; return images and labels of its first `num_images`. Those after them only fill it.
+
+        Raises:
+            UserError: an image has NaN or Inf in latents or pixels. A second pass finds the step.
+        """
+        images, is_finite = (values[:num_images] for values in self.wait())
+        broken = (~is_finite).nonzero().flatten().tolist()
+        if broken:
+            raise UserError(self._describe_broken(broken))
+        return images, self.labels[:num_images]
+
+    def _describe_broken(self, positions: Sequence[int]) -> str:
+        first = positions[0]
+        step = self._find_steps().get(first, "the autoencoder")
+        more = f" (and {len(positions) - 1} more of its batch)" if len(positions) > 1 else ""
+        advice = "" if self.plan.is_float32 else "; precision=float32 and autoencoder_precision=float32 overflow last"
+        label = int(self.labels[first])
+        return f"image {self.noise.indices[first]} (label {label}) has NaN or Inf after {step}{more}{advice}"
+
+    def _find_steps(self) -> dict[int, str]:
+        """Sample once more, and find for each image that breaks the step after which it is broken."""
+        steps: dict[int, str] = {}
+
+        def look(done: StepResult) -> None:
+            step = f"solver step {done.step.index} (t = {done.step.timestep}) of {self.plan.names[done.model]}"
+            for position in (~_is_finite(done.latents)).nonzero().flatten().tolist():
+                steps.setdefault(position, step)
+
+        sample_latents(self.plan, self.plan.router, self.networks, self.noise, self.device, look)
+        return steps
 
 
 def sample_images(
     plan: Plan, networks: Residency, indices: Sequence[int], device: torch.device, clock: StageClock | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Sample the images of `indices`: bytes (N, H, W, 3) and labels (N,), both on the CPU.
+    """Sample the images of `indices`: bytes (N, H, W, 3) and labels (N,), both on the host.
 
     Raises:
-        BrokenImages: NaN or Inf in latents or pixels. It is looked for once, at the end, and traced to
-            its step by a second pass.
+        UserError: NaN or Inf in latents or pixels; names the image and the step.
     """
-    [finish] = start_images(plan, networks, [indices], device, clock or StageClock(device))
-    return finish(len(indices))
-
-
-def start_images(
-    plan: Plan,
-    networks: Residency,
-    batches: Sequence[Sequence[int]],
-    device: torch.device,
-    clock: StageClock,
-    starts: Starts | None = None,
-) -> Iterator[Finish]:
-    """Sample batches together: each denoiser takes its part of all of them before the next one is used.
-
-    Yields, for each batch, what waits for the bytes of its first images and gives them as `sample_images` does. Until
-    then nothing waits for a GPU.
-
-    Args:
-        starts: those of earlier points of the same sweep, which this one adds to.
-    """
-
-    def mark(done: StepResult) -> None:
-        clock.mark(plan.names[done.denoiser])
-
-    started = deque(start_batch(plan, indices, device, mark) for indices in batches)
-    if starts is not None:
-        for batch in started:
-            starts.resume(plan, batch.noise.indices, batch.walk)
-    for span in spans(plan.allocation):
-        _advance(plan, networks, started, span, clock)
-        if starts is not None and span.start == 0:
-            for batch in started:
-                starts.keep(plan, batch.noise.indices, batch.walk)
-    with networks.use_autoencoder() as autoencoder:
-        while started:
-            batch = started.popleft()
-            clock.start()
-            with torch.inference_mode():
-                latents = batch.walk.latents
-                pixels = _decode(plan, autoencoder, latents)
-                # Both are looked at, because a quantising autoencoder hides what is not finite.
-                sampled = to_host(to_uint8(pixels), _is_finite(latents) & _is_finite(pixels))
-            clock.mark("autoencoder")
-            yield partial(_finish, plan, networks, batch.noise, batch.labels, sampled, device)
+    return start_batch(plan, networks, indices, device, clock or StageClock(device)).finish(len(indices))
 
 
 def start_batch(
-    plan: Plan, indices: Sequence[int], device: torch.device, callback: Callable[[StepResult], None]
-) -> Batch:
-    """The images of `indices` before the first step."""
-    noise = ImageNoise(plan.seed, indices)
-    labels = draw_labels(plan, noise)
-    shape = latent_shape(plan)
-    walk = Walk(
-        plan.solver,
-        trajectory_steps(plan.schedule, plan.timesteps),
-        to_device(noise.latents(shape), device),
-        to_device(labels, device),
-        noise=lambda index: to_device(noise.step(index, shape), device),
-        callback=callback,
-        history=plan.history,
-    )
-    return Batch(noise, labels, walk)
-
-
-def _advance(plan: Plan, networks: Residency, batches: Iterable[Batch], span: Span, clock: StageClock) -> None:
-    """Take a span of all batches. Nothing here outlives the call, so the denoiser can be let go after it."""
-    with networks.use(span.denoiser) as denoiser:
-        clock.start()
-        for batch in batches:
-            batch.walk.advance(guide(plan, denoiser, span.denoiser, batch.noise), span)
-
-
-def _finish(
     plan: Plan,
     networks: Residency,
-    noise: ImageNoise,
-    labels: Tensor,
-    sampled: Callable[[], list[Tensor]],
+    indices: Sequence[int],
     device: torch.device,
-    num_images: int,
-) -> tuple[Tensor, Tensor]:
-    """Wait for a batch, and give the first `num_images` of it: those after them only fill it, broken or not."""
-    images, is_finite = (values[:num_images] for values in sampled())
-    labels = labels[:num_images]
-    broken = (~is_finite).nonzero().flatten().tolist()
-    if broken:
-        places = _trace(plan, networks, noise.indices, device)
-        found = [BrokenImage(i, noise.indices[i], int(labels[i]), places.get(i, "the autoencoder")) for i in broken]
-        raise BrokenImages(found, (images, labels))
-    return images, labels
+    clock: StageClock,
+    ledger: Ledger | None = None,
+) -> PendingBatch:
+    """Sample the images of `indices`; nothing waits for a GPU, until `PendingBatch.finish` does.
+
+    Args:
+        clock: gets a stage for each denoiser, by its name, and `autoencoder`.
+        ledger: gets the evaluations of each denoiser.
+    """
+    noise = ImageNoise(plan.seed, indices)
+    timer = StepTimer(clock, plan.names)
+    latents = sample_latents(plan, plan.router, networks, noise, device, timer, clock, ledger)
+    with networks.use_autoencoder() as autoencoder, torch.inference_mode():
+        clock.start()
+        pixels = _decode(plan, autoencoder, latents)
+        # Both are looked at, because a quantising autoencoder hides what is not finite.
+        wait = to_host(to_uint8(pixels), _is_finite(latents) & _is_finite(pixels))
+        clock.mark("autoencoder")
+    return PendingBatch(plan, networks, noise, draw_labels(plan, noise), wait, device)
+
+
+def sample_latents(
+    plan: Plan,
+    router: Router,
+    networks: Residency,
+    noise: ImageNoise,
+    device: torch.device,
+    callback: Callable[[StepResult], None] | None = None,
+    clock: StageClock | None = None,
+    ledger: Ledger | None = None,
+) -> Tensor:
+    """Sample the clean latents (N, C, H, W) float32 of the images of `noise`, on the device, with any router."""
+    labels = to_device(draw_labels(plan, noise), device)
+    return sample(
+        router,
+        ConditionedNetworks(plan, networks, noise, labels, clock or StageClock(device)),
+        plan.solver,
+        trajectory_steps(plan.schedule, plan.timesteps),
+        to_device(noise.latents(plan.latent_shape), device),
+        noise,
+        plan.history,
+        callback,
+        ledger,
+    )
 
 
 def draw_labels(plan: Plan, noise: ImageNoise) -> Tensor:
@@ -174,38 +178,6 @@ def draw_labels(plan: Plan, noise: ImageNoise) -> Tensor:
     if plan.labels == "balanced":
         return torch.tensor([index % num_classes for index in noise.indices])
     return noise.labels(num_classes)
-
-
-def latent_shape(plan: Plan) -> tuple[int, int, int]:
-    """The shape (C, H, W) of an image's latents."""
-    config = plan.specs[0].config
-    return config.in_channels, config.input_size, config.input_size
-
-
-def guide(plan: Plan, denoiser: ClassConditionalDenoiser, index: int, noise: ImageNoise) -> GuidedDenoiser:
-    """The denoiser at `index` with its guidance, for the images of `noise`."""
-    return GuidedDenoiser(
-        denoiser,
-        plan.scales[index],
-        plan.channels,
-        unconditional=partial(denoiser.unconditional, noise=noise, index=index),
-        conditional=denoiser.conditional,
-    )
-
-
-def _trace(plan: Plan, networks: Residency, indices: Sequence[int], device: torch.device) -> dict[int, str]:
-    """Sample once more, and say for each image that breaks in which step."""
-    places: dict[int, str] = {}
-
-    def look(done: StepResult) -> None:
-        step = f"solver step {done.step.index} (t = {done.step.timestep}) of {plan.names[done.denoiser]}"
-        for position in (~_is_finite(done.latents)).nonzero().flatten().tolist():
-            places.setdefault(position, step)
-
-    batch = start_batch(plan, indices, device, look)
-    for span in spans(plan.allocation):
-        _advance(plan, networks, [batch], span, StageClock(device))
-    return places
 
 
 def _decode(plan: Plan, autoencoder: AutoencoderKL | VQModel, latents: Tensor) -> Tensor:

@@ -1,29 +1,32 @@
 """What a run would cost, before it starts: network calls, disk, time."""
 
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.autoencoder import decode
 from models.checkout import resolve_path
 from models.pair import DenoiserSpec, build_denoiser
 from models.weights.catalog import list_missing
-from sampling.batch import latent_shape
 from sampling.networks import load_networks
 from sampling.plan import Plan
-from sampling.run import plan_run
+from sampling.run import place_run
 from tstitch.denoiser import Prediction
 from tstitch.errors import UserError
+from tstitch.guidance import ConditionedDenoiser
+from tstitch.noise import ImageNoise
+from tstitch.router import Ledger
 from tstitch.runs.run import check_run
-from tstitch.sampling import sample
+from tstitch.sample import sample
 from tstitch.solvers.steps import trajectory_steps
 
-Estimate = Callable[[Plan, Counter[int], int], str]
+Estimate = Callable[[Plan, Ledger, int], str]
 
 
 def describe_cost(plan: Plan, out: str | None, device: torch.device, estimate: Estimate) -> list[str]:
@@ -31,20 +34,20 @@ def describe_cost(plan: Plan, out: str | None, device: torch.device, estimate: E
     lines = [plan.describe()]
     num_images = plan.num_images
     if not plan.missing_weights:
-        run = plan_run(plan, out, device)
+        run = place_run(out, plan.directory_name(), plan.identity(device.type))
         check_run(run)
         there = [block for block in run.blocks if (run.shards / block.name).is_file()]
         num_images -= sum(map(len, there))
         lines.append(f"{run.directory}: {len(there)} of {len(run.blocks)} shards are there")
-    calls = count_calls(plan)
+    ledger = count_evaluations(plan)
     num_batches = -(-num_images // plan.batch_size)
-    for index in plan.used:
+    for index, calls in sorted(ledger.calls.items()):
         lines.append(
-            f"{plan.names[index]}: {calls[index]} calls a batch, {calls[index] * num_batches:,} in all, "
-            f"of {plan.batch_size * _evaluations(plan, index)} evaluations each"
+            f"{plan.names[index]}: {calls} calls a batch, {calls * num_batches:,} in all, "
+            f"of {plan.batch_size * ledger.evaluations[index] // calls} evaluations each"
         )
     lines.append(f"disk: {(num_images + plan.num_images) * plan.image_bytes / 1e6:,.1f} MB")
-    lines.append(f"time: {estimate(plan, calls, num_images)}")
+    lines.append(f"time: {estimate(plan, ledger, num_images)}")
     return lines
 
 
@@ -84,22 +87,26 @@ def make_estimate(plans: Sequence[Plan], device: torch.device, tflops: float | N
     return partial(_from_measurement, device.type, *_measure(plans, device))
 
 
-def count_calls(plan: Plan) -> Counter[int]:
-    """How often one batch calls each denoiser: the solver itself is run on a denoiser that counts."""
-    calls: Counter[int] = Counter()
+class _BlankNetworks:
+    """Models without a network, that predict zeros: what is counted is who is asked, and how often."""
 
-    def counting(index: int):
-        def denoiser(latents: torch.Tensor, timestep: torch.Tensor, condition: torch.Tensor) -> Prediction:
-            calls[index] += 1
-            return Prediction(torch.zeros_like(latents), torch.zeros_like(latents))
+    def __init__(self, plan: Plan):
+        self.conditioned = [ConditionedDenoiser(_predict_zeros, torch.zeros(2, 1), scale) for scale in plan.scales]
 
-        return denoiser
+    def use(self, models: Sequence[int]) -> AbstractContextManager[Mapping[int, ConditionedDenoiser]]:
+        return nullcontext({model: self.conditioned[model] for model in models})
 
-    latents = torch.zeros(1, 1, 1, 1)
-    steps = trajectory_steps(plan.schedule, plan.timesteps)
-    denoisers = [counting(index) for index in range(len(plan.specs))]
-    sample(denoisers, plan.allocation, plan.solver, steps, latents, latents, lambda _: latents, history=plan.history)
-    return calls
+
+def _predict_zeros(latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
+    return Prediction(torch.zeros_like(latents), torch.zeros_like(latents))
+
+
+def count_evaluations(plan: Plan) -> Ledger:
+    """Count the calls of each denoiser, and its evaluations for one image: the sampling loop runs without networks."""
+    ledger, steps = Ledger(), trajectory_steps(plan.schedule, plan.timesteps)
+    latents, noise = torch.zeros(1, 1, 1, 1), ImageNoise(plan.seed, [0])
+    sample(plan.router, _BlankNetworks(plan), plan.solver, steps, latents, noise, plan.history, ledger=ledger)
+    return ledger
 
 
 @cache
@@ -130,25 +137,20 @@ def flops_per_image(plan: Plan) -> int:
 
 def flops_by_denoiser(plan: Plan) -> dict[int, int]:
     """The same for each denoiser that the plan uses, by its index."""
-    calls = count_calls(plan)
-    return {index: calls[index] * _evaluations(plan, index) * count_flops(plan.specs[index]) for index in plan.used}
+    evaluations = count_evaluations(plan).evaluations
+    return {index: count * count_flops(plan.specs[index]) for index, count in sorted(evaluations.items())}
 
 
-def _evaluations(plan: Plan, index: int) -> int:
-    """Evaluations for an image in one call: guidance doubles them."""
-    return 1 if plan.scales[index] == 1 else 2
-
-
-def _from_rate(tflops: float, plan: Plan, calls: Counter[int], num_images: int) -> str:
+def _from_rate(tflops: float, plan: Plan, ledger: Ledger, num_images: int) -> str:
     flops = flops_per_image(plan)
     seconds = num_images * flops / (tflops * 1e12)
     return f"{_duration(seconds)} at {tflops:g} TFLOP/s, for {flops / 1e9:,.1f} GFLOPs an image, without decoding"
 
 
 def _from_measurement(
-    device: str, call_s: dict[int, float], decode_s: float, plan: Plan, calls: Counter[int], num_images: int
+    device: str, call_s: dict[int, float], decode_s: float, plan: Plan, ledger: Ledger, num_images: int
 ) -> str:
-    batch_s = decode_s + sum(calls[index] * call_s[index] for index in plan.used)
+    batch_s = decode_s + sum(calls * call_s[index] for index, calls in ledger.calls.items())
     return f"{_duration(batch_s * num_images / plan.batch_size)} on one {device} device, from a short measurement"
 
 
@@ -157,15 +159,15 @@ def _measure(plans: Sequence[Plan], device: torch.device) -> tuple[dict[int, flo
     """Seconds of one call of each denoiser that is used, and of decoding, for a batch."""
     plan, used = plans[0], sorted({index for plan in plans for index in plan.used})
     networks = load_networks(replace(plan, compile="none"), device, used)
-    latents = torch.randn(plan.batch_size, *latent_shape(plan), device=device)
+    latents = torch.randn(plan.batch_size, *plan.latent_shape, device=device)
     call_s = {}
     for index in used:
-        x = torch.cat([latents] * _evaluations(plan, index))
+        x = latents if plan.scales[index] == 1 else torch.cat([latents, latents])
         timestep = torch.full((len(x),), plan.timesteps[0], device=device)
-        with networks.use(index) as denoiser:
-            condition = denoiser.conditional(torch.zeros_like(timestep))
-            call_s[index] = _time(partial(denoiser, x, timestep, condition), device)
-        del denoiser
+        with networks.use((index,)) as denoisers:
+            condition = denoisers[index].conditional(torch.zeros_like(timestep))
+            call_s[index] = _time(partial(denoisers[index], x, timestep, condition), device)
+        del denoisers
     with networks.use_autoencoder() as autoencoder:
         return call_s, _time(partial(decode, autoencoder, latents), device)
 

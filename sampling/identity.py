@@ -43,6 +43,7 @@ def plan_identity(plan: Plan, device_type: str) -> dict:
     identity = {}
     for name in (field.name for field in fields(plan)):
         identity |= described.get(name, {name: getattr(plan, name)})
+    identity["on_nonfinite"] = "stop"  # once a setting; runs keep their ids
     # Once through JSON, so that it equals what is read back from `run.json`.
     return json.loads(json.dumps({**identity, "device": device_type}))
 

@@ -18,12 +18,13 @@ from sampling.stitching import resolve_allocation
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
-from tstitch.sampling import HISTORIES
+from tstitch.router import AllocationRouter, Router
+from tstitch.sample import HISTORIES
 from tstitch.schedule import NoiseSchedule, make_schedule, make_timesteps
 from tstitch.solvers.make import solver_factory
 from tstitch.solvers.steps import Solver
 
-LABELS, ON_NONFINITE = ("random", "balanced"), ("stop", "float32")
+LABELS = ("random", "balanced")
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,12 @@ class Plan:
     autoencoder_precision: str
     compile: str
     residency: str
-    on_nonfinite: str
     evaluation: dict
+
+    @property
+    def router(self) -> Router:
+        """Says which denoiser predicts at each step."""
+        return AllocationRouter(self.allocation)
 
     @property
     def used(self) -> list[int]:
@@ -75,6 +80,12 @@ class Plan:
     def fractions(self) -> list[float]:
         """The share of the steps that each denoiser really takes."""
         return fractions_of(self.allocation, len(self.specs))
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """The shape (C, H, W) of an image's latents."""
+        config = self.specs[0].config
+        return config.in_channels, config.input_size, config.input_size
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -152,7 +163,6 @@ def make_plan(config: dict) -> Plan:
         ),
         compile=config["compile"],
         residency=_residency(config),
-        on_nonfinite=_choice(config, "on_nonfinite", ON_NONFINITE),
         evaluation=pair["evaluation"],
     )
     if plan.missing_weights and not config["dry_run"]:

@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 
 from sampling.configuration import resolved
 from scripts.cli import run_command
-from scripts.prompts import CAPTIONS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,14 +31,14 @@ def main(config: DictConfig) -> None:
     from sampling.plan import check_whole_number
     from tstitch.errors import UserError
     from tstitch.runs.ranks import choose_device
-    from tstitch.runs.run import write_json
+    from tstitch.runs.run import read_json, write_json
 
     settings = resolved(config)
     check_whole_number("bootstrap", settings["bootstrap"], lowest=2)
     check_whole_number("batch_size", settings["batch_size"], lowest=1)
     sources = [open_source(Path(settings[key])) for key in ("run", "against") if settings[key] is not None]
     for source in sources:
-        if source.run is None or not (source.path / CAPTIONS).is_file():
+        if source.run is None or "captions" not in read_json(source.run.record):
             raise UserError(f"{source.path} is not a run of scripts.prompts")
     if len(sources) == 2:
         different = [key for key in PAIRED if sources[0].run.identity[key] != sources[1].run.identity[key]]
@@ -75,7 +74,7 @@ def _scores(clip: Clip, source: Source, batch_size: int) -> np.ndarray:
     from evaluation.metrics.clip_score import clip_scores
     from tstitch.runs.run import read_json
 
-    captions = read_json(source.path / CAPTIONS)["captions"]
+    captions = read_json(source.run.record)["captions"]
     found, start = [], 0
     for part in source.parts:
         images = part.load()

@@ -15,7 +15,7 @@ def main(path: Path) -> None:
     from experiments.points import run_point
     from sampling.networks import load_networks
     from sampling.plan import make_plan
-    from sampling.run import plan_run
+    from sampling.run import place_run
     from tstitch.runs.ranks import choose_device, joined_ranks
     from tstitch.runs.run import locked, read_json
 
@@ -23,7 +23,7 @@ def main(path: Path) -> None:
     plan = make_plan(content["settings"])
     with joined_ranks() as ranks:
         device = choose_device(content["settings"]["device"], ranks.local_rank, ranks.local_world_size)
-        run = plan_run(plan, content["out"], device)
+        run = place_run(content["out"], plan.directory_name(), plan.identity(device.type))
         with locked(run.directory) if ranks.is_main else nullcontext():
             networks = load_networks(plan, device)
             run_point(plan, run, networks, load_evaluation(plan.evaluation, device, ranks), ranks, device)

@@ -5,14 +5,11 @@ python -m scripts.prompts prompts=table_2 captions=FILE stitch.fraction=0.3 out=
 
 import os
 from contextlib import nullcontext
-from functools import partial
 
 from omegaconf import DictConfig
 
 from sampling.configuration import resolved
 from scripts.cli import run_command
-
-CAPTIONS = "captions.json"
 
 
 def main(config: DictConfig) -> None:
@@ -30,11 +27,11 @@ def main(config: DictConfig) -> None:
 
     from models.pipelines import load_pipeline
     from models.placement.precision import DTYPES
-    from sampling.filling import fill_run, place_run, run_facts
+    from sampling.prompts.job import PromptJob
     from sampling.prompts.plan import make_prompt_plan
-    from sampling.prompts.shards import make_shards
+    from sampling.run import place_run, sample_run
     from tstitch.runs.ranks import choose_device, joined_ranks
-    from tstitch.runs.run import check_run, locked, open_run, write_json
+    from tstitch.runs.run import check_run, locked
 
     plan = make_prompt_plan(settings)
     for quiet in (disable_progress_bar, transformers.logging.disable_progress_bar):
@@ -43,17 +40,13 @@ def main(config: DictConfig) -> None:
         device = choose_device(settings["device"], ranks.local_rank, ranks.local_world_size)
         if device.type == "cpu":
             torch.set_num_threads(1)  # convolutions round by the number of threads, and ranks would have fewer each
-        run = place_run(settings["out"], f"prompts-{'-'.join(plan.names)}", plan.identity(device.type))
+        run = place_run(settings["out"], plan.directory_name(), plan.identity(device.type))
         check_run(run)
         with locked(run.directory) if ranks.is_main else nullcontext():
             if ranks.is_main:
                 print(plan.describe())
             pipe = load_pipeline(plan.spec, plan.allocation, DTYPES[plan.precision], device)
-            if ranks.is_main:
-                packages = ("diffusers", "transformers", "numpy")
-                open_run(run, run_facts(plan.timesteps, plan.names, plan.fractions, plan.evaluation, device, packages))
-                write_json(run.directory / CAPTIONS, {"captions": plan.captions})
-            fill_run(run, partial(make_shards, plan, pipe, device), plan.image_bytes, plan.fractions, ranks, device)
+            sample_run(PromptJob(plan, pipe, device), run, ranks)
         if ranks.is_main:
             print(run.samples)
 

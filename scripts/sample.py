@@ -19,8 +19,9 @@ def main(config: DictConfig) -> None:
 
     # A mistake in the settings should not wait for these.
     from sampling.cost import describe_cost, make_estimate, missing_evaluation, missing_weights
+    from sampling.job import ClassJob
     from sampling.networks import load_networks
-    from sampling.run import plan_run, sample_run
+    from sampling.run import place_run, sample_run
     from tstitch.runs.ranks import choose_device, joined_ranks
     from tstitch.runs.run import check_run, locked
 
@@ -32,13 +33,12 @@ def main(config: DictConfig) -> None:
         return
     with joined_ranks() as ranks:
         device = choose_device(settings["device"], ranks.local_rank, ranks.local_world_size)
-        run = plan_run(plan, settings["out"], device)
+        run = place_run(settings["out"], plan.directory_name(), plan.identity(device.type))
         check_run(run)
         with locked(run.directory) if ranks.is_main else nullcontext():
             if ranks.is_main:
                 print(plan.describe())
-            networks = load_networks(plan, device)
-            sample_run(plan, run, networks, ranks, device)
+            sample_run(ClassJob(plan, load_networks(plan, device), device), run, ranks)
         if ranks.is_main:
             print(run.samples)
 

@@ -1,8 +1,10 @@
 """Classifier-free guidance around a denoiser (Ho & Salimans 2022), in the form that DiT and LDM run."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,16 +34,47 @@ class GuidedDenoiser:
     channels: int | None
     unconditional: Callable[[Tensor], Tensor]
     conditional: Callable[[Tensor], Tensor] = lambda condition: condition
-    _taken: list[tuple[Tensor, Tensor]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_scale(self.scale)
 
-    def __call__(self, latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
-        taken = self._take(condition)
+    def prepare(self, condition: Tensor) -> ConditionedDenoiser:
+        """Condition the denoiser on a batch of images, once for all steps: "no condition" may be drawn at random.
+
+        Args:
+            condition: (N, ...), one for each image.
+        """
+        taken = self.conditional(condition)
+        if self.scale != 1:
+            taken = torch.cat([taken, self.unconditional(condition)])
+        return ConditionedDenoiser(self.denoiser, taken, self.scale, self.channels)
+
+
+@dataclass(frozen=True)
+class ConditionedDenoiser:
+    """A guided denoiser with the condition of a batch of images; made by `GuidedDenoiser.prepare`.
+
+    Attributes:
+        condition: what the denoiser takes, (N, ...); guided (2 N, ...), the conditional half first.
+    """
+
+    denoiser: Denoiser
+    condition: Tensor
+    scale: float = 1.0
+    channels: int | None = None
+
+    @property
+    def evaluations_per_image(self) -> int:
+        """Evaluations of the network for one image in one call: guidance doubles them."""
+        return 1 if self.scale == 1 else 2
+
+    def __call__(self, latents: Tensor, timestep: int, rows: Tensor | None = None) -> Prediction:
+        """Predict for latents (N, C, H, W) float32, or (M, C, H, W) of the images at the positions `rows` (M,)."""
+        condition = self.condition if rows is None else self._condition_of(rows)
         if self.scale == 1:
-            return self.denoiser(latents, timestep, taken)
-        both = self.denoiser(torch.cat([latents, latents]), torch.cat([timestep, timestep]), taken)
+            return self.denoiser(latents, _filled(timestep, latents), condition)
+        doubled = torch.cat([latents, latents])
+        both = self.denoiser(doubled, _filled(timestep, doubled), condition)
         conditional, unconditional = both.eps.chunk(2)
         start, rest = unconditional[:, : self.channels], conditional[:, conditional.shape[1] :]
         if self.channels is not None:
@@ -50,14 +83,12 @@ class GuidedDenoiser:
         variance = None if both.variance is None else both.variance.chunk(2)[0]
         return Prediction(torch.cat([guided, rest], dim=1), variance)
 
-    def _take(self, condition: Tensor) -> Tensor:
-        """What the denoiser takes for a condition; it is the same tensor at every step, and made at the first one."""
-        if not self._taken or self._taken[0][0] is not condition:
-            taken = self.conditional(condition)
-            if self.scale != 1:
-                taken = torch.cat([taken, self.unconditional(condition)])
-            self._taken[:] = [(condition, taken)]
-        return self._taken[0][1]
+    def _condition_of(self, rows: Tensor) -> Tensor:
+        return torch.cat([half[rows] for half in self.condition.chunk(self.evaluations_per_image)])
+
+
+def _filled(timestep: int, latents: Tensor) -> Tensor:
+    return torch.full((len(latents),), timestep, device=latents.device)
 
 
 def check_scale(scale: float) -> None:

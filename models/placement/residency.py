@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -24,8 +25,8 @@ Load = Callable[[Collection[int], bool], Pair]
 class Residency(Protocol):
     """The networks of a pair, each there while it is used."""
 
-    def use(self, index: int) -> AbstractContextManager[ClassConditionalDenoiser]:
-        """The denoiser at `index`, ready on the device."""
+    def use(self, models: Sequence[int]) -> AbstractContextManager[Mapping[int, ClassConditionalDenoiser]]:
+        """The denoisers at the indices `models`, ready on the device until the context ends."""
 
     def use_autoencoder(self) -> AbstractContextManager[AutoencoderKL | VQModel]:
         """The autoencoder, ready on the device."""
@@ -43,7 +44,7 @@ class SwappedPair:
     """
 
     def __init__(self, load: Load, used: Collection[int], device: torch.device):
-        self.device, self.present = device, None
+        self.device, self.present = device, set()
         self.denoisers, self.hosted = {}, {}
         for index in used:  # each leaves the device before the next one comes
             self.denoisers[index] = load({index}, False).denoisers[index]
@@ -51,15 +52,15 @@ class SwappedPair:
         self.pair = load((), True)
 
     @contextmanager
-    def use(self, index: int) -> Iterator[ClassConditionalDenoiser]:
-        if self.present != index:
-            if self.present is not None:
-                for tensor, host in self.hosted[self.present]:
-                    tensor.data = host
+    def use(self, models: Sequence[int]) -> Iterator[Mapping[int, ClassConditionalDenoiser]]:
+        for index in self.present - set(models):
+            for tensor, host in self.hosted[index]:
+                tensor.data = host
+        for index in set(models) - self.present:
             for tensor, host in self.hosted[index]:
                 tensor.data = host.to(self.device, non_blocking=True)
-            self.present = index
-        yield self.denoisers[index]
+        self.present = set(models)
+        yield {index: self.denoisers[index] for index in models}
 
     def use_autoencoder(self) -> AbstractContextManager[AutoencoderKL | VQModel]:
         return self.pair.use_autoencoder()
@@ -74,31 +75,20 @@ def _hosted(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
     return hosted
 
 
+@dataclass(frozen=True)
 class StagedNetworks:
-    """Networks that are loaded when they are used: never two denoisers in memory.
+    """Networks that are loaded for each use and dropped after it: the models of one stage are in memory, no others.
 
-    What was used before is let go when the next one is asked for, so a caller must not hold it any longer. Compiled
-    code would be made anew at each loading, so these are never compiled.
-
-    Args:
+    Attributes:
         load: from indices of denoisers, and whether the autoencoder is wanted, to a pair of just these.
     """
 
-    def __init__(self, load: Load):
-        self.load = load
+    load: Load
 
-    @contextmanager
-    def use(self, index: int) -> Iterator[ClassConditionalDenoiser]:
-        self._let_go()
-        yield self.load({index}, False).denoisers[index]
-
-    @contextmanager
-    def use_autoencoder(self) -> Iterator[AutoencoderKL | VQModel]:
-        self._let_go()
-        with self.load((), True).use_autoencoder() as autoencoder:
-            yield autoencoder
-
-    def _let_go(self) -> None:
+    def use(self, models: Sequence[int]) -> AbstractContextManager[Mapping[int, ClassConditionalDenoiser]]:
         gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        return self.load(set(models), False).use(models)
+
+    def use_autoencoder(self) -> AbstractContextManager[AutoencoderKL | VQModel]:
+        gc.collect()
+        return self.load((), True).use_autoencoder()

@@ -51,6 +51,12 @@ class PromptPlan:
         return fractions_of(self.allocation, len(self.spec.denoisers))
 
     @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """The shape (H, W, 3) of an image; None where only the pipeline knows its height and width."""
+        sides = [self.resize or self.call.get(key) for key in SIDES]
+        return None if None in sides else (*sides, 3)
+
+    @property
     def image_bytes(self) -> int:
         """The size of one image, (H, W, 3) bytes; a guess where only the pipeline knows its height and width."""
         sides = [self.resize or self.call.get(key, USUAL_SIDE) for key in SIDES]
@@ -60,6 +66,10 @@ class PromptPlan:
         """The resolved allocation and guidance, in a line."""
         scale = self.call.get("guidance_scale", "the pipeline's own")
         return f"{describe_allocation(self.allocation, self.timesteps, self.names)}; guidance scale {scale}"
+
+    def directory_name(self) -> str:
+        """Readable part of the default directory's name."""
+        return f"prompts-{'-'.join(self.names)}"
 
     def identity(self, device_type: str) -> dict:
         """Everything that decides the bytes of the images. Reads the weights, for their checksums."""

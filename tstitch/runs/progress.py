@@ -29,7 +29,8 @@ class Progress:
         if missing and sys.stdout.isatty():
             self.bar = tqdm(total=self.total, initial=self.before, desc=label, unit=" images", file=sys.stdout)
 
-    def __call__(self) -> None:
+    def show(self) -> None:
+        """Bring the display up to date."""
         now = time.perf_counter()
         if self.bar is not None:
             self.bar.update(self._count() - self.bar.n)

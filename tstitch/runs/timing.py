@@ -4,10 +4,13 @@ import resource
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+from tstitch.sample import StepResult
 
 RESET_HOST_PEAK = Path("/proc/self/clear_refs")  # see proc(5)
 
@@ -69,6 +72,16 @@ class StageClock:
         if self.device.type != "cuda":
             return after - before
         return before.elapsed_time(after) / 1000
+
+
+class StepTimer:
+    """A callback of the sampling loop: each solver step is a stage, by the name of the model that was asked last."""
+
+    def __init__(self, clock: StageClock, names: Sequence[str]):
+        self.clock, self.names = clock, names
+
+    def __call__(self, done: StepResult) -> None:
+        self.clock.mark(self.names[done.model])
 
 
 def restart_peak_memory(device: torch.device) -> None:

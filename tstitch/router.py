@@ -1,0 +1,98 @@
+"""Routers: which models predict at each solver step, and how their predictions become one.
+
+A router is asked once per solver step. T-Stitch's allocation (paper, section 3.2) is the simplest one: a model for
+each step, known before the run.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from typing import Protocol
+
+from torch import Tensor
+
+from tstitch.allocation import Allocation
+from tstitch.denoiser import Prediction
+from tstitch.noise import ImageNoise
+from tstitch.solvers.steps import Predict, Step
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Solver steps `start` to `stop - 1`, and the models that must be in memory for them."""
+
+    models: tuple[int, ...]
+    start: int
+    stop: int
+
+
+class Ask(Protocol):
+    """The guided prediction of one model; each call is charged to the ledger."""
+
+    def __call__(self, model: int, latents: Tensor, timestep: int, rows: Tensor | None = None) -> Prediction:
+        """Predict for latents (N, C, H, W) float32 of the whole batch, or (M, C, H, W) of some of its images.
+
+        Args:
+            model: index into the pair's denoisers, small to large.
+            rows: (M,) int64, the positions of those images in the batch.
+        """
+
+
+Route = Callable[[Step, Tensor, Ask], Predict]  # for one batch; called at the beginning of each solver step
+
+
+class Router(Protocol):
+    """Says who predicts at each step of a trajectory. It never changes; what it remembers of a batch is in a route."""
+
+    def stages(self, steps: Sequence[Step]) -> tuple[Stage, ...]:
+        """Cut the steps into stages: in order, without gaps, from the first step to the last."""
+
+    def start(self, noise: ImageNoise) -> Route:
+        """Make the route of one batch; it may draw from the noise of its images."""
+
+    def identity(self) -> dict:
+        """Describe everything that decides who predicts, as JSON; it is part of a run's identity."""
+
+
+@dataclass(frozen=True)
+class AllocationRouter:
+    """One model per solver step, known before the run.
+
+    Attributes:
+        allocation: an index into the pair's denoisers for each step.
+    """
+
+    allocation: Allocation
+
+    def stages(self, steps: Sequence[Step]) -> tuple[Stage, ...]:
+        """Give each run of equal indices a stage: two for small to large, one for each step where models alternate."""
+        assert len(self.allocation) == len(steps), "one allocation entry per step"
+        stages, start = [], 0
+        for model, group in groupby(self.allocation):
+            stop = start + len(list(group))
+            stages.append(Stage((model,), start, stop))
+            start = stop
+        return tuple(stages)
+
+    def start(self, noise: ImageNoise) -> Route:
+        return self._route
+
+    def identity(self) -> dict:
+        return {"allocation": list(self.allocation)}
+
+    def _route(self, step: Step, latents: Tensor, ask: Ask) -> Predict:
+        return partial(ask, self.allocation[step.index])
+
+
+@dataclass
+class Ledger:
+    """Evaluations of each model: calls of it, and images that its network evaluated (guidance counts them twice)."""
+
+    calls: dict[int, int] = field(default_factory=dict)
+    evaluations: dict[int, int] = field(default_factory=dict)
+
+    def charge(self, model: int, num_evaluations: int) -> None:
+        """Add one call of a model that evaluated its network for `num_evaluations` images."""
+        self.calls[model] = self.calls.get(model, 0) + 1
+        self.evaluations[model] = self.evaluations.get(model, 0) + num_evaluations
