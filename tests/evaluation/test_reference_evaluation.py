@@ -10,13 +10,7 @@ from evaluation.metrics import frechet_distance, inception_score_of_probabilitie
 from evaluation.statistics import StatisticsAccumulator
 from tests.conftest import reference_dir
 
-pytestmark = [
-    pytest.mark.reference,
-    pytest.mark.skipif(
-        not (reference_dir() / "evaluation.json").is_file(),
-        reason=f"no reference data at {reference_dir()} (set TSTITCH_REFERENCE)",
-    ),
-]
+pytestmark = pytest.mark.reference
 
 
 @pytest.mark.parametrize(("metric", "features"), [("fid", "pool"), ("sfid", "spatial")])
