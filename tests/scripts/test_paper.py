@@ -72,7 +72,7 @@ def paper_numbers(paper: dict) -> Iterator[tuple[set[str], float | None]]:
         name = entry["name"] if "name" in entry else fraction_name(entry["fractions"])
         assert entry.keys() <= NAMES.keys() | OTHER_KEYS
         yield from (({name, *NAMES[key]}, value) for key, value in entry.items() if key in NAMES)
-    for curve in paper["curves"] if "curves" in paper else [paper] if "fractions" in paper else []:
+    for curve in paper.get("curves", [paper] if "fractions" in paper else []):
         assert curve.keys() <= NAMES.keys() | OTHER_KEYS
         own = {*pair, str(curve.get("order")).replace("_", " ")}
         own |= {f"{SAMPLERS[curve['sampler']]}, {curve['num_steps']} steps"} if "sampler" in curve else set()
