@@ -178,5 +178,5 @@ def _analysis_page(paper: Paper, overrides: list[str], command: str) -> Page:
     with joined_ranks(), torch.inference_mode():
         analysis = analyse(own["analysis"], make_plan(own), own, device)
     where = f"{own['pair']['name']}, {own['num_images']} images, {dry.precision}, on {device_name(device)}."
-    notes = [*analysis.found, *([paper.note] if paper.note else []), where]
+    notes = [*analysis.found, *paper.notes, where]
     return Page(Table(paper.title, analysis.columns, analysis.rows, notes), analysis.picture, command, [])

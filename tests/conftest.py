@@ -1,4 +1,4 @@
-"""Where the reference data lies, and its cases as test parameters; one thread for each test process of several."""
+"""The reference data and its cases as test parameters; one thread for each test process of several."""
 
 import json
 import os
@@ -13,18 +13,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def reference_dir() -> Path:
-    """`TSTITCH_REFERENCE`, or `shared/reference` beside the checkout."""
-    return Path(os.environ.get("TSTITCH_REFERENCE", ROOT.parent / "shared" / "reference"))
+    """Return the directory of the originals' numbers, which its README.md describes."""
+    return ROOT / "tests/reference"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrise `dit_case` and `ldm_case` over the cases that the directory has, whatever their number."""
+    """Parametrise `dit_case` and `ldm_case` over the cases of the reference data."""
     for family in ("dit", "ldm"):
-        if f"{family}_case" not in metafunc.fixturenames:
-            continue
-        description = reference_dir() / f"{family}.json"
-        if description.is_file():
-            metafunc.parametrize(f"{family}_case", json.loads(description.read_text())["cases"])
-        else:
-            skip = pytest.mark.skip(reason=f"no reference data at {reference_dir()} (set TSTITCH_REFERENCE)")
-            metafunc.parametrize(f"{family}_case", [pytest.param(None, marks=skip)])
+        if f"{family}_case" in metafunc.fixturenames:
+            description = json.loads((reference_dir() / f"{family}.json").read_text())
+            metafunc.parametrize(f"{family}_case", description["cases"])

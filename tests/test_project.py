@@ -63,6 +63,13 @@ def test_the_zoo_is_small() -> None:
     assert max(sizes.values()) < 20e6
 
 
+def test_the_reference_data_are_complete_and_small() -> None:
+    folder = ROOT / "tests/reference"
+    assert {path.stem for path in folder.glob("*.safetensors")} == {path.stem for path in folder.glob("*.json")}
+    assert {"dit", "ldm", "evaluation"} <= {path.stem for path in folder.glob("*.json")}
+    assert max(path.stat().st_size for path in folder.iterdir()) < 20e6
+
+
 def test_imports_point_down() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([linter], cwd=ROOT, capture_output=True, text=True, check=False)

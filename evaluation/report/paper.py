@@ -15,6 +15,7 @@ class Paper:
     """The paper's side of an experiment.
 
     Attributes:
+        section: of `docs/paper.md`, which has the numbers and where they come from.
         curves: each with `fractions` and a list of the same length for every metric known (null where one is not), and
             those of `SETTINGS` that tell it from the others.
         models: of kind `models`, small to large.
@@ -26,6 +27,7 @@ class Paper:
     kind: str
     protocol: dict
     tolerance: dict[str, float]
+    section: str | None = None
     note: str | None = None
     curves: list[dict] = field(default_factory=list)
     models: list[dict] = field(default_factory=list)
@@ -36,6 +38,12 @@ class Paper:
         for curve in self.curves:
             lengths = {key: len(values) for key, values in curve.items() if isinstance(values, list)}
             assert len(set(lengths.values())) == 1, f"{self.title}: columns of different lengths {lengths}"
+
+    @property
+    def notes(self) -> list[str]:
+        """Return the lines to print under a table: the note, and which section of `docs/paper.md` has the numbers."""
+        source = self.section and f'The paper\'s numbers and settings: docs/paper.md, "{self.section}".'
+        return [line for line in (self.note, source) if line]
 
     def values_at(self, point: Point) -> dict[str, float]:
         """The paper's metrics, and `time_s` of 8 images, at a point's settings; empty where it has none.

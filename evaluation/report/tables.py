@@ -185,7 +185,7 @@ def _flat_in_paper(paper: Paper, points: Sequence[Point]) -> str:
 
 
 def _notes(paper: Paper, differences: Sequence[str]) -> list[str]:
-    notes = [paper.note] if paper.note else []
+    notes = paper.notes
     if differences:
         notes.append(f"Not judged, because the protocols differ: {'; '.join(differences)}.")
     return notes

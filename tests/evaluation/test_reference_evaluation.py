@@ -10,13 +10,7 @@ from evaluation.metrics.manifold import precision_recall
 from evaluation.metrics.statistics import StatisticsAccumulator
 from tests.conftest import reference_dir
 
-pytestmark = [
-    pytest.mark.reference,
-    pytest.mark.skipif(
-        not (reference_dir() / "evaluation.json").is_file(),
-        reason=f"no reference data at {reference_dir()} (set TSTITCH_REFERENCE)",
-    ),
-]
+pytestmark = pytest.mark.reference
 
 
 @pytest.mark.parametrize(("metric", "features"), [("fid", "pool"), ("sfid", "spatial")])

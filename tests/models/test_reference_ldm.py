@@ -19,11 +19,6 @@ from tstitch.schedule import make_timesteps, scaled_linear_schedule
 from tstitch.solvers.make import solver_factory
 from tstitch.solvers.steps import trajectory_steps
 
-needs_reference = pytest.mark.skipif(
-    not (reference_dir() / "ldm.json").is_file(),
-    reason=f"no reference data at {reference_dir()} (set TSTITCH_REFERENCE)",
-)
-
 
 @cache
 def reference() -> tuple[dict, dict[str, Tensor]]:
@@ -52,7 +47,6 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     return ((ours - theirs).norm() / theirs.norm()).item()
 
 
-@needs_reference
 @pytest.mark.reference
 def test_unet_forward_equals_the_original() -> None:
     for index in range(len(reference()[0]["models"])):
@@ -62,7 +56,6 @@ def test_unet_forward_equals_the_original() -> None:
         assert relative_error(eps, values["eps"]) <= 1e-5
 
 
-@needs_reference
 @pytest.mark.reference
 def test_first_stage_equals_the_original() -> None:
     shape = reference()[0]["first_stage"]
