@@ -73,6 +73,12 @@ class Plan:
         return {*self.precisions, self.autoencoder_precision} == {"float32"}
 
     @property
+    def in_float32(self) -> str:
+        """The settings that run in float32 what does not."""
+        settings = {"precision": self.precisions, "autoencoder_precision": [self.autoencoder_precision]}
+        return " ".join(f"{key}=float32" for key, values in settings.items() if set(values) != {"float32"})
+
+    @property
     def names(self) -> list[str]:
         return [spec.name for spec in self.specs]
 

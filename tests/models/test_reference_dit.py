@@ -10,9 +10,11 @@ from safetensors.torch import load_file
 from models.denoisers import DiTDenoiser
 from models.networks.dit import DiT, DiTConfig
 from tests.conftest import reference_dir
+from tests.networks import GivenNoise, InMemory
 from tstitch.allocation import allocation_from_fractions
 from tstitch.guidance import GuidedDenoiser
-from tstitch.sampling import sample
+from tstitch.router import AllocationRouter
+from tstitch.sample import sample
 from tstitch.schedule import linear_schedule, make_timesteps
 from tstitch.solvers.make import solver_factory
 from tstitch.solvers.steps import trajectory_steps
@@ -58,13 +60,12 @@ def test_trajectory_equals_the_original(dit_case: str) -> None:
     ]
     trace = []
     result = sample(
-        denoisers,
-        allocation,
+        AllocationRouter(allocation),
+        InMemory(denoisers, values["y"]),
         solver_factory(case["solver"], schedule, timesteps, case["eta"]),
         trajectory_steps(schedule, timesteps),
         values["z"],
-        values["y"],
-        noise=lambda index: values["noise"][index],
+        GivenNoise(lambda index: values["noise"][index]),
         callback=lambda done: trace.append(done.latents),
     )
 

@@ -12,9 +12,11 @@ from models.denoisers import UNetDenoiser
 from models.networks.unet import ClassConditionalUNet, UNetConfig, convert_unet_keys
 from models.networks.vq import VQConfig, convert_vq_keys, make_vq_model
 from tests.conftest import reference_dir
+from tests.networks import GivenNoise, InMemory
 from tstitch.allocation import allocation_from_fractions
 from tstitch.guidance import GuidedDenoiser
-from tstitch.sampling import sample
+from tstitch.router import AllocationRouter
+from tstitch.sample import sample
 from tstitch.schedule import make_timesteps, scaled_linear_schedule
 from tstitch.solvers.make import solver_factory
 from tstitch.solvers.steps import trajectory_steps
@@ -111,13 +113,12 @@ def test_trajectory_equals_the_original(ldm_case: str) -> None:
         for n in networks
     ]
     result = sample(
-        denoisers,
-        allocation,
+        AllocationRouter(allocation),
+        InMemory(denoisers, values["y"]),
         solver_factory(case["solver"], schedule, timesteps, case["eta"]),
         trajectory_steps(schedule, timesteps),
         values["z"],
-        values["y"],
-        noise=lambda index: values["noise"][index],
+        GivenNoise(lambda index: values["noise"][index]),
     )
     assert calls == case["denoiser_calls"]
     assert relative_error(result, values["sample"]) <= (1e-4 if len(timesteps) >= 100 else 1e-5)

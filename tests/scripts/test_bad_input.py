@@ -50,7 +50,6 @@ SAMPLE_MISTAKES = {
     "residency=disk": "residency must be one of both, swap, staged, got 'disk'",
     "+pair.denoisers.s.config.width=1": "unknown key 'width' in the config of digits_dit_s; known: input_size",
     "labels=sorted": "labels must be one of random, balanced, got 'sorted'",
-    "on_nonfinite=ignore": "on_nonfinite must be one of stop, float32, got 'ignore'",
     "device=tpu": "unknown device 'tpu'; known: auto, cpu, cuda",
     "pair=dit_s_xl": "weights/dit_s_256.pt do not exist",
 }
@@ -133,9 +132,9 @@ def test_an_out_that_cannot_be_written_is_one_line(capfd, monkeypatch) -> None:
 
 
 def test_a_full_disk_is_one_line_and_the_run_continues(capfd, monkeypatch, tmp_path: Path) -> None:
-    import tstitch.runs.generate as generate
+    import tstitch.runs.fill as fill
 
-    real, arguments = generate.write_shard, [*SMALL, "num_images=6", f"out={tmp_path / 'out'}"]
+    real, arguments = fill.write_shard, [*SMALL, "num_images=6", f"out={tmp_path / 'out'}"]
     calls = iter(range(100))
 
     def full(*args):
@@ -143,10 +142,10 @@ def test_a_full_disk_is_one_line_and_the_run_continues(capfd, monkeypatch, tmp_p
             raise OSError(28, "No space left on device")
         real(*args)
 
-    monkeypatch.setattr(generate, "write_shard", full)
+    monkeypatch.setattr(fill, "write_shard", full)
     check_one_line(run_here(capfd, monkeypatch, "sample", *arguments), "No space left on device")
     assert len(list((tmp_path / "out" / "shards").glob("*.npz"))) == 1
-    monkeypatch.setattr(generate, "write_shard", real)
+    monkeypatch.setattr(fill, "write_shard", real)
     outcome = run_here(capfd, monkeypatch, "sample", *arguments)
     assert outcome.code == 0
     assert "2/6 images are there already" in outcome.out

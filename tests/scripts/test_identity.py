@@ -60,7 +60,6 @@ OTHER_VALUES = {
     "precision": "bf16",
     "autoencoder_precision": "bf16",
     "compile": "default",
-    "on_nonfinite": "float32",
     "pair.autoencoder.kind": "vq",
 }
 KINDS_OF_SCHEDULES = {"linear": "scaled_linear", "scaled_linear": "linear"}

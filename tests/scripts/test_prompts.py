@@ -47,7 +47,7 @@ def test_two_ranks_give_the_bytes_of_one(tmp_path: Path, weights: Path) -> None:
     assert len(record["identity"]["pipeline"]["denoisers"]) == 2
     assert record["fractions"] == [0.4, 0.6]
     assert record["seconds"]["pipeline"] > 0
-    assert json.loads((tmp_path / "one" / "captions.json").read_text())["captions"] == CAPTIONS
+    assert json.loads((tmp_path / "one" / "run.json").read_text())["captions"] == CAPTIONS
 
 
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path, weights: Path) -> None:
@@ -91,8 +91,8 @@ def test_stochastic_schedulers_draw_from_each_image_alone(capfd, monkeypatch, tm
 
 def test_the_command_samples_what_the_library_samples(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-
     from sampling.prompts.shards import generators
+
     from tstitch import stitch
 
     assert run_here(capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / "out")).code == 0

@@ -11,10 +11,8 @@ import pytest
 import torch
 
 import models.pair
-import sampling.run
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
-from tests.scripts.test_guards import break_image
 
 SETTINGS = ["stitch.fractions=[0.5,0.5]", "sampler.num_steps=4", "num_images=10", "batch_size=4", "device=cpu"]
 ALTERNATING = ["stitch.fractions=null", "stitch.denoiser_per_step=[0,1,0,1]"]
@@ -55,7 +53,6 @@ def sha256(out: Path) -> str:
     ],
 )
 def test_staged_networks_give_the_same_bytes(capfd, monkeypatch, tmp_path: Path, settings: list[str]) -> None:
-    monkeypatch.setattr(sampling.run, "STAGED_IMAGES", 8)  # so that the ten images are two groups
     loads = Loads(monkeypatch)
     for residency in ("both", "staged"):
         own = [*SETTINGS, *settings, f"residency={residency}", f"out={tmp_path / residency}"]
@@ -64,7 +61,7 @@ def test_staged_networks_give_the_same_bytes(capfd, monkeypatch, tmp_path: Path,
     assert sha256(tmp_path / "staged") == sha256(tmp_path / "both")
     together, staged = loads.others[:2], loads.others[2:]
     assert together == [0, 1]
-    assert len(staged) == 2 + 2 * (4 if settings is ALTERNATING else 2)  # tried, then used by each group
+    assert len(staged) == 2 + 3 * (4 if settings is ALTERNATING else 2)  # tried, then loaded for each batch
     assert set(staged) == {0}
 
 
@@ -89,23 +86,6 @@ def test_a_staged_run_continues_what_another_residency_began(capfd, monkeypatch,
     assert outcome.code == 0, outcome.err
     assert "6/10 images are there already" in outcome.out
     assert sha256(out) == whole
-
-
-def test_a_broken_image_of_a_staged_run_is_sampled_again(capfd, monkeypatch, tmp_path: Path) -> None:
-    settings = [*SETTINGS, "residency=staged"]
-    assert run_here(capfd, monkeypatch, "sample", *settings, f"out={tmp_path / 'exact'}").code == 0
-    with np.load(tmp_path / "exact" / "samples.npz") as exact:
-        images, labels = exact["arr_0"].astype(int), exact["arr_1"]
-    break_image(monkeypatch, labels[5], timestep=333)
-    loads = Loads(monkeypatch)
-    own = [*settings, "precision=[float32,bf16]", "on_nonfinite=float32", f"out={tmp_path / 'out'}"]
-    outcome = run_here(capfd, monkeypatch, "sample", *own)
-    assert outcome.code == 0, outcome.err
-    with np.load(tmp_path / "out" / "samples.npz") as file:
-        assert np.abs(file["arr_0"].astype(int) - images)[labels == labels[5]].max() <= 1
-    regenerated = json.loads((tmp_path / "out" / "run.json").read_text())["regenerated"]
-    assert {entry["broke_after"] for entry in regenerated} == {"solver step 2 (t = 333) of digits_dit_xl"}
-    assert set(loads.others) == {0}
 
 
 def test_a_sweep_needs_all_networks_in_memory(capfd, monkeypatch) -> None:

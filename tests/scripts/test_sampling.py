@@ -81,9 +81,9 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_without_out_the_directory_is_named_after_the_configuration(capfd, monkeypatch, tmp_path: Path) -> None:
-    import sampling.filling
+    import sampling.run
 
-    monkeypatch.setattr(sampling.filling, "ROOT", tmp_path)
+    monkeypatch.setattr(sampling.run, "ROOT", tmp_path)
     settings = [*STITCHED, "num_images=2", "sampler.num_steps=2"]
     outcomes = [run_here(capfd, monkeypatch, "sample", *settings, *more) for more in ([], [], ["seed=1"])]
     assert [outcome.code for outcome in outcomes] == [0, 0, 0]

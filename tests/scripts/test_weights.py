@@ -148,7 +148,8 @@ def test_a_download_shows_lines_where_there_is_no_terminal(capfd, monkeypatch) -
 
 def test_nothing_but_fetch_imports_a_downloader() -> None:
     code = (
-        "import sys; from scripts import weights; import sampling.cost, experiments.evaluation, models.weights.fetching\n"
+        "import sys; from scripts import weights\n"
+        "import sampling.cost, experiments.evaluation, models.weights.fetching\n"
         "weights.main(weights.make_parser().parse_args(['list']))\n"
         "print('gdown' in sys.modules)"
     )

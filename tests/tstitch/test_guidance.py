@@ -14,17 +14,18 @@ class LabelledDenoiser:
 
     def __call__(self, latents, timestep, condition) -> Prediction:
         self.batch_sizes.append(len(latents))
+        assert timestep.tolist() == [7] * len(latents)
         value = condition.float().view(-1, 1, 1, 1).expand_as(latents)
         return Prediction(value, value + 10)
 
 
-LATENTS, T, Y = torch.zeros(2, 4, 2, 2), torch.zeros(2, dtype=torch.long), torch.tensor([3, 5])
+LATENTS, T, Y = torch.zeros(2, 4, 2, 2), 7, torch.tensor([3, 5])
 
 
 @pytest.mark.parametrize(("channels", "guided"), [(3, 3), (None, 4), (1, 1)])
 def test_guides_the_leading_channels_only(channels: int | None, guided: int) -> None:
     denoiser = LabelledDenoiser()
-    result = GuidedDenoiser(denoiser, 1.5, channels, lambda y: torch.ones_like(y))(LATENTS, T, Y)
+    result = GuidedDenoiser(denoiser, 1.5, channels, torch.ones_like).prepare(Y)(LATENTS, T)
     assert denoiser.batch_sizes == [4]
     expected = torch.tensor([1 + 1.5 * (3 - 1), 1 + 1.5 * (5 - 1)])
     assert torch.equal(result.eps[:, :guided], expected.view(2, 1, 1, 1).expand(2, guided, 2, 2))
@@ -34,18 +35,20 @@ def test_guides_the_leading_channels_only(channels: int | None, guided: int) -> 
 
 def test_scale_one_costs_one_evaluation() -> None:
     denoiser = LabelledDenoiser()
-    result = GuidedDenoiser(denoiser, 1, 3, lambda y: torch.ones_like(y))(LATENTS, T, Y)
+    result = GuidedDenoiser(denoiser, 1, 3, torch.ones_like).prepare(Y)(LATENTS, T)
     assert denoiser.batch_sizes == [2]
     assert torch.equal(result.eps[:, 0, 0, 0], Y.float())
 
 
-def test_the_condition_is_made_once_for_all_steps() -> None:
-    made = []
-    guided = GuidedDenoiser(LabelledDenoiser(), 1.5, 3, lambda y: made.append(y) or torch.ones_like(y))
-    other = torch.tensor([7, 8])
-    for condition, expected in ((Y, Y), (Y, Y), (other, other), (Y, Y)):
-        assert torch.equal(guided(LATENTS, T, condition).eps[:, 3, 0, 0], expected.float())
-    assert len(made) == 3
+@pytest.mark.parametrize("scale", [1, 1.5])
+def test_rows_have_their_own_conditions_which_are_drawn_once_for_the_batch(scale: float) -> None:
+    draws = []
+    guided = GuidedDenoiser(LabelledDenoiser(), scale, 3, lambda y: draws.append(y) or torch.tensor([7, 9]))
+    conditioned = guided.prepare(Y)
+    whole, alone = conditioned(LATENTS, T), conditioned(LATENTS[:1], T, rows=torch.tensor([1]))
+    assert torch.equal(alone.eps, whole.eps[1:])
+    assert torch.equal(alone.variance, whole.variance[1:])
+    assert len(draws) == (scale != 1)
 
 
 @pytest.mark.parametrize("scale", [0.9, -1.0, float("nan"), float("inf"), "big"])

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-import tstitch.runs.generate
+import tstitch.runs.fill
 from tests.conftest import ROOT
 from tstitch.errors import UserError
-from tstitch.runs.generate import generate
+from tstitch.runs.fill import find_missing, merge_all, write_shards
 from tstitch.runs.ranks import Ranks
 from tstitch.runs.run import Run, check_run, load_run, locked, open_run, read_json, write_json
 from tstitch.runs.shards import Block, Shard
@@ -61,39 +61,34 @@ def test_damaged_record_is_one_clear_error(tmp_path: Path, content: str) -> None
         load_run(tmp_path)
 
 
-def fill(run: Run, make: Callable[[Block], Shard] = make_shard) -> tuple[list[str], list[Block]]:
-    """Run `generate` on one rank: the lines it reported, the blocks it made."""
-    lines, made = [], []
-
-    def counting(blocks: Sequence[Block]) -> Iterator[tuple[Block, Shard]]:
-        for block in blocks:
-            made.append(block)
-            yield block, make(block)
-
-    generate(run, ONE_RANK, counting, 12, lines.append, lambda missing: lambda: None, StageClock(torch.device("cpu")))
-    return lines, made
+def fill(run: Run, make: Callable[[Block], Shard] = make_shard) -> list[Block]:
+    """Fill a run on one rank; the blocks that it made."""
+    clock = StageClock(torch.device("cpu"))
+    missing = find_missing(run, ONE_RANK, (2, 2, 3), 12)
+    write_shards(run, ((block, make(block)) for block in missing), clock, None)
+    merge_all(run, bool(missing), clock)
+    return missing
 
 
-def test_generate_makes_only_what_is_missing_and_merges_again(tmp_path: Path) -> None:
+def test_only_what_is_missing_is_made_and_merged_again(tmp_path: Path, capsys) -> None:
     run = Run(tmp_path / "out", IDENTITY)
     open_run(run, {})
-    assert fill(run) == ([], [Block(0, 4), Block(4, 8), Block(8, 10)])
+    assert fill(run) == [Block(0, 4), Block(4, 8), Block(8, 10)]
     complete = run.samples.read_bytes()
     with np.load(run.samples) as merged:
         assert merged["arr_1"].tolist() == list(range(10))
 
-    assert fill(run) == ([], [])
+    assert fill(run) == []
     (run.shards / Block(4, 8).name).write_bytes(b"torn")
     run.samples.unlink()
-    lines, made = fill(run)
-    assert made == [Block(4, 8)]
-    assert len(lines) == 1
+    assert fill(run) == [Block(4, 8)]
+    assert "set aside" in capsys.readouterr().out
     assert run.samples.read_bytes() == complete
 
 
 def test_a_shard_is_written_while_the_next_one_is_made(tmp_path: Path, monkeypatch) -> None:
     run, begun = Run(tmp_path / "out", IDENTITY), threading.Event()
-    write = tstitch.runs.generate.write_shard
+    write = tstitch.runs.fill.write_shard
 
     def wait_and_write(directory: Path, block: Block, shard: Shard, run_id: str) -> None:
         assert begun.wait(10), "the second shard is not begun before the first one is written"
@@ -104,7 +99,7 @@ def test_a_shard_is_written_while_the_next_one_is_made(tmp_path: Path, monkeypat
             begun.set()
         return make_shard(block)
 
-    monkeypatch.setattr(tstitch.runs.generate, "write_shard", wait_and_write)
+    monkeypatch.setattr(tstitch.runs.fill, "write_shard", wait_and_write)
     open_run(run, {})
     fill(run, make)
     assert run.samples.is_file()

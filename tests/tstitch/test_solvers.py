@@ -7,10 +7,12 @@ from itertools import pairwise
 import pytest
 import torch
 
+from tests.networks import GivenNoise, InMemory
 from tstitch.denoiser import Prediction
 from tstitch.errors import UserError
 from tstitch.noise import ImageNoise
-from tstitch.sampling import StepResult, sample
+from tstitch.router import AllocationRouter
+from tstitch.sample import StepResult, sample
 from tstitch.schedule import NoiseSchedule, linear_schedule, make_timesteps, scaled_linear_schedule
 from tstitch.solvers.make import solver_factory
 from tstitch.solvers.steps import lcm_step, trajectory_steps
@@ -47,13 +49,12 @@ def run(
     timesteps = make_timesteps(grid, num_steps)
     noise = ImageNoise(0, range(num_images))
     return sample(
-        denoisers or [GaussianDenoiser()],
-        allocation or (0,) * len(timesteps),
+        AllocationRouter(allocation or (0,) * len(timesteps)),
+        InMemory(denoisers or [GaussianDenoiser()], torch.zeros(num_images)),
         solver_factory(sampler, schedule, timesteps, eta),
         trajectory_steps(schedule, timesteps),
         noise.latents(SHAPE).double(),
-        torch.zeros(num_images),
-        lambda index: noise.step(index, SHAPE).double(),
+        GivenNoise(lambda index: noise.step(index, SHAPE).double()),
         **kwargs,
     )
 
@@ -97,7 +98,7 @@ def test_stitching_equal_denoisers_changes_nothing_and_calls_each_where_it_shoul
     timesteps = make_timesteps("dit_linspace", 10)
     assert pair[0].timesteps == timesteps[:4]
     assert pair[1].timesteps == timesteps[4:]
-    assert [done.denoiser for done in trace] == [0] * 4 + [1] * 6
+    assert [done.model for done in trace] == [0] * 4 + [1] * 6
     assert [done.step.timestep for done in trace] == timesteps
     assert torch.equal(trace[-1].latents, stitched)
 
@@ -119,7 +120,8 @@ def test_errors_fall_with_the_order_of_the_solver(sampler: str, order: int) -> N
         timesteps = [round(100 + 899 * (1 - i / num_steps)) for i in range(num_steps)]
         factory = solver_factory(sampler, schedule, timesteps)
         steps = trajectory_steps(schedule, timesteps)
-        result = sample([GaussianDenoiser()], (0,) * num_steps, factory, steps, start, torch.zeros(4), lambda _: None)
+        networks = InMemory([GaussianDenoiser()], torch.zeros(4))
+        result = sample(AllocationRouter((0,) * num_steps), networks, factory, steps, start, GivenNoise(lambda _: None))
         errors.append(((result - exact).norm() / exact.norm()).item())
     for coarse, fine in pairwise(errors):
         assert coarse / fine > 2**order * 0.75, errors
