@@ -9,12 +9,15 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import nan
 
 from torch import Tensor
 
 from tstitch.dropin.announced import announce
 from tstitch.dropin.timestep_check import Form, Reading, TimestepCheck, forms_of, matches, read_timestep
 from tstitch.errors import UserError
+from tstitch.solvers.steps import Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +27,12 @@ class Trajectory:
     timesteps: tuple[float, ...]
     step_of_call: tuple[int, ...]
     timestep_of_call: tuple[float, ...]
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """The solver steps for a router; only the scheduler knows its noise levels, so theirs are NaN."""
+        following = [*self.timesteps[1:], None]
+        return [Step(index, t, following[index], nan, nan) for index, t in enumerate(self.timesteps)]
 
 
 @dataclass(frozen=True, eq=False)

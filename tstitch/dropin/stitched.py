@@ -16,6 +16,7 @@ from tstitch.dropin.adapters import StageAdapters
 from tstitch.dropin.image_prompt import check_image_prompt, differing_scales, has_ip_adapter
 from tstitch.dropin.solver_clock import SolverClock, Trajectory
 from tstitch.errors import UserError
+from tstitch.router import AllocationRouter, Route
 from tstitch.split import Split, make_split
 
 GUIDANCE_INPUTS = {"time_cond_proj_dim": "timestep_cond", "guidance_embeds": "guidance"}
@@ -45,6 +46,7 @@ class StitchedDenoiser(nn.Module):
         self.allocation: Allocation | None = None
         self.clock, self._split = clock, split
         self._trajectory: Trajectory | None = None
+        self._route: Route | None = None
         self._steps_taken: set[int] = set()
         self._active, self._addressed = 0, len(denoisers) - 1
         self._home: torch.device | None = None
@@ -153,8 +155,19 @@ class StitchedDenoiser(nn.Module):
         is_new = trajectory is not self._trajectory
         if is_new:
             self._begin(trajectory, kwargs)
-        if is_new or self.allocation[step] != self._active:
-            self._enter(self.allocation[step])
+
+        def ask(model: int, latents: object, timestep: object, rows: None = None) -> object:
+            if is_new or model != self._active:
+                self._enter(model)
+            return self._call(model, args, kwargs)
+
+        predict = self._route(trajectory.steps[step], args[:1], ask)  # which denoiser predicts here
+        output = predict(args[:1], trajectory.timesteps[step])
+        self._steps_taken.add(step)
+        return output
+
+    def _call(self, model: int, args: tuple, kwargs: dict) -> object:
+        """Call a denoiser with the arguments of the pipeline's own call."""
         if self.guidance_scales is not None:
             if getattr(self.clock.pipe, "_num_timesteps", None) is None:  # it sets this before its loop
                 raise UserError(
@@ -162,14 +175,12 @@ class StitchedDenoiser(nn.Module):
                 )
             if self.clock.pipe._guidance_scale <= 1:
                 raise UserError("per-stage guidance needs a call with a guidance_scale above 1")
-            self.clock.pipe._guidance_scale = self.guidance_scales[self._active]
-        denoiser = self.denoisers[self._active]
+            self.clock.pipe._guidance_scale = self.guidance_scales[model]
+        denoiser = self.denoisers[model]
         for key, name in GUIDANCE_INPUTS.items():
             if not denoiser.config.get(key):
                 kwargs.pop(name, None)  # the large one has a guidance embedding, this one does not
-        output = denoiser(*args, **kwargs)
-        self._steps_taken.add(step)
-        return output
+        return denoiser(*args, **kwargs)
 
     def _timestep(self, args: tuple, kwargs: dict) -> Tensor | float | None:
         name, position = self._timestep_input
@@ -190,6 +201,7 @@ class StitchedDenoiser(nn.Module):
             if scales:
                 warnings.warn(f"the denoisers have other IP-Adapter scales, {scales}; see addressing", stacklevel=2)
         self.allocation, self._trajectory = allocation, trajectory
+        self._route = AllocationRouter(allocation).start(None)  # an allocation draws nothing
 
     def _enter(self, index: int) -> None:
         self._active, denoiser = index, self.denoisers[index]
