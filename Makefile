@@ -20,7 +20,7 @@ DIGITS_SIZE = num_images=256 num_steps=50 'step_counts=[10,20,50,100]' fractions
 ZOO ?= models/zoo/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sweep table tables latency report wandb-sync test test-all rehearsal gpu bench bench-io bench-eval lint format scan zoo clean
+.PHONY: help setup demo sweep table tables latency report wandb-sync test test-all rehearsal gpu bench bench-eval lint format scan zoo clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -74,20 +74,13 @@ rehearsal: $(READY) ## The README's ImageNet commands on full-size files with ra
 gpu: $(READY) ## On an NVIDIA GPU: its tests, the rehearsal, latency and the sampler, into benchmarks/results/<gpu>.json (10 minutes)
 	$(PY) -m benchmarks.gpu
 
-bench: $(READY) ## Sampler beside diffusers, modes, ranks and latency; then the README's table (50 minutes on two cores, 24 GB of memory)
+bench: $(READY) ## The sampler beside diffusers', then latency (40 minutes on two cores, 24 GB of memory)
 	$(PY) -m benchmarks.sampler
-	$(PY) -m benchmarks.modes
-	$(PY) -m benchmarks.ranks
 	$(PY) -m scripts.latency pair=digits_dit_s_xl precision=auto fractions=0:1:0.25 'batch_sizes=[8,64]' \
 		out=benchmarks/results/latency_digits.json
-	$(PY) -m benchmarks.readme
 
-bench-io: $(READY) ## Merge speed and memory at 50,000 images of 256 pixels beside cp (30 GB of disk)
-	$(PY) -m benchmarks.io
-
-bench-eval: $(READY) ## Evaluation of 5,000 images beside torch-fidelity's (half an hour on two cores)
+bench-eval: $(READY) ## Evaluation of 5,000 images beside torch-fidelity's (a quarter of an hour on two cores)
 	$(PY) -m benchmarks.evaluation
-	$(PY) -m benchmarks.evaluation_memory
 
 lint: $(READY) ## Check style, formatting and the direction of the imports
 	$(PY) -m ruff check .

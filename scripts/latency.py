@@ -3,6 +3,7 @@
 python -m scripts.latency pair=digits_dit_s_xl fractions=0:1:0.1 out=latency.json
 """
 
+import gc
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -12,12 +13,54 @@ from scripts.cli import run_command
 
 
 def main(config: DictConfig) -> None:
-    from experiments.axes import AXES, parse_fractions, refuse_explicit_allocation
-    from sampling.plan import Plan, check_whole_number, make_plan
-    from tstitch.errors import UserError
+    from experiments.modes import plan_modes
     from tstitch.runs.outputs import check_output
 
     settings = resolved(config)
+    check_settings(settings)
+    out = Path(settings["out"] or "latency.json")
+    check_output(out, "a latency measurement")
+    modes = plan_modes(settings)
+    has_lists = settings["precisions"] is not None or settings["compiles"] is not None
+
+    # A mistake in the settings should not wait for these.
+    import torch
+
+    from experiments.latency import describe_batch, measure_pair
+    from tstitch.runs.ranks import choose_device, joined_ranks
+    from tstitch.runs.run import write_json
+
+    results = []
+    with joined_ranks():
+        device = choose_device(settings["device"], local_rank=0)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for mode in modes:
+            result = measure_pair(
+                mode.plans, mode.asked, mode.interleaved, settings["batch_sizes"], settings["repeats"], device
+            )
+            if has_lists:
+                print(mode.name)
+            for batch in result["batches"]:
+                print("\n".join(describe_batch(batch, result["matmul_tflops"])))
+            results.append(result)
+            # A later mode may fail: what has been measured is kept.
+            write_json(out, {"pair": result["pair"], "modes": results} if has_lists else result)
+            gc.collect()  # the next mode has the memory of this one's networks, and compiles as many anew
+            if mode.is_compiled:
+                torch.compiler.reset()
+    print(out)
+
+
+def check_settings(settings: dict) -> None:
+    """Check what is not checked with the plans.
+
+    Raises:
+        UserError: names the setting and what would be accepted.
+    """
+    from experiments.axes import AXES, refuse_explicit_allocation
+    from sampling.plan import check_whole_number
+    from tstitch.errors import UserError
+
     check_whole_number("repeats", settings["repeats"], lowest=1)
     batch_sizes = settings["batch_sizes"]
     if not isinstance(batch_sizes, list) or not batch_sizes:
@@ -30,42 +73,6 @@ def main(config: DictConfig) -> None:
     for key in (*AXES, "also"):  # an experiment brings them
         if key != "fractions" and settings.get(key) is not None:
             raise UserError(f"{key} is for scripts.sweep; a latency measurement goes through fractions alone")
-    out = Path(settings["out"] or "latency.json")
-    check_output(out, "a latency measurement")
-    num = len(settings["pair"]["denoisers"])
-    requested = parse_fractions(settings["fractions"], num)
-    alone = [[float(k == index) for k in range(num)] for index in range(num)]
-    plans: dict[tuple[int, ...], Plan] = {}
-    asked: dict[tuple[int, ...], list[list[float]]] = {}
-    for fractions in [*requested, *alone]:  # the ideal line goes through the denoisers alone
-        plan = make_plan({**settings, "stitch": {**settings["stitch"], "fractions": fractions}})
-        plans.setdefault(plan.allocation, plan)
-        same = asked.setdefault(plan.allocation, [])
-        if fractions not in same:
-            same.append(fractions)
-    interleaved = make_plan(
-        {
-            **settings,
-            "stitch": {**settings["stitch"], "fractions": [1 / num] * num},
-            "allocation": {**settings["allocation"], "order": "interleave"},
-        }
-    )
-
-    # A mistake in the settings should not wait for these.
-    from experiments.latency import describe_batch, measure_pair
-    from tstitch.runs.ranks import choose_device, joined_ranks
-    from tstitch.runs.run import write_json
-
-    with joined_ranks():
-        device = choose_device(settings["device"], local_rank=0)
-        result = measure_pair(
-            list(plans.values()), list(asked.values()), interleaved, batch_sizes, settings["repeats"], device
-        )
-    for batch in result["batches"]:
-        print("\n".join(describe_batch(batch, result["matmul_tflops"])))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out, result)
-    print(out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import yaml
 from packaging.requirements import Requirement
 from safetensors import safe_open
 
-from benchmarks.readme import RESULTS, speed_section, with_section
 from tests.conftest import ROOT
 from tstitch.runs.digest import file_sha256
 
@@ -86,11 +85,6 @@ def test_every_make_target_documents_itself() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in ("setup", "demo", "test", "lint", "zoo"):
         assert f"make {target}" in shown
-
-
-def test_the_readmes_speed_section_is_what_was_measured() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert readme == with_section(readme, speed_section(RESULTS)), "python -m benchmarks.readme"
 
 
 def test_where_the_same_bytes_are_promised_the_exception_is_named() -> None:

@@ -1,4 +1,4 @@
-"""Candidates of a benchmark are measured under the same settings, on what the machine has."""
+"""Candidates of a benchmark are measured under the same settings."""
 
 from types import SimpleNamespace
 
@@ -8,9 +8,7 @@ from diffusers import AutoencoderKL, DiTTransformer2DModel
 
 import benchmarks.sampler
 from benchmarks.layout import measure
-from benchmarks.ranks import possible_ranks
-from benchmarks.readme import _ranks
-from benchmarks.sampler import Setting, _diffusers
+from benchmarks.sampler import _diffusers
 from models.placement.precision import products
 from tstitch.runs.timing import StageClock
 
@@ -49,23 +47,6 @@ def test_diffusers_is_timed_without_tf32_on_a_gpu() -> None:
     assert allowed_in_diffusers(CUDA) == {(False, False)}
 
 
-@pytest.mark.parametrize(("num_gpus", "expected"), [(1, [1]), (2, [1, 2]), (8, [1, 2])])
-def test_ranks_are_measured_where_each_has_a_gpu(monkeypatch, capsys, num_gpus: int, expected: list[int]) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
-    assert possible_ranks([1, 2], CUDA) == expected
-    assert ("not measured with 2 ranks" in capsys.readouterr().err) == (num_gpus == 1)
-
-
-def test_ranks_share_a_cpu(monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert possible_ranks([1, 2], CPU) == [1, 2]
-
-
-def test_the_readme_reads_well_with_one_rank() -> None:
-    result = {"num_images": 512, "pair": "a_pair", "machine": {"device": "a GPU"}, "ranks": {"1": {"seconds": 4.5}}}
-    assert "4.5 s with 1 rank (" in _ranks(result)
-
-
 def test_decoding_is_measured_in_both_layouts() -> None:
     decodings = measure(tiny_autoencoder(), batch_size=2, side=8, repeats=2, device=CPU)
     layouts = [
@@ -76,7 +57,3 @@ def test_decoding_is_measured_in_both_layouts() -> None:
     assert decodings["float32, contiguous"].largest_difference == 0
     assert decodings["float32, channels_last"].largest_difference < 1e-4
     assert 0 < decodings["bf16, channels_last"].largest_difference < 0.1
-
-
-def test_a_setting_names_its_network() -> None:
-    assert Setting("XL", 1, 1, CPU).index == 1

@@ -3,8 +3,8 @@
 import diffusers
 import pytest
 
-from benchmarks.pipeline_memory import PAIRS, denoiser, num_parameters, table
 from tests.conftest import ROOT
+from tests.pipelines.published import PAIRS, denoiser, parameters_m, size_table
 from tstitch import stitch
 from tstitch.errors import UserError
 
@@ -36,13 +36,13 @@ def pipeline(large: str) -> object:
 
 @pytest.mark.parametrize("name", MILLIONS)
 def test_sizes_are_the_published_ones(name: str) -> None:
-    assert num_parameters(denoiser(name)) / 1e6 == pytest.approx(MILLIONS[name], abs=0.01)
+    assert parameters_m(name) == pytest.approx(MILLIONS[name], abs=0.01)
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair.small}, {pair.large}")
-def test_the_pairs_of_the_docs_fit(pair) -> None:
-    allow = ["guidance_embedding"] if pair.large == "LCM-SDXL" else []
-    stitched = stitch(pipeline(pair.large), denoiser(pair.small), fraction=0.4, allow=allow)
+@pytest.mark.parametrize(("small", "large"), PAIRS)
+def test_the_pairs_of_the_docs_fit(small: str, large: str) -> None:
+    allow = ["guidance_embedding"] if large == "LCM-SDXL" else []
+    stitched = stitch(pipeline(large), denoiser(small), fraction=0.4, allow=allow)
     assert len(stitched.denoisers) == 2
 
 
@@ -62,4 +62,4 @@ def test_pairs_that_do_not_fit(small: str, large: str, message: str) -> None:
 
 
 def test_the_table_of_the_docs_is_the_computed_one() -> None:
-    assert "\n".join(table()) in (ROOT / "docs" / "pipelines.md").read_text()
+    assert size_table() in (ROOT / "docs" / "pipelines.md").read_text()

@@ -8,9 +8,12 @@ import pytest
 import torch
 
 import experiments.latency
+import models.placement.compiled
+import sampling.plan
 from models.checkout import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
+from tstitch.runs.outputs import check_output
 
 STORAGE_MB = {  # of the shipped files
     name: (ROOT / "models" / "zoo" / "digits" / f"{name}.safetensors").stat().st_size / 1e6
@@ -102,6 +105,11 @@ def test_memory_is_of_the_networks_that_a_point_uses(measured: dict) -> None:
     [
         ("repeats=0", "repeats must be a whole number of 1 or more, got 0"),
         ("batch_sizes=8", "batch_sizes must be a list of whole numbers, got 8"),
+        ("precisions=bf16", "precisions must be a list of values of precision, got 'bf16'"),
+        ("precisions=[float32,fp8]", "unknown precision 'fp8'; known: float32, tf32, bf16, fp16, auto"),
+        ("precisions=[[bf16]]", "precision needs one value or 2, got ['bf16']"),
+        ("compiles=[]", "compiles must be a list of values of compile, got []"),
+        ("compiles=[none,fast]", "unknown compile mode 'fast'; known: none, default, max"),
         ("batch_sizes=[0]", "batch_sizes must be a whole number of 1 or more, got 0"),
         ("fractions=[2]", "lie in [0, 1]"),
         ("stitch.counts=[1,49]", "so stitch.counts has no meaning in it"),
@@ -112,7 +120,8 @@ def test_memory_is_of_the_networks_that_a_point_uses(measured: dict) -> None:
         ("experiment=fig8", "samplers is for scripts.sweep"),
     ],
 )
-def test_mistakes(capfd, monkeypatch, argument: str, message: str) -> None:
+def test_mistakes_end_before_networks_are_loaded(capfd, monkeypatch, argument: str, message: str) -> None:
+    monkeypatch.setattr(experiments.latency, "load_networks", None)
     check_one_line(run_here(capfd, monkeypatch, "latency", "pair=digits_dit_s_xl", argument), message)
 
 
@@ -129,6 +138,33 @@ def test_points_carry_what_ran_and_the_residency(capfd, monkeypatch, tmp_path: P
     ]  # fmt: skip
     assert points[0]["asked"] == [[0, 1], [0.1, 0.9]]
     assert "0.25/0.75 (asked 0.3/0.7)" in outcome.out
+
+
+def test_each_combination_of_modes_is_measured_as_one_alone(capfd, monkeypatch, tmp_path: Path) -> None:
+    """The file replaces an earlier one of a single mode; auto is the same as one of the precisions beside it."""
+    out = tmp_path / "latency.json"
+    settings = ["pair=digits_dit_s_xl", "sampler.num_steps=2", "fractions=[0]", "batch_sizes=[2]", "repeats=1"]
+    assert run_here(capfd, monkeypatch, "latency", *settings, f"out={out}").code == 0
+    alone = json.loads(out.read_text())
+    assert "modes" not in alone
+    monkeypatch.setattr(experiments.latency, "matmul_tflops", lambda *_: 1.0)
+    monkeypatch.setattr(sampling.plan, "check_compile_mode", lambda *_: None)  # nothing is compiled: no compiler needed
+    compiled = []
+    monkeypatch.setattr(models.placement.compiled, "compile_network", lambda *arguments: compiled.append(arguments[1]))
+    lists = ["precisions=[float32,bf16,auto,[bf16,float32]]", "compiles=[max,none]"]
+    outcome = run_here(capfd, monkeypatch, "latency", *settings, *lists, f"out={out}")
+    assert outcome.code == 0, outcome.err
+    result = json.loads(out.read_text())
+    assert result.keys() == {"pair", "modes"}
+    modes = [(mode["precision"], mode["compile"]) for mode in result["modes"]]
+    assert modes == [(name, mode) for mode in ("none", "max") for name in ("float32", "bf16", "[bf16,float32]")]
+    assert set(compiled) == {"max"}
+    for mode in result["modes"]:
+        assert mode.keys() == alone.keys()
+        assert f"precision={mode['precision']} compile={mode['compile']}\n2 images at once" in outcome.out
+        assert [point["fractions"] for point in mode["batches"][0]["points"]] == [[0, 1], [1, 0]]
+    check_output(out, "a latency measurement")  # raises where it is taken for a file of another kind
+    assert result["modes"][0]["denoisers"][0]["weights_mb"] == 2 * result["modes"][1]["denoisers"][0]["weights_mb"]
 
 
 @pytest.mark.gpu

@@ -49,6 +49,10 @@ def _json_with(*keys: str) -> Callable[[Path], bool]:
     return is_alike
 
 
+def _either(*kinds: Callable[[Path], bool]) -> Callable[[Path], bool]:
+    return lambda path: any(is_alike(path) for is_alike in kinds)
+
+
 def _text_with(start: str, also: str = "") -> Callable[[Path], bool]:
     def is_alike(path: Path) -> bool:
         text = _text(path)
@@ -83,7 +87,7 @@ def _text(path: Path) -> str:
 
 KINDS: dict[str, Callable[[Path], bool]] = {
     "the result of an evaluation": _json_with("metrics", "protocol"),
-    "a latency measurement": _json_with("pair", "batches"),
+    "a latency measurement": _either(_json_with("pair", "batches"), _json_with("pair", "modes")),
     "an analysis": _json_with("identity", "found"),
     "a sweep": _json_with("points", "protocol"),
     "a report": _text_with("<!doctype html", also="<title>Trajectory stitching"),
