@@ -15,8 +15,7 @@ FOREIGN = ("denoising_end", "boundary_ratio", "unet_s_ratio")
 
 def main(config: DictConfig) -> None:
     from sampling.plan import make_plan
-    from tstitch.allocation import MAX_SPANS
-    from tstitch.boundaries import log_snr_at
+    from tstitch.allocation import MAX_SPANS, log_snr_at
     from tstitch.errors import UserError
 
     settings = resolved(config)
@@ -41,12 +40,12 @@ def main(config: DictConfig) -> None:
 
 def explain(key: str, settings: dict, timesteps: list[int], num_train_timesteps: int) -> list[str]:
     """What a foreign setting means in steps of this trajectory, and the setting here that does the same."""
-    from tstitch.boundaries import (
-        allocation_from_timesteps,
+    from tstitch.allocate import (
         steps_of_unet_s_ratio,
         timestep_of_boundary_ratio,
         timestep_of_denoising_end,
     )
+    from tstitch.allocation import allocation_from_timesteps
     from tstitch.errors import UserError
 
     value, num_steps = settings[key], len(timesteps)

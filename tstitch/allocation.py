@@ -7,11 +7,13 @@ first. Denoisers are ordered from small to large, as the fractions are.
 import math
 import warnings
 from collections.abc import Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 
+import numpy as np
 import torch
 
 from tstitch.errors import UserError
+from tstitch.schedule import NoiseSchedule
 
 Allocation = tuple[int, ...]
 RULES = ("steps", "timestep", "timestep_strict")
@@ -57,6 +59,39 @@ def allocation_from_list(denoiser_per_step: Sequence[int], num_steps: int, num_d
         if not 0 <= index < num_denoisers:
             raise UserError(f"an allocation holds denoiser indices in 0..{num_denoisers - 1}, got {index}")
     return tuple(denoiser_per_step)
+
+
+def allocation_from_timesteps(boundaries: Sequence[float], timesteps: Sequence[int]) -> Allocation:
+    """Denoiser k takes the steps with `t >= boundaries[k]` that those before it left; the last one takes the rest.
+
+    Args:
+        boundaries: descending timesteps, one fewer than denoisers.
+        timesteps: of the trajectory, descending.
+
+    Raises:
+        UserError: boundaries that do not descend or are not finite.
+    """
+    _check_boundaries("timestep boundaries", boundaries, descending=True)
+    return tuple(sum(t < boundary for boundary in boundaries) for t in timesteps)
+
+
+def allocation_from_log_snr(
+    boundaries: Sequence[float], timesteps: Sequence[int], schedule: NoiseSchedule
+) -> Allocation:
+    """The same by signal-to-noise ratio: denoiser k takes the steps with `log SNR <= boundaries[k]`.
+
+    log SNR = ln(alpha-bar / (1 - alpha-bar)) rises along a trajectory, so the boundaries ascend. It means the same on
+    any noise schedule.
+    """
+    _check_boundaries("log-SNR boundaries", boundaries, descending=False)
+    log_snr = log_snr_at(timesteps, schedule)
+    return tuple(sum(value > boundary for boundary in boundaries) for value in log_snr)
+
+
+def log_snr_at(timesteps: Sequence[int], schedule: NoiseSchedule) -> list[float]:
+    """Natural logarithm of the signal-to-noise ratio (of variances) at each timestep."""
+    alphas_cumprod = schedule.alphas_cumprod[np.rint(timesteps).astype(int)]
+    return (np.log(alphas_cumprod) - np.log1p(-alphas_cumprod)).tolist()
 
 
 def check_fractions(fractions: Sequence[float]) -> None:
@@ -110,6 +145,14 @@ def describe_allocation(allocation: Allocation, timesteps: Sequence[int], names:
         parts.append(f"{names[index]} takes {stop - start} step{'s' * (stop - start > 1)} (t = {span})")
         start = stop
     return ", ".join(parts)
+
+
+def _check_boundaries(name: str, boundaries: Sequence[float], descending: bool) -> None:
+    numbers = all(isinstance(b, int | float) and not isinstance(b, bool) and math.isfinite(b) for b in boundaries)
+    sign = -1 if descending else 1
+    if not numbers or not all(sign * a < sign * b for a, b in pairwise(boundaries)):
+        direction = "descend" if descending else "ascend"
+        raise UserError(f"{name} must be finite numbers that {direction}, got {list(boundaries)}")
 
 
 def _by_steps(fractions: Sequence[float], num_steps: int) -> Allocation:

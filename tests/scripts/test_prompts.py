@@ -91,7 +91,7 @@ def test_stochastic_schedulers_draw_from_each_image_alone(capfd, monkeypatch, tm
 
 def test_the_command_samples_what_the_library_samples(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-    from sampling.prompts.shards import generators
+    from sampling.prompts.job import generators
 
     from tstitch import stitch
 
@@ -199,7 +199,7 @@ def test_every_experiment_composes_and_names_the_missing_weights(capfd, monkeypa
 
 
 def test_the_noise_of_an_image_is_its_own() -> None:
-    from sampling.prompts.shards import generators
+    from sampling.prompts.job import generators
 
     first, second = generators(0, [0, 1]), generators(0, [1, 2])
     draws = [[torch.randn(3, generator=generator) for generator in each] for each in (first, second)]

@@ -17,6 +17,7 @@ from torch import Tensor
 from tstitch.dropin.announced import announce
 from tstitch.dropin.timestep_check import Form, Reading, TimestepCheck, forms_of, matches, read_timestep
 from tstitch.errors import UserError
+from tstitch.schedule import NoiseSchedule
 from tstitch.solvers.steps import Step
 
 
@@ -75,6 +76,12 @@ class SolverClock:
     def pipe(self) -> object | None:
         """The pipeline, or None where it is gone."""
         return self._pipe()
+
+    @property
+    def schedule(self) -> NoiseSchedule | None:
+        """The noise schedule of the scheduler; None for flow matching, which has none in alphas."""
+        alphas_cumprod = getattr(self._scheduler, "alphas_cumprod", None)
+        return None if alphas_cumprod is None else NoiseSchedule(alphas_cumprod.double().cpu().numpy())
 
     def watch(self) -> None:
         """Listen to the scheduler that the pipeline has now."""

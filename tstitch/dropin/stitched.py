@@ -11,13 +11,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from tstitch.allocate import Shares, parse_shares
 from tstitch.allocation import Allocation, describe_allocation
 from tstitch.dropin.adapters import StageAdapters
 from tstitch.dropin.image_prompt import check_image_prompt, differing_scales, has_ip_adapter
 from tstitch.dropin.solver_clock import SolverClock, Trajectory
 from tstitch.errors import UserError
 from tstitch.router import AllocationRouter, Route
-from tstitch.split import Split, make_split
 
 GUIDANCE_INPUTS = {"time_cond_proj_dim": "timestep_cond", "guidance_embeds": "guidance"}
 TIMESTEP_INPUTS = ("timestep", "timesteps", "t")
@@ -37,14 +37,15 @@ class StitchedDenoiser(nn.Module):
     """
 
     def __init__(
-        self, denoisers: Sequence[nn.Module], split: Split, clock: SolverClock, residency: str = "both",
+        self, denoisers: Sequence[nn.Module], shares: Shares, clock: SolverClock, residency: str = "both",
         guidance_scales: Sequence[float] | None = None, adapters: Sequence[Sequence[str]] | None = None,
     ):  # fmt: skip
         super().__init__()
         self.residency, self.guidance_scales = residency, guidance_scales
         self.adapters = None if adapters is None else StageAdapters(adapters)
         self.allocation: Allocation | None = None
-        self.clock, self._split = clock, split
+        self.clock, self._shares = clock, shares
+        self._warned_of_steps: set[int] = set()
         self._trajectory: Trajectory | None = None
         self._route: Route | None = None
         self._steps_taken: set[int] = set()
@@ -94,7 +95,8 @@ class StitchedDenoiser(nn.Module):
 
     def allocate(self, **how: object) -> None:
         """Share out the steps of the next runs anew: `fraction`, `fractions`, `counts`, `allocation` or `boundary`."""
-        self._split, self._trajectory = make_split(len(self.denoisers), **how), None
+        self._shares, self._trajectory = parse_shares(len(self.denoisers), how), None
+        self._warned_of_steps.clear()
 
     def describe(self) -> str:
         """Which denoiser took which steps of the latest run, in a line; steps that were not run are not in it."""
@@ -189,7 +191,10 @@ class StitchedDenoiser(nn.Module):
     def _begin(self, trajectory: Trajectory, arguments: dict) -> None:
         """Make the allocation of a run, and check what its denoisers need, before the first step."""
         self.allocation, self._trajectory, self._steps_taken = None, None, set()
-        allocation = self._split(trajectory.timesteps)
+        allocation = self._shares.allocate(trajectory.timesteps, self.clock.schedule)
+        if len(allocation) not in self._warned_of_steps:
+            self._warned_of_steps.add(len(allocation))
+            self._shares.warn_of_rounding(allocation)
         indices = sorted(set(allocation))
         check_image_prompt(self.denoisers, indices, arguments)
         for index in indices:
