@@ -91,8 +91,8 @@ def test_stochastic_schedulers_draw_from_each_image_alone(capfd, monkeypatch, tm
 
 def test_the_command_samples_what_the_library_samples(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-    from sampling.prompts.job import generators
 
+    from sampling.prompts.job import generators
     from tstitch import stitch
 
     assert run_here(capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / "out")).code == 0
