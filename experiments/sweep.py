@@ -65,9 +65,14 @@ def sweep_points(
     dashboard = Dashboard(settings["wandb"], out, latency_of)
     with joined_ranks() as ranks, locked(out):
         if ranks.world_size > 1:
-            raise UserError("a sweep starts without torchrun; ranks=N runs each of its points under torchrun")
-        networks = Networks(points, ranks, device)
-        failures = run_points(points, networks, settings["ranks"], out, dashboard.log_result)
+            raise UserError("a sweep starts without torchrun; ranks=N runs its points under torchrun")
+        networks = Networks([point.plan for point in points], ranks, device)
+        failures: dict[int, str] = {}
+        for number, reason in run_points(points, networks, settings["ranks"], out, settings["process_per_point"]):
+            if reason is None:
+                dashboard.log_result(points[number])
+            else:
+                failures[number] = reason
         done = [point for number, point in enumerate(points) if number not in failures]
         failed = [f"{points[number].plan.describe()}: {reason}" for number, reason in failures.items()]
         if not done:
@@ -99,7 +104,7 @@ def planned_places(planned: Sequence[PlannedPoint], settings: dict, device: torc
 
 def default_directory(settings: dict) -> Path:
     """Named after everything but the axes, so that a fraction more continues the same sweep."""
-    ignored = {*AXES, "also", "out", "points", "ranks", "wandb", "latency", "dry_run", "tflops", "residency"}
+    ignored = {*AXES, *OF_PLACE, "also", "ranks", "process_per_point", "latency", "residency"}
     shared = {key: value for key, value in settings.items() if key not in ignored}
     return ROOT / "runs" / f"sweep-{settings['pair']['name']}-{identity_hash(shared)}"
 
