@@ -86,6 +86,15 @@ def sweep_points(
     return Swept(out, sweep, [point.run for point in done], failed)
 
 
+def describe_point(point: Point) -> str:
+    """Describe what was measured at a point in a line, and in another whether it is worse than the large model."""
+    metrics = "  ".join(f"{name} {value:.3f}" for name, value in point.metrics.items())
+    series = f"{point.sampler} {point.num_steps} steps {point.shown('order')}"
+    place = f"fractions {point.label}  {series}  scale {point.shown('guidance_scale')}"
+    verdict = "" if point.paired is None else f"\n    {point.paired['verdict']}"
+    return f"{place}  {metrics}  {1000 * point.seconds_per_image:.2f} ms per image{verdict}"
+
+
 def points_directory(settings: dict) -> Path:
     """Where the points' runs lie: shared by all sweeps unless they have a directory of their own."""
     if settings["points"] is not None:

@@ -1,7 +1,7 @@
 """One grammar of shares, for configurations and pipelines: what a user asks for, and the allocation that it means.
 
 A share is asked for before the steps of a trajectory are known, in one of the ways of `KINDS`, and in one of the
-orders of `ORDERS` (table 7 of the paper compares them). The settings of other codebases are translated at the end.
+orders of `ORDERS` (table 7 of the paper compares them).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -186,29 +186,3 @@ ORDERS: dict[str, Callable[[Allocation, int], Allocation]] = {
     "interleave": _interleave,
     "decreasing": _decreasing,
 }
-
-
-def timestep_of_denoising_end(denoising_end: float, num_train_timesteps: int = 1000) -> float:
-    """The timestep boundary of SDXL's `denoising_end` in diffusers: the base model stops before `t < boundary`."""
-    _check_share("denoising_end", denoising_end)
-    return round(num_train_timesteps - denoising_end * num_train_timesteps)
-
-
-def timestep_of_boundary_ratio(boundary_ratio: float, num_train_timesteps: int = 1000) -> float:
-    """The timestep boundary of Wan2.2's `boundary_ratio`: the high-noise model takes `t >= ratio * timesteps`."""
-    _check_share("boundary_ratio", boundary_ratio)
-    return boundary_ratio * num_train_timesteps
-
-
-def steps_of_unet_s_ratio(unet_s_ratio: float, num_calls: int) -> int:
-    """Calls of the small U-Net under the release's `unet_s_ratio`: call i (from 1) while `i / num_calls <= ratio`.
-
-    `num_calls` is the length of the scheduler's list of timesteps: 51 for PNDM at 50 steps.
-    """
-    _check_share("unet_s_ratio", unet_s_ratio)
-    return sum(call / num_calls <= unet_s_ratio for call in range(1, num_calls + 1))
-
-
-def _check_share(name: str, value: float) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise UserError(f"{name} must lie in [0, 1], got {value!r}")
