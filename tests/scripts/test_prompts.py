@@ -212,3 +212,13 @@ def test_help_is_shown(name: str) -> None:
     shown = run(*PYTHON, "-m", f"scripts.{name}", "--help")
     assert shown.code == 0
     assert f"python -m scripts.{name}" in shown.out
+
+
+def test_a_dry_run_says_what_would_be_made_and_makes_nothing(capfd, monkeypatch, tmp_path: Path) -> None:
+    weights, out = save_weights(tmp_path), tmp_path / "out"
+    settings = [*arguments(weights, out), "dry_run=true"]
+    outcome = run_here(capfd, monkeypatch, "prompts", *settings)
+    assert outcome.code == 0, outcome.err
+    assert "small takes 2 steps" in outcome.out and "large takes 3 steps" in outcome.out
+    assert f"{out}: 0 of 4 shards are there\n7 images to make\ndisk: 0.0 MB\n" in outcome.out
+    assert not out.exists()
