@@ -144,7 +144,8 @@ def test_two_nodes_of_which_one_loses_a_rank(tmp_path: Path, whole: str) -> None
     time.sleep(1)
     other = start(*launcher, *SAMPLE, f"out={out}")
     wait_for_shards(host, out, 3)
-    os.kill(children(other.pid)[0], signal.SIGKILL)
+    [rank] = children(other.pid)
+    os.kill(rank, signal.SIGKILL)
     for process in (host, other):
         _, stderr = process.communicate(timeout=300)
         assert process.returncode == 0, stderr
