@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """What is known of a kind of network.
+    """A kind of network: how it is configured, built, read and initialised.
 
     Attributes:
         config: from plain values to the network's configuration; has `input_size`, `in_channels` and `num_classes`.

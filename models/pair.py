@@ -66,18 +66,18 @@ class Pair:
     autoencoder_products: Products = nullcontext
 
     def use(self, models: Sequence[int]) -> AbstractContextManager[Mapping[int, ClassConditionalDenoiser]]:
-        """The denoisers at the indices `models`, ready on the device."""
+        """Hold the denoisers at the indices `models` ready on the device."""
         return nullcontext({index: self.denoisers[index] for index in models})
 
     @contextmanager
     def use_autoencoder(self) -> Iterator[AutoencoderKL | VQModel]:
-        """The autoencoder, ready on the device, multiplying in its precision."""
+        """Hold the autoencoder ready on the device, multiplying in its precision."""
         with self.autoencoder_products():
             yield self.autoencoder
 
 
 def denoiser_spec(name: str, family: str, path: Path, config: dict, ema: bool = False) -> DenoiserSpec:
-    """A specification from plain values; `config` has the names of the family's configuration, or a preset."""
+    """Make a specification from plain values; `config` has the names of the family's configuration, or a preset."""
     return DenoiserSpec(name, family, find_family(family).config(name, config), path, ema)
 
 
@@ -114,7 +114,7 @@ def load_pair(
 
 
 def build_denoiser(spec: DenoiserSpec) -> ClassConditionalDenoiser:
-    """A denoiser without its weights, on the device of the context."""
+    """Build a denoiser without its weights, on the device of the context."""
     return find_family(spec.family).build(spec.config)
 
 

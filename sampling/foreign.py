@@ -36,21 +36,21 @@ def explain(key: str, settings: dict, timesteps: Sequence[int], num_train_timest
 
 
 def timestep_of_denoising_end(denoising_end: float, num_train_timesteps: int = 1000) -> float:
-    """The timestep boundary of SDXL's `denoising_end` in diffusers: the base model stops before `t < boundary`."""
+    """Return the timestep boundary of SDXL's `denoising_end` in diffusers: the base model takes `t >= boundary`."""
     _check_share("denoising_end", denoising_end)
     return round(num_train_timesteps - denoising_end * num_train_timesteps)
 
 
 def timestep_of_boundary_ratio(boundary_ratio: float, num_train_timesteps: int = 1000) -> float:
-    """The timestep boundary of Wan2.2's `boundary_ratio`: the high-noise model takes `t >= ratio * timesteps`."""
+    """Return the timestep boundary of Wan2.2's `boundary_ratio`: the high-noise one takes `t >= ratio * timesteps`."""
     _check_share("boundary_ratio", boundary_ratio)
     return boundary_ratio * num_train_timesteps
 
 
 def steps_of_unet_s_ratio(unet_s_ratio: float, num_calls: int) -> int:
-    """Calls of the small U-Net under the release's `unet_s_ratio`: call i (from 1) while `i / num_calls <= ratio`.
+    """Count the calls of the small U-Net under the release's `unet_s_ratio`: those with `i / num_calls <= ratio`.
 
-    `num_calls` is the length of the scheduler's list of timesteps: 51 for PNDM at 50 steps.
+    Calls i count from 1; `num_calls` is the length of the scheduler's list of timesteps: 51 for PNDM at 50 steps.
     """
     _check_share("unet_s_ratio", unet_s_ratio)
     return sum(call / num_calls <= unet_s_ratio for call in range(1, num_calls + 1))

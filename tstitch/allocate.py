@@ -30,7 +30,7 @@ ORDERED = "small_to_large"
 
 @dataclass(frozen=True)
 class Shares:
-    """How a trajectory is shared out among denoisers; made by `parse_shares`.
+    """Shares of the denoisers in a trajectory, as they were asked for; made by `parse_shares`.
 
     Attributes:
         kind: of `KINDS`, but `fraction`, which becomes `fractions`.
@@ -155,7 +155,7 @@ def _large_to_small(allocation: Allocation, seed: int) -> Allocation:
 
 
 def _interleave(allocation: Allocation, seed: int) -> Allocation:
-    """Each step goes to the denoiser that is furthest behind its share; the smaller one where two are equal."""
+    """Give each step to the denoiser that is furthest behind its share; the smaller one where two are equal."""
     num_steps = len(allocation)
     counts = {index: allocation.count(index) for index in sorted(set(allocation))}
     taken = dict.fromkeys(counts, 0)

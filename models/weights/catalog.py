@@ -85,7 +85,7 @@ def list_missing(paths: Sequence[Path], label: str, pair: str) -> list[str]:
 
 
 def is_published(path: Path) -> bool:
-    """Whether a file is one that `fetch` knows."""
+    """Tell whether a file is one that `fetch` knows."""
     return entry_of(path, load_manifest(), WEIGHTS_DIR) is not None
 
 

@@ -46,7 +46,7 @@ class Run:
 
 
 def make_trajectory(scheduler: object, start: int = 0, num_calls: int | None = None) -> Trajectory:
-    """The run of `num_calls` (None: all) of `scheduler.timesteps` from index `start`; image to image starts late."""
+    """Make the run of `num_calls` (None: all) of `scheduler.timesteps` from index `start` (image to image: late)."""
     grid = scheduler.timesteps[start:].tolist()[:num_calls]
     steps = tuple(_step_of_call(scheduler, start, call) for call in range(len(grid)))
     return Trajectory(tuple(grid[steps.index(step)] for step in sorted(set(steps))), steps, tuple(grid))
@@ -62,7 +62,7 @@ def _step_of_call(scheduler: object, start: int, call: int) -> int:
 
 
 class SolverClock:
-    """Counts the solver steps of a pipeline, whatever scheduler it has at the time.
+    """Counter of the solver steps of a pipeline, whatever scheduler it has at the time.
 
     Several clocks may listen to one scheduler. Each call of the network is compared with the count by its timestep.
     """
@@ -99,7 +99,7 @@ class SolverClock:
         self._scheduler, self._releases = None, []
 
     def now(self, timestep: Tensor | float | None) -> tuple[Trajectory, int]:
-        """The run and its solver step, when the network is called.
+        """Return the run and its solver step, when the network is called.
 
         Args:
             timestep: that the network is called with; None where its class takes none, which is then not compared.
@@ -143,7 +143,7 @@ class SolverClock:
 
 
 def find_start(reading: Reading, grid: Sequence[float], forms: Sequence[Form], num_calls: int | None) -> int:
-    """The index in the grid of the first call of a run, by its timestep; 0 where the grid does not have it.
+    """Return the index in the grid of the first call of a run, by its timestep; 0 where the grid does not have it.
 
     Args:
         reading: of the first timestep.

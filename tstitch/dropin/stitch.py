@@ -83,16 +83,16 @@ def unstitch(pipe: object) -> object:
 
 
 def _component(pipe: object) -> str:
-    found = [name for name in ("unet", "transformer") if getattr(pipe, name, None) is not None]
-    if len(found) != 1 or not hasattr(pipe, "scheduler") or getattr(pipe, f"{found[0]}_2", None) is not None:
+    components = [name for name in ("unet", "transformer") if getattr(pipe, name, None) is not None]
+    if len(components) != 1 or not hasattr(pipe, "scheduler") or getattr(pipe, f"{components[0]}_2", None) is not None:
         raise UserError(
             f"stitch needs a pipeline with a scheduler and one unet or transformer, got {type(pipe).__name__}"
         )
-    return found[0]
+    return components[0]
 
 
 def _plain(module: nn.Module) -> nn.Module:
-    """The module inside `torch.compile`. A stitched one answers with the attributes of its large denoiser."""
+    """Return the module inside `torch.compile`. A stitched one answers with the attributes of its large denoiser."""
     return module if type(module) is StitchedDenoiser else getattr(module, "_orig_mod", module)
 
 

@@ -26,7 +26,7 @@ FOR_ALL = ("_reset_stateful_cache", "enable_group_offload", "compile_repeated_bl
 
 
 class StitchedDenoiser(nn.Module):
-    """One denoiser per solver step, behind the face of the last, large one.
+    """Module that passes each call to the denoiser of the current solver step; attributes are the large one's.
 
     What it does not have itself (`config`, `dtype`, `add_embedding`, attention processors, LoRA loading, `isinstance`)
     is the large denoiser's, or that of `addressing(index)`. `.to`, `parameters` and `state_dict` are over all.
@@ -84,22 +84,22 @@ class StitchedDenoiser(nn.Module):
 
     @property
     def config(self) -> object:
-        """The large denoiser's; pipelines read it before they set their scheduler, which is a chance to hear that."""
+        """The large denoiser's configuration. Pipelines read it before they set their scheduler."""
         self.clock.watch()
         return self.denoisers[self._addressed].config
 
     @property
     def device(self) -> torch.device:
-        """Where the denoisers work."""
+        """The device of the denoisers."""
         return self._home or self.denoisers[self._addressed].device
 
     def allocate(self, **how: object) -> None:
-        """Share out the steps of the next runs anew: `fraction`, `fractions`, `counts`, `allocation` or `boundary`."""
+        """Share out the steps of the next runs anew, with the words that `stitch` takes."""
         self._shares, self._trajectory = parse_shares(len(self.denoisers), how), None
         self._warned_of_steps.clear()
 
     def describe(self) -> str:
-        """Which denoiser took which steps of the latest run, in a line; steps that were not run are not in it."""
+        """Say in a line which denoiser took which steps of the latest run; steps that were not run are not in it."""
         if self._trajectory is None:
             return "no run yet"
         names = [f"{index} ({each.__class__.__name__})" for index, each in enumerate(self.denoisers)]
@@ -112,7 +112,7 @@ class StitchedDenoiser(nn.Module):
 
     @contextmanager
     def addressing(self, index: int) -> Iterator[None]:
-        """Within it, attributes are those of denoiser `index`: `pipe.load_lora_weights` then loads into that one."""
+        """Make attributes those of denoiser `index` in the context: `pipe.load_lora_weights` loads into that one."""
         self._addressed, before = range(len(self.denoisers))[index], self._addressed
         try:
             yield
@@ -121,7 +121,7 @@ class StitchedDenoiser(nn.Module):
 
     @contextmanager
     def cache_context(self, *args: object, **kwargs: object) -> Iterator[None]:
-        """diffusers' context of cached calls, entered for every denoiser that knows it."""
+        """Enter diffusers' context of cached calls for every denoiser that knows it."""
         with ExitStack() as stack:
             for each in self.denoisers:
                 if hasattr(each, "cache_context"):
@@ -134,7 +134,7 @@ class StitchedDenoiser(nn.Module):
         self.denoisers[-1].save_pretrained(*args, **kwargs)
 
     def compile(self, *args: object, **kwargs: object) -> None:
-        """`torch.compile` each denoiser in place."""
+        """Compile each denoiser in place, with `torch.compile`."""
         for each in self.denoisers:
             each.compile(*args, **kwargs)
 
@@ -220,7 +220,7 @@ class StitchedDenoiser(nn.Module):
 
 
 def _timestep_input(denoiser: nn.Module) -> tuple[str, int]:
-    """The name and the position, self not counted, of the timestep among the arguments of a denoiser's class."""
+    """Return the name and the position, self not counted, of the timestep among the arguments of a denoiser's class."""
     names = list(inspect.signature(type(getattr(denoiser, "_orig_mod", denoiser)).forward).parameters)[1:]
     name = next((each for each in TIMESTEP_INPUTS if each in names), TIMESTEP_INPUTS[0])
     return name, names.index(name) if name in names else len(names)
