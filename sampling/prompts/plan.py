@@ -12,8 +12,9 @@ from sampling.precision import choose_precision
 from sampling.prompts.captions import read_captions
 from tstitch.allocate import parse_shares
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
-from tstitch.dropin.solver_clock import make_trajectory
+from tstitch.dropin.solver_clock import make_trajectory, schedule_of
 from tstitch.errors import UserError
+from tstitch.schedule import NoiseSchedule
 
 RESIZE_RULE = "Pillow bicubic"
 OF_COMMAND = ("prompt", "generator", "output_type")  # of a pipeline's arguments
@@ -122,11 +123,11 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
         raise UserError("controlnet and control_image go together; give both or neither")
     if control_image is not None and not control_image.is_file():
         raise UserError(f"control_image={control_image} does not exist")
-    timesteps = _timesteps(spec, call["num_inference_steps"])
+    timesteps, schedule = _read_scheduler(spec, call["num_inference_steps"])
     allocation = (0,) * len(timesteps)
     if spec.small:
         shares = parse_shares(len(spec.denoisers), settings["stitch"], prefix="stitch.")
-        allocation = shares.allocate(timesteps)
+        allocation = shares.allocate(timesteps, schedule)
         shares.warn_of_rounding(allocation)
     return PromptPlan(
         spec=spec,
@@ -180,14 +181,14 @@ def _spec(settings: dict) -> PipelineSpec:
     return spec
 
 
-def _timesteps(spec: PipelineSpec, num_steps: int) -> tuple[float, ...]:
-    """Of the solver steps, which a pipeline may call its denoiser for more than once."""
+def _read_scheduler(spec: PipelineSpec, num_steps: int) -> tuple[tuple[float, ...], NoiseSchedule | None]:
+    """The timesteps of the solver steps, for which a pipeline may call its denoiser more than once, and the schedule."""
     scheduler = load_scheduler(spec)
     try:
         scheduler.set_timesteps(num_steps)
     except ValueError as error:
         raise UserError(f"{type(scheduler).__name__} refused {num_steps} steps: {error}") from error
-    return make_trajectory(scheduler).timesteps
+    return make_trajectory(scheduler).timesteps, schedule_of(scheduler)
 
 
 def _path(key: str, value: str | None) -> Path | None:

@@ -52,6 +52,12 @@ def make_trajectory(scheduler: object, start: int = 0, num_calls: int | None = N
     return Trajectory(tuple(grid[steps.index(step)] for step in sorted(set(steps))), steps, tuple(grid))
 
 
+def schedule_of(scheduler: object) -> NoiseSchedule | None:
+    """Read the noise schedule of a scheduler; None for flow matching, which has none in alphas."""
+    alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
+    return None if alphas_cumprod is None else NoiseSchedule(alphas_cumprod.double().cpu().numpy())
+
+
 def _step_of_call(scheduler: object, start: int, call: int) -> int:
     if not hasattr(scheduler, "prk_timesteps"):
         return (start + call) // scheduler.order - start // scheduler.order  # Heun and its kin: two calls a step
@@ -79,9 +85,8 @@ class SolverClock:
 
     @property
     def schedule(self) -> NoiseSchedule | None:
-        """The noise schedule of the scheduler; None for flow matching, which has none in alphas."""
-        alphas_cumprod = getattr(self._scheduler, "alphas_cumprod", None)
-        return None if alphas_cumprod is None else NoiseSchedule(alphas_cumprod.double().cpu().numpy())
+        """The noise schedule of the scheduler that is listened to; see `schedule_of`."""
+        return schedule_of(self._scheduler)
 
     def watch(self) -> None:
         """Listen to the scheduler that the pipeline has now."""
