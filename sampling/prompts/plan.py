@@ -182,7 +182,7 @@ def _spec(settings: dict) -> PipelineSpec:
 
 
 def _read_scheduler(spec: PipelineSpec, num_steps: int) -> tuple[tuple[float, ...], NoiseSchedule | None]:
-    """The timesteps of the solver steps, for which a pipeline may call its denoiser more than once, and the schedule."""
+    """Timesteps of the solver steps, for which a pipeline may call its denoiser more than once, and the schedule."""
     scheduler = load_scheduler(spec)
     try:
         scheduler.set_timesteps(num_steps)

@@ -207,7 +207,7 @@ def test_the_noise_of_an_image_is_its_own() -> None:
     assert not torch.equal(draws[0][0], draws[0][1])
 
 
-@pytest.mark.parametrize("name", ["prompts", "clip_score"])
+@pytest.mark.parametrize("name", ["prompts", "evaluate"])
 def test_help_is_shown(name: str) -> None:
     shown = run(*PYTHON, "-m", f"scripts.{name}", "--help")
     assert shown.code == 0
