@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evaluation.report.results import SMALL_FRACTION, TIME, results_table
 from experiments.points import SweepPoint
 from experiments.scored import PAIRED, RESULT
 from tstitch.errors import UserError
@@ -69,21 +70,13 @@ class Dashboard:
             return
         import wandb
 
-        keys = sweep.metric_keys
-        columns = ["small fraction", "asked", "sampler", "steps", "guidance scale", *keys, "ms per image"]
-        rows = [
-            [
-                point.small_fraction, point.asked_otherwise, point.sampler, point.num_steps, str(point.guidance_scale),
-                *(point.metrics.get(key) for key in keys), 1000 * point.seconds_per_image,
-            ]
-            for point in sweep.points
-        ]  # fmt: skip
+        results = results_table(sweep)
         with self._run(f"{self.out.name} (sweep)", f"sweep-{self.group}", sweep.protocol) as run:
-            table = wandb.Table(columns=columns, data=rows)
+            table = wandb.Table(columns=results.columns, data=results.rows)
             plots: dict[str, object] = {"points": table}
             for key in [key for _, key in sweep.metrics][:PLOTTED]:
-                by_fraction = wandb.plot.line(table, "small fraction", key, title=f"{key} by fraction")
-                by_time = wandb.plot.scatter(table, "ms per image", key, title=f"{key} by time")
+                by_fraction = wandb.plot.line(table, SMALL_FRACTION, key, title=f"{key} by fraction")
+                by_time = wandb.plot.scatter(table, TIME, key, title=f"{key} by time")
                 plots |= {f"{key} against fraction": by_fraction, f"{key} against time": by_time}
             run.log(plots, step=0)
         self._mark(self.out, content)

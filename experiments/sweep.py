@@ -13,6 +13,8 @@ from evaluation.metrics.influence import fid_spread
 from evaluation.metrics.metric_names import DISTANCES, is_metric
 from evaluation.metrics.sources import open_source
 from evaluation.metrics.spread import describe_difference
+from evaluation.report.render import comma_separated
+from evaluation.report.results import results_table
 from evaluation.report.sweep import Asked, Point, Sweep, write_sweep
 from experiments.axes import AXES, PlannedPoint
 from experiments.dashboard import Dashboard
@@ -27,6 +29,7 @@ from tstitch.runs.outputs import check_output
 from tstitch.runs.progress import Counter
 from tstitch.runs.ranks import joined_ranks
 from tstitch.runs.run import Run, check_run, identity_hash, locked, read_json, write_json
+from tstitch.runs.shards import write_atomically
 
 POINTS = "points"
 BESIDE = ("sweep.csv", "curve.png", "curve.svg", "strip.png")  # what a sweep writes beside `sweep.json`
@@ -77,6 +80,7 @@ def sweep_points(
         collected = [_collect(point, compared.get(point.run.id), latency_of(point), out) for point in done]
         sweep = Sweep(collected, _shared_protocol(done), kept_overrides(overrides))
         write_sweep(sweep, out)
+        write_atomically(out / "sweep.csv", comma_separated(results_table(sweep)).encode())
         dashboard.log_sweep(sweep, done)
     return Swept(out, sweep, [point.run for point in done], failed)
 

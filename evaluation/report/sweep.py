@@ -1,7 +1,5 @@
 """A sweep's points: the files that plots and tables read."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,7 +9,6 @@ from evaluation.metrics.metric_names import DISTANCES, METRIC_NAMES, MetricName,
 from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
 from tstitch.runs.run import read_json, write_json
-from tstitch.runs.shards import write_atomically
 
 Scale = float | list[float]
 
@@ -191,20 +188,9 @@ class Sweep:
 
 
 def write_sweep(sweep: Sweep, directory: Path) -> None:
-    """Write `sweep.json` and `sweep.csv`."""
+    """Write `sweep.json`."""
     content = {"overrides": sweep.overrides, "points": [asdict(p) for p in sweep.points], "protocol": sweep.protocol}
     write_json(directory / "sweep.json", content)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    settings = ["guidance_scale", "sampler", "num_steps", "order", "rule"]
-    keys = sweep.metric_keys
-    writer.writerow(["fractions", "asked_fractions", *settings, *keys, "seconds_per_image", "timed_on"])
-    for point in sweep.points:
-        values = [getattr(point, name) for name in settings]
-        scores = [f"{point.metrics[key]:.4f}" if key in point.metrics else "" for key in keys]
-        time = [f"{point.seconds_per_image:.6f}", sweep.timed_on]
-        writer.writerow([show_fractions(point.fractions), point.asked_otherwise, *values, *scores, *time])
-    write_atomically(directory / "sweep.csv", table.getvalue().encode())
 
 
 def read_sweep(directory: Path) -> Sweep:

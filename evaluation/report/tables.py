@@ -4,25 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.metrics.metric_names import METRIC_NAMES
+from evaluation.report.findings import FLAT_WITHIN, describe_finding, last_flat
 from evaluation.report.paper import METRICS, Paper, same_fractions
-from evaluation.report.summary import FLAT_WITHIN, describe_finding, last_flat
+from evaluation.report.render import NO_VALUE, Table
 from evaluation.report.sweep import Point, Sweep
 from tstitch.allocation import show_fractions
 
 TIMED_IMAGES = 8  # what the paper's seconds are for
 TITLES = {metric.name: metric.title for metric in METRIC_NAMES}
 TITLES |= {"inception_score": "IS", "precision": "precision", "recall": "recall"}
-NOTHING = "-"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A finished table: every cell is text."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -68,7 +58,7 @@ def points_table(paper: Paper, sweep: Sweep, differences: Sequence[str]) -> Tabl
     columns += ["s per 8 here", "s per 8 paper", "speed-up here", "speed-up paper"]
     rows = []
     for point, values in zip(sweep.points, reported, strict=True):
-        row = [show_fractions(point.fractions), *([point.asked_otherwise or NOTHING] if is_rounded else [])]
+        row = [show_fractions(point.fractions), *([point.asked_otherwise or NO_VALUE] if is_rounded else [])]
         row += [point.shown(key) for key in keys]
         for name in metrics:
             ours, theirs = point.metric(name), values.get(name)
@@ -128,8 +118,8 @@ def missing_table(paper: Paper, reasons: Sequence[str]) -> Table:
     for curve in paper.curves:
         for position, fractions in enumerate(curve["fractions"]):
             values = fractions if isinstance(fractions, Sequence) else [fractions, round(1 - fractions, 9)]
-            cells = [_number(curve[name][position]) if name in curve else NOTHING for name in known]
-            rows.append([show_fractions(values), *(_text(curve.get(key, NOTHING)) for key in settings), *cells])
+            cells = [_number(curve[name][position]) if name in curve else NO_VALUE for name in known]
+            rows.append([show_fractions(values), *(_text(curve.get(key, NO_VALUE)) for key in settings), *cells])
     columns = ["fractions", *settings, *(f"{TITLES.get(name, 's per 8')} paper" for name in known)]
     return Table(paper.title, columns, rows, [*reasons, *_notes(paper, [])])
 
@@ -144,8 +134,8 @@ def _find(sweep: Sweep, fractions: Sequence[float]) -> Point | None:
 
 def _judge(ours: float | None, theirs: float | None, tolerance: float, other_protocol: bool) -> list[str]:
     if ours is None or theirs is None:
-        return [NOTHING, NOTHING]
-    verdict = NOTHING if other_protocol else ("yes" if abs(ours - theirs) <= tolerance else "no")
+        return [NO_VALUE, NO_VALUE]
+    verdict = NO_VALUE if other_protocol else ("yes" if abs(ours - theirs) <= tolerance else "no")
     return [f"{ours - theirs:+.4g}", verdict]
 
 
@@ -156,7 +146,7 @@ def _times(point: Point, values: dict[str, float], sweep: Sweep, paper: Paper) -
     theirs = values.get("time_s")
     faster_there = None if theirs is None or large_time is None else large_time / theirs
     times = [TIMED_IMAGES * point.seconds_per_image, theirs]
-    return [*map(_number, times), *(NOTHING if ratio is None else f"{ratio:.2f}x" for ratio in (faster, faster_there))]
+    return [*map(_number, times), *(NO_VALUE if ratio is None else f"{ratio:.2f}x" for ratio in (faster, faster_there))]
 
 
 def _shapes(paper: Paper, sweep: Sweep) -> list[str]:
@@ -192,7 +182,7 @@ def _notes(paper: Paper, differences: Sequence[str]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.4g}"
+    return NO_VALUE if value is None else f"{value:.4g}"
 
 
 def _text(value: object) -> str:
