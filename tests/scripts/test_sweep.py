@@ -26,6 +26,9 @@ def test_sweep_then_report(capfd, monkeypatch, tmp_path: Path) -> None:
         assert ("0/1: FID " in point["paired"]["verdict"]) if point["fractions"][0] else point["paired"] is None
         latency = point["latency"]
         assert 0 < latency["seconds_per_image_min"] <= latency["seconds_per_image"] <= latency["seconds_per_image_max"]
+    first, second = (out / point["run"] for point in sweep["points"][:2])
+    compared = run_here(capfd, monkeypatch, "compare", f"a={first}", f"b={second}").out
+    assert sweep["points"][1]["paired"]["verdict"].replace("0.5/0.5 against 0/1", "b against a") in compared
     assert sweep["protocol"]["num_images"] == 24
     assert sweep["protocol"]["reference_num_images"] == 5000
     with (out / "sweep.csv").open() as file:
