@@ -29,12 +29,12 @@ class Table:
 
     @property
     def shown_columns(self) -> list[str]:
-        """The heading of each column."""
+        """List the heading of each column."""
         return [self.headings.get(column, column) for column in self.columns]
 
     @property
     def shown_rows(self) -> list[list[str]]:
-        """The rows as text."""
+        """List the rows as text."""
         formats = [self.formats.get(column, ".4g") for column in self.columns]
         return [[_shown(cell, form) for cell, form in zip(row, formats, strict=True)] for row in self.rows]
 
