@@ -4,6 +4,7 @@ SHELL := /bin/sh
 IS_SUPPORTED = import sys; (3, 11) <= sys.version_info[:2] <= (3, 12) or sys.exit(1)
 PYTHON := $(firstword $(foreach p,python3 python3.12 python3.11,$(shell $(p) -c '$(IS_SUPPORTED)' 2>/dev/null && echo $(p))))
 PY := .venv/bin/python
+PYTEST = $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 READY := .venv/.ready
 DEMO ?= demo
 DEMO_SETTINGS = num_images=1000 sampler.num_steps=20 precision=auto latency.repeats=5
@@ -20,7 +21,7 @@ DIGITS_SIZE = num_images=256 num_steps=50 'step_counts=[10,20,50,100]' fractions
 ZOO ?= models/zoo/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sweep table tables latency report wandb-sync test test-all rehearsal gpu bench bench-eval lint format scan zoo clean
+.PHONY: help setup demo sweep table tables latency report wandb-sync test test-fast test-all test-slow rehearsal gpu bench bench-eval lint format scan zoo clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -61,11 +62,17 @@ report: $(READY) ## One page on a sweep, HTML and Markdown, its plots as PNG and
 wandb-sync: $(READY) ## Send what sweeps with wandb.mode=offline have logged below runs/ and RUN
 	find runs $(RUN) -type d -name 'offline-run-*' -path '*/wandb/*' -exec .venv/bin/wandb sync {} +
 
-test: $(READY) ## Run the tests, a process for each core (minutes on two)
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
+test: $(READY) ## Run the tests but the long ones, a process for each core
+	$(PYTEST)
 
-test-all: $(READY) ## Run the slow tests too
-	$(PY) -m pytest -m 'not gpu'
+test-fast: $(READY) ## Run the tests of the library, the networks and the metrics, for the loop while coding
+	$(PYTEST) tests/tstitch tests/models tests/evaluation
+
+test-all: $(READY) ## Run the long tests too, as CI does (25 minutes on two cores)
+	$(PYTEST) -m 'not slow and not gpu'
+
+test-slow: $(READY) ## Run the slow tests: a hundred kills, full-size networks
+	$(PY) -m pytest -m 'slow and not gpu'
 
 rehearsal: $(READY) ## The README's ImageNet commands on full-size files with random weights, served from this machine as they are published
 	$(PY) -m pytest -m slow -s tests/test_rehearsal.py

@@ -30,7 +30,7 @@ class CheckpointFile(Protocol):
     content: object
 
     def read(self, storage: Storage) -> Tensor:
-        """The bytes of a storage."""
+        """Read the bytes of a storage."""
 
 
 def open_checkpoint(file: BinaryIO, size: int) -> CheckpointFile:

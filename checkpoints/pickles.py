@@ -24,7 +24,7 @@ class Name:
 
 
 class Placeholder:
-    """Stands for an object that is not read. It has no content and does nothing."""
+    """Stand-in for an object that is not read. It has no content and does nothing."""
 
 
 Construct = Callable[[Name, tuple], object]
@@ -242,5 +242,5 @@ class _Machine:
 
 
 def _key(key: object) -> Key | Name | Placeholder:
-    """A key of a dictionary. Others than plain ones are not kept: a tuple nested deep enough crashes Python's hash."""
+    """Keep a key of a dictionary if it is a plain one: a tuple that is nested deep enough crashes Python's hash."""
     return key if key is None or isinstance(key, str | int | float | bytes | Name) else Placeholder()

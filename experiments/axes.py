@@ -80,9 +80,7 @@ def refuse_explicit_allocation(settings: dict, command: str) -> None:
     Args:
         command: what it is, for the message.
     """
-    from sampling.stitching import EXPLICIT
-
-    explicit = [key for key in EXPLICIT if settings["stitch"][key] is not None]
+    explicit = [key for key, values in settings["stitch"].items() if key != "fractions" and values is not None]
     if explicit:
         raise UserError(
             f"{command} is over fractions, so stitch.{explicit[0]} has no meaning in it; use scripts.sample"
@@ -189,5 +187,7 @@ def _sampler(name: object, chosen: dict, grid: str) -> dict:
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.yaml"))
         raise UserError(f"unknown sampler {name!r}; known: {', '.join(known)}")
-    with_pair = OmegaConf.create({"pair": {"grid": grid}, "sampler": OmegaConf.load(path)})
+    base, own = OmegaConf.load(CONFIG_DIR / "base" / "sampler.yaml"), OmegaConf.load(path)
+    del own["defaults"]
+    with_pair = OmegaConf.create({"pair": {"grid": grid}, "sampler": OmegaConf.merge(base, own)})
     return OmegaConf.to_container(with_pair, resolve=True)["sampler"]

@@ -1,14 +1,16 @@
-"""A sweep at work: points one after another, in this process or each under torchrun, and what failed."""
+"""The points of a sweep, one after another, in this process or under one torchrun, and what failed."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -21,11 +23,13 @@ from models.checkout import ROOT
 from models.placement.residency import Residency
 from sampling.job import ClassJob
 from sampling.networks import load_networks
-from sampling.plan import Plan
+from sampling.plan import Plan, make_plan
 from sampling.run import sample_run
 from tstitch.errors import UserError, is_out_of_memory
-from tstitch.runs.ranks import Ranks, end_with_parent
-from tstitch.runs.run import Run, identity_hash, locked, write_json
+from tstitch.runs.ranks import Ranks, choose_device, end_with_parent, joined_ranks
+from tstitch.runs.run import Run, identity_hash, locked, read_json, write_json
+
+POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ class SweepPoint:
 class Networks:
     """What the points of a sweep share in this process, loaded when the first one needs it."""
 
-    def __init__(self, points: Sequence[SweepPoint], ranks: Ranks, device: torch.device):
-        self.plan, self.used = points[0].plan, {index for point in points for index in point.plan.used}
+    def __init__(self, plans: Sequence[Plan], ranks: Ranks, device: torch.device):
+        self.plan, self.used = plans[0], {index for plan in plans for index in plan.used}
         self.ranks, self.device = ranks, device
 
     @cached_property
@@ -74,75 +78,116 @@ def point_run(planned: PlannedPoint, directory: Path, device: torch.device) -> S
 
 
 def run_points(
-    points: Sequence[SweepPoint],
-    networks: Networks,
-    num_ranks: int | None,
-    out: Path,
-    finished: Callable[[SweepPoint], None],
-) -> dict[int, str]:
-    """Run what is missing, in this process or each point under torchrun; failed points: position -> reason.
+    points: Sequence[SweepPoint], networks: Networks, num_ranks: int | None, out: Path, process_per_point: bool = False
+) -> Iterator[tuple[int, str | None]]:
+    """Run what is missing; yield each point's position, and why it failed or None, as soon as that is known.
 
     Args:
-        num_ranks: processes of each point, or None for this process.
-        finished: called after each point that is there, new or not.
+        num_ranks: processes of one torchrun that goes through all points, or None for this process.
+        out: the sweep's directory, for what torchrun is told.
+        process_per_point: start a torchrun for each point, so that its peak memory is its own.
     """
-    failed: dict[int, str] = {}
-    for number, point in enumerate(points):
+    waiting = {number: point for number, point in enumerate(points) if not point.is_done(networks.scoring)}
+    yield from ((number, None) for number in range(len(points)) if number not in waiting)
+    if num_ranks is not None:
+        size = 1 if process_per_point else len(points)
+        while part := dict(islice(waiting.items(), size)):
+            yield from _run_under_torchrun(dict(part), networks, num_ranks, out, len(points))
+            waiting = {number: point for number, point in waiting.items() if number not in part}
+        return
+    for number, point in waiting.items():
         print(f"[{number + 1}/{len(points)}] {point.plan.describe()}")
+        yield number, _run_here(point, networks)
+
+
+def _run_here(point: SweepPoint, networks: Networks) -> str | None:
+    """Run a point in this process; the reason where it failed."""
+    try:
+        with locked(point.run.directory):
+            run_point(point.plan, point.run, networks)
+        return None
+    except (UserError, OSError) as error:
+        reason = str(error)
+    except Exception as error:  # a point that breaks must not take the others with it
+        if not is_out_of_memory(error):
+            traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}"
+    print(f"failed: {reason}", file=sys.stderr)
+    return reason
+
+
+def _run_under_torchrun(
+    waiting: dict[int, SweepPoint], networks: Networks, num_ranks: int, out: Path, total: int
+) -> Iterator[tuple[int, str | None]]:
+    """Let one torchrun go through the points in order. Where it ends early, a point failed; it starts anew after it."""
+    while waiting:
+        process = _launch(waiting, num_ranks, out, total)
         try:
-            if not point.is_done(networks.scoring):
-                _run_here(point, networks) if num_ranks is None else _launch(point, num_ranks, out)
-        except (UserError, OSError) as error:
-            failed[number] = str(error)
-        except Exception as error:  # a point that breaks must not take the others with it
-            if not is_out_of_memory(error):
-                traceback.print_exc()
-            failed[number] = f"{type(error).__name__}: {error}"
-        if number in failed:
-            print(f"failed: {failed[number]}", file=sys.stderr)
-        else:
-            finished(point)
-    return failed
+            while process.poll() is None:
+                time.sleep(POLL_S)
+                yield from _take_done(waiting, networks.scoring)
+        finally:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            process.wait()
+        yield from _take_done(waiting, networks.scoring)
+        if waiting:
+            number = next(iter(waiting))
+            reason = f"torchrun ended with exit code {process.returncode}; its messages are above"
+            print(f"failed: {waiting.pop(number).plan.describe()}: {reason}", file=sys.stderr)
+            yield number, reason
 
 
-def run_point(
-    plan: Plan,
-    run: Run,
-    networks: Residency,
-    evaluation: Evaluation,
-    ranks: Ranks,
-    device: torch.device,
-) -> None:
+def _take_done(waiting: dict[int, SweepPoint], scoring: Scoring) -> Iterator[tuple[int, None]]:
+    """Take the first points out of those that wait, as far as they are done."""
+    while waiting and (first := next(iter(waiting))) is not None and waiting[first].is_done(scoring):
+        del waiting[first]
+        yield first, None
+
+
+def _launch(waiting: dict[int, SweepPoint], num_ranks: int, out: Path, total: int) -> subprocess.Popen:
+    """Start `torchrun -m scripts.point FILE`, which ends with this process, however that ends."""
+    path = (out / "settings" / "points.json").absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    points = [
+        {
+            "title": f"[{number + 1}/{total}] {point.plan.describe()}",
+            "out": str(point.run.directory.absolute()),
+            "settings": point.planned.settings,
+        }
+        for number, point in waiting.items()
+    ]
+    write_json(path, {"points": points})
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    return subprocess.Popen([*command, "-m", "scripts.point", str(path)], cwd=ROOT, preexec_fn=end_with_parent)
+
+
+def run_listed_points(path: Path) -> None:
+    """Run the points that `scripts.sweep` listed in a file, on the ranks of torchrun; the first failure ends it.
+
+    Networks are loaded, and compiled, once for all of them.
+    """
+    listed = read_json(path)["points"]
+    plans = [make_plan(entry["settings"]) for entry in listed]
+    with joined_ranks() as ranks:
+        device = choose_device(listed[0]["settings"]["device"], ranks.local_rank, ranks.local_world_size)
+        networks = Networks(plans, ranks, device)
+        for plan, entry in zip(plans, listed, strict=True):
+            run = Run(Path(entry["out"]), plan.identity(device.type))
+            with locked(run.directory) if ranks.is_main else nullcontext():
+                if ranks.is_main:
+                    print(entry["title"])
+                run_point(plan, run, networks)
+
+
+def run_point(plan: Plan, run: Run, networks: Networks) -> None:
     """Sample and score one point on the ranks that are joined. Metrics that others have asked for are kept."""
-    sample_run(ClassJob(plan, networks, device), run, ranks)
+    sample_run(ClassJob(plan, networks.sampling, networks.device), run, networks.ranks)
+    evaluation = networks.evaluation
     earlier = metrics_there(run, evaluation.scoring)
     if set(plan.evaluation["metrics"]) <= set(earlier):
         return
     metrics = list(dict.fromkeys([*earlier, *plan.evaluation["metrics"]]))
-    result = replace(evaluation, metrics=metrics).result(open_source(run.directory), ranks)
-    if ranks.is_main:
+    result = replace(evaluation, metrics=metrics).result(open_source(run.directory), networks.ranks)
+    if networks.ranks.is_main:
         write_json(run.directory / RESULT, result)
-
-
-def _run_here(point: SweepPoint, networks: Networks) -> None:
-    with locked(point.run.directory):
-        run_point(point.plan, point.run, networks.sampling, networks.evaluation, networks.ranks, networks.device)
-
-
-def _launch(point: SweepPoint, num_ranks: int, out: Path) -> None:
-    """Run a point as `torchrun -m scripts.point SETTINGS`, which ends with this process, however that ends."""
-    settings = out / "settings" / f"{point.run.directory.name}.json"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    write_json(settings, {"out": str(point.run.directory.absolute()), "settings": point.planned.settings})
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
-    process = subprocess.Popen(
-        [*command, "-m", "scripts.point", str(settings.absolute())], cwd=ROOT, preexec_fn=end_with_parent
-    )
-    try:
-        code = process.wait()
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        process.wait()
-    if code != 0:
-        raise UserError(f"torchrun ended with exit code {code}; its messages are above")

@@ -65,9 +65,14 @@ def sweep_points(
     dashboard = Dashboard(settings["wandb"], out, latency_of)
     with joined_ranks() as ranks, locked(out):
         if ranks.world_size > 1:
-            raise UserError("a sweep starts without torchrun; ranks=N runs each of its points under torchrun")
-        networks = Networks(points, ranks, device)
-        failures = run_points(points, networks, settings["ranks"], out, dashboard.log_result)
+            raise UserError("a sweep starts without torchrun; ranks=N runs its points under torchrun")
+        networks = Networks([point.plan for point in points], ranks, device)
+        failures: dict[int, str] = {}
+        for number, reason in run_points(points, networks, settings["ranks"], out, settings["process_per_point"]):
+            if reason is None:
+                dashboard.log_result(points[number])
+            else:
+                failures[number] = reason
         done = [point for number, point in enumerate(points) if number not in failures]
         failed = [f"{points[number].plan.describe()}: {reason}" for number, reason in failures.items()]
         if not done:
@@ -80,6 +85,15 @@ def sweep_points(
         write_atomically(out / "sweep.csv", comma_separated(results_table(sweep)).encode())
         dashboard.log_sweep(sweep, done)
     return Swept(out, sweep, [point.run for point in done], failed)
+
+
+def describe_point(point: Point) -> str:
+    """Describe what was measured at a point in a line, and in another whether it is worse than the large model."""
+    metrics = "  ".join(f"{name} {value:.3f}" for name, value in point.metrics.items())
+    series = f"{point.sampler} {point.num_steps} steps {point.shown('order')}"
+    place = f"fractions {point.label}  {series}  scale {point.shown('guidance_scale')}"
+    verdict = "" if point.paired is None else f"\n    {point.paired['verdict']}"
+    return f"{place}  {metrics}  {1000 * point.seconds_per_image:.2f} ms per image{verdict}"
 
 
 def points_directory(settings: dict) -> Path:
@@ -100,7 +114,7 @@ def planned_places(planned: Sequence[PlannedPoint], settings: dict, device: torc
 
 def default_directory(settings: dict) -> Path:
     """Named after everything but the axes, so that a fraction more continues the same sweep."""
-    ignored = {*AXES, "also", "out", "points", "ranks", "wandb", "latency", "dry_run", "tflops", "residency"}
+    ignored = {*AXES, *OF_PLACE, "also", "ranks", "process_per_point", "latency", "residency"}
     shared = {key: value for key, value in settings.items() if key not in ignored}
     return ROOT / "runs" / f"sweep-{settings['pair']['name']}-{identity_hash(shared)}"
 

@@ -114,7 +114,7 @@ def decode(autoencoder: AutoencoderKL | VQModel, latents: Tensor) -> Tensor:
 
 
 def decode_in_parallel(autoencoder: AutoencoderKL | VQModel, latents: Tensor, downsampling: int) -> Tensor:
-    """`decode` on a CPU, a few images for each thread at a time, so that the bytes do not depend on the threads.
+    """Decode on a CPU, a few images for each thread at a time, so that the bytes do not depend on the threads.
 
     Convolutions round by the number of threads that share one, and with it by the number of ranks on a machine. Here
     each has one thread, and the threads share out the images in groups of one size.

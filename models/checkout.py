@@ -1,4 +1,4 @@
-"""Where the checkout lies: paths in the configuration are relative to it."""
+"""The root of the checkout: paths in the configuration are relative to it."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ CONFIG_DIR = ROOT / "configs"
 
 
 def resolve_path(path: str) -> Path:
-    """The place of a path of the configuration."""
+    """Resolve a path of the configuration."""
     return ROOT / path

@@ -21,10 +21,10 @@ class ClassConditionalDenoiser(Denoiser, Protocol):
     """A denoiser of class-conditional images, and what it takes for a label and for none."""
 
     def conditional(self, labels: Tensor) -> Tensor:
-        """The condition (N, ...) for class labels (N,)."""
+        """Return the condition (N, ...) for class labels (N,)."""
 
     def unconditional(self, labels: Tensor, noise: ImageNoise, index: int) -> Tensor:
-        """The condition for "no class" of the same images, for the denoiser at `index` of its pair."""
+        """Return the condition for "no class" of the same images, for the denoiser at `index` of its pair."""
 
 
 class DiTDenoiser:
@@ -46,7 +46,7 @@ class DiTDenoiser:
         return labels
 
     def unconditional(self, labels: Tensor, noise: ImageNoise, index: int) -> Tensor:
-        """The null class, which is trained by dropping labels."""
+        """Return the null class, which is trained by dropping labels."""
         return torch.full_like(labels, self.network.config.num_classes)
 
 
@@ -65,7 +65,7 @@ class UNetDenoiser:
         return self.network.embedding(labels)[:, None]
 
     def unconditional(self, labels: Tensor, noise: ImageNoise, index: int) -> Tensor:
-        """The null class where there is one; else uniform [0, 1) noise per image and denoiser, as the release does."""
+        """Return the null class where there is one; else uniform [0, 1) noise per image and denoiser (the release)."""
         config = self.network.config
         if config.null_class:
             return self.conditional(torch.full_like(labels, config.num_classes))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from models.autoencoder import AutoencoderSpec, load_autoencoder
+from models.families import find_family
 from models.placement.place import place
 from models.placement.precision import Products, products
 from models.weights.folders import folder_files, folder_weights, is_folder, network_folder
-from models.weights.read import check_state, read_state_dict
+from models.weights.read import check_state
 from tstitch.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from models.denoisers import ClassConditionalDenoiser
     from models.networks.dit import DiTConfig
     from models.networks.unet import UNetConfig
-
-FAMILIES = ("dit", "ldm")
 
 
 @dataclass(frozen=True)
@@ -68,37 +66,19 @@ class Pair:
     autoencoder_products: Products = nullcontext
 
     def use(self, models: Sequence[int]) -> AbstractContextManager[Mapping[int, ClassConditionalDenoiser]]:
-        """The denoisers at the indices `models`, ready on the device."""
+        """Hold the denoisers at the indices `models` ready on the device."""
         return nullcontext({index: self.denoisers[index] for index in models})
 
     @contextmanager
     def use_autoencoder(self) -> Iterator[AutoencoderKL | VQModel]:
-        """The autoencoder, ready on the device, multiplying in its precision."""
+        """Hold the autoencoder ready on the device, multiplying in its precision."""
         with self.autoencoder_products():
             yield self.autoencoder
 
 
 def denoiser_spec(name: str, family: str, path: Path, config: dict, ema: bool = False) -> DenoiserSpec:
-    """A spec from plain values; `config` has the names of `DiTConfig` (or a preset) or of `UNetConfig`."""
-    if family == "dit":
-        from models.networks.dit import DiTConfig, dit_config
-
-        _check_config(name, config, DiTConfig)
-        return DenoiserSpec(name, family, dit_config(**config), path, ema)
-    if family == "ldm":
-        from models.networks.unet import UNetConfig
-
-        _check_config(name, config, UNetConfig)
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-        return DenoiserSpec(name, family, UNetConfig(**values), path, ema)
-    raise UserError(f"unknown family of denoisers {family!r}; known: {', '.join(FAMILIES)}")
-
-
-def _check_config(name: str, config: dict, kind: type) -> None:
-    known = [field.name for field in fields(kind)]
-    unknown = sorted(config.keys() - {*known, "preset"})
-    if unknown:
-        raise UserError(f"unknown key {unknown[0]!r} in the config of {name}; known: {', '.join(known)}")
+    """Make a specification from plain values; `config` has the names of the family's configuration, or a preset."""
+    return DenoiserSpec(name, family, find_family(family).config(name, config), path, ema)
 
 
 def check_denoisers(specs: Sequence[DenoiserSpec]) -> None:
@@ -134,36 +114,15 @@ def load_pair(
 
 
 def build_denoiser(spec: DenoiserSpec) -> ClassConditionalDenoiser:
-    """A denoiser without its weights, on the device of the context."""
-    from models.denoisers import DiTDenoiser, UNetDenoiser
-    from models.networks.dit import DiT
-    from models.networks.unet import ClassConditionalUNet
-
-    return DiTDenoiser(DiT(spec.config)) if spec.family == "dit" else UNetDenoiser(ClassConditionalUNet(spec.config))
+    """Build a denoiser without its weights, on the device of the context."""
+    return find_family(spec.family).build(spec.config)
 
 
 def load_denoiser(spec: DenoiserSpec, precision: str, device: torch.device) -> ClassConditionalDenoiser:
     """Load one denoiser in evaluation mode, in one of `models.placement.precision.DTYPES`."""
     with torch.device("meta"):
         denoiser = build_denoiser(spec)
-    state = _denoiser_state(spec)
+    state = find_family(spec.family).read(spec)
     check_state(denoiser.network, state, spec.weights)
     denoiser.network.load_state_dict(state, assign=True)
     return type(denoiser)(place(denoiser.network, precision, device), products(precision, device))
-
-
-def _denoiser_state(spec: DenoiserSpec) -> dict[str, Tensor]:
-    """The weights in our own keys, whatever the layout of the file."""
-    if spec.family == "dit":
-        from models.weights.dit_folder import read_dit_folder
-
-        return read_state_dict(spec.path) if spec.folder is None else read_dit_folder(spec.folder, spec.config)
-    from models.weights.layouts import unet_state
-
-    state = read_state_dict(spec.weights)
-    if any(key.startswith("unet.") for key in state):
-        return state
-    try:
-        return unet_state(state, spec.config.num_res_blocks, spec.ema)
-    except UserError as error:
-        raise UserError(f"weights {spec.weights}: {error}") from error

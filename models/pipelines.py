@@ -27,7 +27,7 @@ UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
 
 @dataclass(frozen=True)
 class PipelineSpec:
-    """Where the parts of a stitched pipeline are.
+    """Folders and files of the parts of a stitched pipeline.
 
     Attributes:
         large: the folder of a pipeline, with its `model_index.json`.
@@ -57,8 +57,8 @@ class PipelineSpec:
     @property
     def denoisers(self) -> list[Path]:
         """Folders of all denoisers, small to large."""
-        own = self.denoiser or self.large
-        return [_denoiser_folder(folder, self.component) for folder in (*self.small, own)]
+        large = self.denoiser or self.large
+        return [_denoiser_folder(folder, self.component) for folder in (*self.small, large)]
 
 
 def check_files(spec: PipelineSpec) -> None:
@@ -76,7 +76,7 @@ def check_files(spec: PipelineSpec) -> None:
 
 
 def digests(spec: PipelineSpec) -> dict:
-    """A checksum of every part that decides the images. Reads the weights."""
+    """Compute a checksum of every part that decides the images. Reads the weights."""
     parts = read_json(spec.large / INDEX)
     replaced = {spec.component, *WITHOUT, *(["vae"] if spec.vae else [])}
     kept = [name for name in parts if name not in replaced and (spec.large / name).is_dir()]
@@ -91,7 +91,7 @@ def digests(spec: PipelineSpec) -> dict:
 
 
 def folder_sha256(folder: Path) -> str:
-    """One checksum over the names and the contents of a model's files."""
+    """Compute one checksum over the names and the contents of a model's files."""
     total = hashlib.sha256()
     for path in _files(folder, (*WEIGHTS, *SETTINGS)):
         total.update(f"{path.relative_to(folder)} {file_sha256(path)}\n".encode())
@@ -99,25 +99,27 @@ def folder_sha256(folder: Path) -> str:
 
 
 def load_scheduler(spec: PipelineSpec) -> object:
-    """The scheduler that the pipeline will have.
+    """Load the scheduler that the pipeline will have.
 
     Raises:
         UserError: diffusers has no scheduler of this name, or it is for flow matching and the pipeline is not.
     """
     config = read_json(spec.large / "scheduler" / "scheduler_config.json")
-    own = str(config.get("_class_name"))
-    name = str(spec.scheduler or own)
+    published = str(config.get("_class_name"))
+    name = str(spec.scheduler or published)
     kind = getattr(diffusers, name, None)
     if kind is None or not hasattr(kind, "set_timesteps"):
         known = sorted(each for each in dir(diffusers) if each.endswith("Scheduler") and "Flax" not in each)
         raise UserError(f"unknown scheduler {name!r}; known: {', '.join(known)}")
-    if FLOW in name and not (FLOW in own or config.get("prediction_type") == "flow_prediction"):
-        raise UserError(f"scheduler {name} is for flow matching, {spec.large} is not (its own is {own}); name another")
+    if FLOW in name and not (FLOW in published or config.get("prediction_type") == "flow_prediction"):
+        raise UserError(
+            f"scheduler {name} is for flow matching, {spec.large} is not (its own is {published}); name another"
+        )
     return kind.from_config(config)
 
 
 def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> object:
-    """The pipeline on `device`, stitched with an explicit allocation unless it has no small denoisers.
+    """Load the pipeline on `device`, stitched with an explicit allocation unless it has no small denoisers.
 
     Raises:
         UserError: the denoisers do not fit each other, or a file cannot be read.
@@ -171,10 +173,10 @@ def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
 
 def _component(large: Path) -> str:
     parts = read_json(large / INDEX)
-    found = [name for name in COMPONENTS if parts.get(name, [None])[0] is not None]
-    if len(found) != 1:
+    components = [name for name in COMPONENTS if parts.get(name, [None])[0] is not None]
+    if len(components) != 1:
         raise UserError(f"{large} is a {parts.get('_class_name')}, which has no unet or transformer to stitch")
-    return found[0]
+    return components[0]
 
 
 def _denoiser_folder(folder: Path, component: str) -> Path:
@@ -182,13 +184,13 @@ def _denoiser_folder(folder: Path, component: str) -> Path:
 
 
 def _variant(folder: Path) -> str | None:
-    """`fp16` where a folder has no other weights."""
+    """Return `fp16` where a folder has no other weights."""
     files = _files(folder, WEIGHTS)
     return "fp16" if files and all(".fp16." in path.name for path in files) else None
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files of a model or a pipeline; a `.bin` beside a `.safetensors` is not read by diffusers."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file())
-    safe = {path.parent for path in found if path.suffix == ".safetensors"}
-    return [path for path in found if path.suffix != ".bin" or path.parent not in safe]
+    """List the files of a model or a pipeline; a `.bin` beside a `.safetensors` is not read by diffusers."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file())
+    safe = {path.parent for path in files if path.suffix == ".safetensors"}
+    return [path for path in files if path.suffix != ".bin" or path.parent not in safe]

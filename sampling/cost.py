@@ -14,6 +14,7 @@ from models.autoencoder import decode
 from models.checkout import resolve_path
 from models.pair import DenoiserSpec, build_denoiser
 from models.weights.catalog import list_missing
+from sampling.job import RunPlan
 from sampling.networks import load_networks
 from sampling.plan import Plan
 from sampling.run import place_run
@@ -31,14 +32,10 @@ Estimate = Callable[[Plan, Ledger, int], str]
 
 def describe_cost(plan: Plan, out: str | None, device: torch.device, estimate: Estimate) -> list[str]:
     """Lines on a plan: the allocation, calls of each denoiser, shards there, disk, time on one device."""
-    lines = [plan.describe()]
-    num_images = plan.num_images
+    lines, num_images = [plan.describe()], plan.num_images
     if not plan.missing_weights:
-        run = place_run(out, plan.directory_name(), plan.identity(device.type))
-        check_run(run)
-        there = [block for block in run.blocks if (run.shards / block.name).is_file()]
-        num_images -= sum(map(len, there))
-        lines.append(f"{run.directory}: {len(there)} of {len(run.blocks)} shards are there")
+        line, num_images = describe_shards(plan, out, device)
+        lines.append(line)
     ledger = count_evaluations(plan)
     num_batches = -(-num_images // plan.batch_size)
     for index, calls in sorted(ledger.calls.items()):
@@ -46,9 +43,27 @@ def describe_cost(plan: Plan, out: str | None, device: torch.device, estimate: E
             f"{plan.names[index]}: {calls} calls a batch, {calls * num_batches:,} in all, "
             f"of {plan.batch_size * ledger.evaluations[index] // calls} evaluations each"
         )
-    lines.append(f"disk: {(num_images + plan.num_images) * plan.image_bytes / 1e6:,.1f} MB")
+    lines.append(describe_disk(plan, num_images))
     lines.append(f"time: {estimate(plan, ledger, num_images)}")
     return lines
+
+
+def describe_shards(plan: RunPlan, out: str | None, device: torch.device) -> tuple[str, int]:
+    """A line on what of a run is there, and the number of images that are missing.
+
+    Raises:
+        UserError: the directory cannot be used for this run.
+    """
+    run = place_run(out, plan.directory_name(), plan.identity(device.type))
+    check_run(run)
+    present = [block for block in run.blocks if (run.shards / block.name).is_file()]
+    line = f"{run.directory}: {len(present)} of {len(run.blocks)} shards are there"
+    return line, plan.num_images - sum(map(len, present))
+
+
+def describe_disk(plan: RunPlan, num_missing: int) -> str:
+    """A line on the disk that the missing shards and the merged file need."""
+    return f"disk: {(num_missing + plan.num_images) * plan.image_bytes / 1e6:,.1f} MB"
 
 
 def describe_costs(

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from models.autoencoder import AutoencoderSpec
 from models.checkout import resolve_path
+from models.families import find_family
 from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
 from models.placement.compiled import check_compile_mode
 from models.placement.residency import RESIDENCIES
 from models.weights.catalog import explain_missing
 from sampling.identity import plan_identity
 from sampling.precision import choose_precision, choose_precisions, on_cpu, show_precisions
-from sampling.stitching import resolve_allocation
+from tstitch.allocate import Shares, parse_shares
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
@@ -155,7 +156,7 @@ def make_plan(config: dict) -> Plan:
         sampler=sampler,
         solver=solver_factory(sampler["name"], schedule, timesteps, sampler["eta"]),
         timesteps=timesteps,
-        allocation=resolve_allocation(config, timesteps, schedule, specs),
+        allocation=_shares(config, specs).allocate(timesteps, schedule),
         history=_choice(sampler, "history", HISTORIES, "sampler."),
         scales=_scales(config["guidance"]["scale"], specs),
         channels=parse_channels(config["guidance"]["channels"], specs[0].config.in_channels),
@@ -174,6 +175,17 @@ def make_plan(config: dict) -> Plan:
     if plan.missing_weights and not config["dry_run"]:
         raise UserError(explain_missing(plan.missing_weights, plan.pair))
     return plan
+
+
+def _shares(config: dict, specs: list[DenoiserSpec]) -> Shares:
+    """The shares that a configuration asks for: its fractions, unless it says otherwise."""
+    given = {key: values for key, values in config["stitch"].items() if values is not None}
+    if len(given) > 1:
+        given.pop("fractions", None)
+    rule = config["allocation"]["rule"]
+    if rule == "timestep":
+        rule = find_family(specs[0].family).released_rule
+    return parse_shares(len(specs), given, rule, config["allocation"]["order"], config["seed"], prefix="stitch.")
 
 
 def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float]:

@@ -10,13 +10,11 @@ from omegaconf import DictConfig
 from sampling.configuration import resolved
 from scripts.cli import run_command
 
-FOREIGN = ("denoising_end", "boundary_ratio", "unet_s_ratio")
-
 
 def main(config: DictConfig) -> None:
+    from sampling.foreign import FOREIGN, explain
     from sampling.plan import make_plan
-    from tstitch.allocation import MAX_SPANS
-    from tstitch.boundaries import log_snr_at
+    from tstitch.allocation import MAX_SPANS, log_snr_at
     from tstitch.errors import UserError
 
     settings = resolved(config)
@@ -37,36 +35,6 @@ def main(config: DictConfig) -> None:
             f"after step {step} {names[0]} hands over to {names[1]}: "
             f"t = {t[0]} and {t[1]}, log SNR {ratio[0]:.3f} and {ratio[1]:.3f}"
         )
-
-
-def explain(key: str, settings: dict, timesteps: list[int], num_train_timesteps: int) -> list[str]:
-    """What a foreign setting means in steps of this trajectory, and the setting here that does the same."""
-    from tstitch.boundaries import (
-        allocation_from_timesteps,
-        steps_of_unet_s_ratio,
-        timestep_of_boundary_ratio,
-        timestep_of_denoising_end,
-    )
-    from tstitch.errors import UserError
-
-    value, num_steps = settings[key], len(timesteps)
-    if key == "unet_s_ratio":
-        calls = settings["num_calls"] or num_steps
-        if calls not in (num_steps, num_steps + 1):
-            raise UserError(f"num_calls must be {num_steps}, or {num_steps + 1} for PNDM, got {calls}")
-        small = steps_of_unet_s_ratio(value, calls)
-        # PNDM's second and third call belong to one step.
-        first = small - 1 if calls > num_steps and small > 1 else small
-        rule = f"the small model takes {small} of {calls} calls, the release rounds down"
-    else:
-        convert = {"denoising_end": timestep_of_denoising_end, "boundary_ratio": timestep_of_boundary_ratio}[key]
-        boundary = convert(value, num_train_timesteps)
-        first = allocation_from_timesteps([boundary], timesteps).count(0)
-        rule = f"the first model takes t >= {boundary:g}: stitch.timestep_boundaries=[{boundary:g}]"
-    return [
-        f"{key}={value}: {rule}",
-        f"that is {first} of {num_steps} steps here: stitch.counts=[{first},{num_steps - first}]",
-    ]
 
 
 if __name__ == "__main__":

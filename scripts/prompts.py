@@ -27,6 +27,7 @@ def main(config: DictConfig) -> None:
 
     from models.pipelines import load_pipeline
     from models.placement.precision import DTYPES
+    from sampling.cost import describe_disk, describe_shards
     from sampling.prompts.job import PromptJob
     from sampling.prompts.plan import make_prompt_plan
     from sampling.run import place_run, sample_run
@@ -36,6 +37,10 @@ def main(config: DictConfig) -> None:
     plan = make_prompt_plan(settings)
     for quiet in (disable_progress_bar, transformers.logging.disable_progress_bar):
         quiet()
+    if settings["dry_run"]:
+        line, num_missing = describe_shards(plan, settings["out"], choose_device(settings["device"], local_rank=0))
+        print(plan.describe(), line, f"{num_missing} images to make", describe_disk(plan, num_missing), sep="\n")
+        return
     with joined_ranks() as ranks:
         device = choose_device(settings["device"], ranks.local_rank, ranks.local_world_size)
         if device.type == "cpu":

@@ -28,7 +28,7 @@ def main(config: DictConfig) -> None:
     # A mistake in the settings should not wait for these.
     from evaluation.report.figures import save
     from evaluation.report.plots import draw_curves, draw_strip
-    from experiments.sweep import planned_places, sweep_points
+    from experiments.sweep import describe_point, planned_places, sweep_points
     from sampling.cost import describe_costs
     from tstitch.runs.ranks import choose_device
 
@@ -45,19 +45,9 @@ def main(config: DictConfig) -> None:
         shown = swept.sweep.select(points[0].guidance_scale, points[0].series)
         save(draw_strip([(point, runs[point.run]) for point in shown]), out / "strip.png")
         for point in points:
-            _show(point)
+            print(describe_point(point))
         print(out / "sweep.json")
     stop_if_failed(swept.failed, len(planned))
-
-
-def _show(point) -> None:
-    metrics = "  ".join(f"{name} {value:.3f}" for name, value in point.metrics.items())
-    time_ms = 1000 * point.seconds_per_image
-    series = f"{point.sampler} {point.num_steps} steps {point.shown('order')}"
-    place = f"fractions {point.label}  {series}  scale {point.shown('guidance_scale')}"
-    print(f"{place}  {metrics}  {time_ms:.2f} ms per image")
-    if point.paired is not None:
-        print(f"    {point.paired['verdict']}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A fresh checkout, the published files on a server, and the README's commands: a user's first hour."""
+"""A fresh checkout, the published files on a server, and the commands of README.md and docs/imagenet.md."""
 
 import os
 import re
@@ -21,9 +21,9 @@ from tests.serving import Published, served
 MIRRORED = re.compile(r"https:/(/.*)")
 
 
-def readme_commands(heading: str) -> list[str]:
-    """Read the commands of the first fenced block below a heading of the README, without comments."""
-    section = (ROOT / "README.md").read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+def page_commands(page: str, heading: str) -> list[str]:
+    """Read the commands of the first fenced block below a heading of a page, without comments."""
+    section = (ROOT / page).read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
     block = section.split("```")[1].replace("\\\n", " ")
     lines = (re.sub(r"\s+# .*", "", line).strip() for line in block.splitlines())
     return [re.sub(r"\s+", " ", line) for line in lines if line and not line.startswith("#")]
@@ -95,7 +95,7 @@ def published_files(names: list[str], folder: Path, full_size: bool) -> Iterator
 
 
 def run_line(checkout: Path, line: str, mirror: str) -> str:
-    """Run a line of the README in a shell with the environment active; returns its output."""
+    """Run a line of a page in a shell with the environment active; returns its output."""
     environment = {
         **os.environ,
         "PATH": f"{checkout / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",

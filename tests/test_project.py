@@ -92,3 +92,27 @@ def test_where_the_same_bytes_are_promised_the_exception_is_named() -> None:
     promise = r"(byte for byte|same checksum|bytes are the same).{0,1200}compile=max`? on a GPU"
     for path in ("README.md", "docs/scale.md", "configs/sample.yaml"):
         assert re.search(promise, " ".join((ROOT / path).read_text().split())), path
+
+
+def test_the_readme_shows_the_loop_as_it_is() -> None:
+    shown = (ROOT / "README.md").read_text().partition("## The idea\n")[2].split("```")[1].splitlines()[1:]
+    switch = "return partial(ask, self.allocation[step.index])"
+    assert switch in (ROOT / "README.md").read_text() and switch in (ROOT / "tstitch/router.py").read_text()
+    code = iter(line.strip() for line in (ROOT / "tstitch/sample.py").read_text().splitlines())
+    assert shown and all(line.strip() in code for line in shown)  # in this order
+
+
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ZOO.glob("*.md")]
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_links_to_and_names_is_there(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert ((ROOT / page).parent / link).exists(), link
+    for path in re.findall(
+        r"`((?:tstitch|checkpoints|models|sampling|evaluation|experiments|training|scripts|tests)/[\w/.]+)`", text
+    ):
+        assert (ROOT / path).exists(), path

@@ -1,4 +1,4 @@
-"""Dress rehearsal: the README's ImageNet commands, in a fresh checkout, on files as they are published."""
+"""Dress rehearsal: the ImageNet commands of the pages, in a fresh checkout, on files as they are published."""
 
 import json
 import re
@@ -14,14 +14,15 @@ from tests.newcomer import (
     expect_other_bytes,
     expect_small_networks,
     make_checkout,
+    page_commands,
     published_files,
-    readme_commands,
     run_line,
 )
 
 DIT = ["dit_s_256", "dit_xl_256", "sd_vae_ft_ema", "inception", "imagenet256_reference"]
 LDM = ["ldm_s_256", "ldm_256", "vq_f8"]
-IMAGENET, FROM_HERE = "ImageNet", "From here to ImageNet on 8 GPUs"
+IMAGENET = ("README.md", "ImageNet")
+FROM_HERE = ("docs/imagenet.md", "From here to ImageNet on 8 GPUs")
 # Settings that only say how much: fewer ranks, images and steps; nothing else of a command is changed. Precision and
 # recall need four images.
 SMALLER = {
@@ -49,14 +50,14 @@ def check_run(out: Path, metric: str, side: int) -> None:
     assert result["protocol"]["extractor"] == "inception-v3-compat"
 
 
-def test_the_readmes_commands_fetch_sample_and_score() -> None:
+def test_the_pages_commands_fetch_sample_and_score() -> None:
     """What the rehearsal runs is what a reader sees: nothing of the way from the files to a table is left out."""
-    commands = readme_commands(IMAGENET)
+    commands = page_commands(*IMAGENET)
     for pair in ("dit_s_xl", "ldm_s_ldm"):
         assert f"python -m scripts.weights fetch pair={pair}" in commands
         assert any(f"scripts.sample pair={pair} " in command for command in commands)
     assert sum("scripts.evaluate run=runs/" in command for command in commands) == 2
-    assert "python -m scripts.weights fetch pair=dit_s_xl" in readme_commands(FROM_HERE)
+    assert "python -m scripts.weights fetch pair=dit_s_xl" in page_commands(*FROM_HERE)
 
 
 def test_a_first_hour_with_small_networks(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_a_first_hour_with_small_networks(tmp_path: Path) -> None:
     checkout = make_checkout(tmp_path / "checkout")
     expect_other_bytes(checkout)
     expect_small_networks(checkout)
-    commands = readme_commands(IMAGENET)
+    commands = page_commands(*IMAGENET)
     with published_files(DIT, tmp_path / "published", full_size=False) as mirror:
         for command in commands[: next(i for i, command in enumerate(commands) if "ldm_s_ldm" in command)]:
             score = (
@@ -81,9 +82,9 @@ def test_a_first_hour_at_full_size(tmp_path: Path) -> None:
     expect_other_bytes(checkout)
     # A table has no setting for how often it measures latency.
     edit_yaml(checkout / "configs/sweep.yaml", lambda content: content["latency"].update(batch_size=1, repeats=1))
-    from_here = [command for command in readme_commands(FROM_HERE) if command != "make demo"]  # CI runs it
+    from_here = [command for command in page_commands(*FROM_HERE) if command != "make demo"]  # CI runs it
     with published_files([*DIT, *LDM], tmp_path / "published", full_size=True) as mirror:
-        for command in [*readme_commands(IMAGENET), *from_here]:
+        for command in [*page_commands(*IMAGENET), *from_here]:
             run_line(checkout, scaled_down(command), mirror)
     for name in ("s_xl_40", "ldm_40"):
         check_run(checkout / "runs" / name, "fid4", side=256)

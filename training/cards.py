@@ -1,4 +1,4 @@
-"""What a trained network ships as: safetensors, and a card that says how it came to be."""
+"""The files that a trained network ships as: safetensors, and a card that says how it came to be."""
 
 import json
 from dataclasses import asdict

@@ -39,7 +39,7 @@ class DiffusionObjective:
     def __call__(
         self, denoiser: Callable[[Tensor, Tensor], Tensor], latents: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Scalar loss of `latents` (N, C, H, W) at uniformly drawn timesteps.
+        """Compute the scalar loss of `latents` (N, C, H, W) at uniformly drawn timesteps.
 
         A denoiser with C output channels predicts eps alone, and has no variational term.
         """
@@ -54,7 +54,7 @@ class DiffusionObjective:
         return simple + self._variational_bound(squared_error.detach(), raw_variance[0], t).mean()
 
     def _variational_bound(self, squared_error: Tensor, raw_variance: Tensor, t: Tensor) -> Tensor:
-        """KL of the true posterior from the learned-range Gaussian, in nats per dimension.
+        """Compute the KL of the true posterior from the learned-range Gaussian, in nats per dimension.
 
         The two means differ only through eps, by `mean_per_eps * (eps - eps_hat)`. At t = 0 the term
         is the same expression, which stands in for the decoder likelihood that pixels would have.

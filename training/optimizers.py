@@ -23,7 +23,7 @@ class OptimizerSettings:
 
 
 def make_optimizers(module: nn.Module, settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
-    """One AdamW, and a Muon for the matrices of the hidden layers where `muon_lr` is set."""
+    """Make an AdamW, and a Muon for the matrices of the hidden layers where `muon_lr` is set."""
     hidden = []
     if settings.muon_lr is not None:
         hidden = [p for name, p in module.named_parameters() if name.startswith(HIDDEN) and p.ndim == 2]
@@ -36,7 +36,7 @@ def make_optimizers(module: nn.Module, settings: OptimizerSettings) -> list[torc
 
 
 def learning_rate_factor(iteration: int, iterations: int, warmup: int) -> float:
-    """Linear warm-up, then a cosine that reaches zero at the last iteration."""
+    """Return the factor of a linear warm-up, then a cosine that reaches zero at the last iteration."""
     if iteration < warmup:
         return (iteration + 1) / warmup
     progress = (iteration - warmup) / max(1, iterations - warmup)

@@ -14,9 +14,8 @@ from evaluation.metrics.features import FeatureSet
 from evaluation.metrics.reference import load_reference, make_reference
 from evaluation.metrics.statistics import statistics
 from models.autoencoder import AutoencoderSpec, load_autoencoder
-from models.networks.dit import DiT, initialize_dit
-from models.networks.unet import ClassConditionalUNet
-from models.pair import denoiser_spec
+from models.families import find_family
+from models.pair import build_denoiser, denoiser_spec
 from models.weights.read import load_weights
 from training.cards import save_weights, write_card
 from training.digits import IMAGE_SIZE, load_digits
@@ -89,15 +88,12 @@ def train_denoiser(
     mean, std = (part * scale for part in _encode(autoencoder, images))
     denoiser = recipe["denoiser"]
     spec = denoiser_spec(denoiser["name"], denoiser["family"], zoo / Path(denoiser["path"]).name, denoiser["config"])
-    if spec.family == "dit":
-        module = DiT(spec.config)
-        initialize_dit(module)
-        forward = module
-    else:
-        module = ClassConditionalUNet(spec.config)
+    network = build_denoiser(spec)
+    module = network.network
+    find_family(spec.family).initialize(module)
 
-        def forward(latents: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
-            return module(latents, timestep, module.embedding(labels)[:, None])
+    def forward(latents: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
+        return module(latents, timestep, network.conditional(labels))
 
     objective = DiffusionObjective(
         make_schedule(**recipe["schedule"]), recipe["snr_gamma"], recipe["high_noise_weight"]

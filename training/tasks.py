@@ -1,4 +1,4 @@
-"""What is trained: a module, and the loss of one batch of it. Every draw comes from the generator that is passed in."""
+"""Training tasks: a module, and the loss of one batch of it. Every draw comes from the generator that is passed in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Task(Protocol):
     module: nn.Module
 
     def loss(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """The scalar loss of one random batch."""
+        """Compute the scalar loss of one random batch."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LatentDigits:
 
 
 class AutoencoderTask:
-    """Reconstruct images (N, 1, 32, 32) in [-1, 1]: mean absolute error plus a light KL term on the latents."""
+    """Reconstruction of images (N, 1, 32, 32) in [-1, 1]: mean absolute error plus a light KL term on the latents."""
 
     def __init__(self, module: AutoencoderKL, images: Tensor, kl_weight: float):
         self.module, self.images, self.kl_weight = module, images, kl_weight
@@ -60,7 +60,7 @@ class ClassifierTask:
 
 
 class DenoiserTask:
-    """Denoise latents drawn from the autoencoder's posterior; labels are dropped for guidance.
+    """Denoising of latents drawn from the autoencoder's posterior; labels are dropped for guidance.
 
     `forward(latents, timestep, labels)` runs `module`; the label `num_classes` means none.
     """

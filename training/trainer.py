@@ -16,7 +16,7 @@ from tstitch.errors import UserError
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """How long and how to train. `checkpoint_every` and `log_every` count iterations."""
+    """Settings of a training. `checkpoint_every` and `log_every` count iterations."""
 
     iterations: int
     batch_size: int
@@ -29,7 +29,7 @@ class TrainerSettings:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What a finished training says about itself. `loss` is the mean over the last tenth of the iterations."""
+    """Measurements of a finished training. `loss` is the mean over the last tenth of the iterations."""
 
     iterations: int
     images_seen: int

@@ -7,11 +7,13 @@ first. Denoisers are ordered from small to large, as the fractions are.
 import math
 import warnings
 from collections.abc import Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 
+import numpy as np
 import torch
 
 from tstitch.errors import UserError
+from tstitch.schedule import NoiseSchedule
 
 Allocation = tuple[int, ...]
 RULES = ("steps", "timestep", "timestep_strict")
@@ -59,6 +61,39 @@ def allocation_from_list(denoiser_per_step: Sequence[int], num_steps: int, num_d
     return tuple(denoiser_per_step)
 
 
+def allocation_from_timesteps(boundaries: Sequence[float], timesteps: Sequence[int]) -> Allocation:
+    """Give denoiser k the steps with `t >= boundaries[k]` that those before it left, the last one the others.
+
+    Args:
+        boundaries: descending timesteps, one fewer than denoisers.
+        timesteps: of the trajectory, descending.
+
+    Raises:
+        UserError: boundaries that do not descend or are not finite.
+    """
+    _check_boundaries("timestep boundaries", boundaries, descending=True)
+    return tuple(sum(t < boundary for boundary in boundaries) for t in timesteps)
+
+
+def allocation_from_log_snr(
+    boundaries: Sequence[float], timesteps: Sequence[int], schedule: NoiseSchedule
+) -> Allocation:
+    """Allocate by signal-to-noise ratio: denoiser k takes the steps with `log SNR <= boundaries[k]`.
+
+    log SNR = ln(alpha-bar / (1 - alpha-bar)) rises along a trajectory, so the boundaries ascend. It means the same on
+    any noise schedule.
+    """
+    _check_boundaries("log-SNR boundaries", boundaries, descending=False)
+    log_snr = log_snr_at(timesteps, schedule)
+    return tuple(sum(value > boundary for boundary in boundaries) for value in log_snr)
+
+
+def log_snr_at(timesteps: Sequence[int], schedule: NoiseSchedule) -> list[float]:
+    """Compute the natural logarithm of the signal-to-noise ratio (of variances) at each timestep."""
+    alphas_cumprod = schedule.alphas_cumprod[np.rint(timesteps).astype(int)]
+    return (np.log(alphas_cumprod) - np.log1p(-alphas_cumprod)).tolist()
+
+
 def check_fractions(fractions: Sequence[float]) -> None:
     """Raise `UserError` unless every fraction lies in [0, 1] and they sum to 1 (to 1e-6)."""
     if not all(math.isfinite(fraction) and 0 <= fraction <= 1 for fraction in fractions):
@@ -68,12 +103,12 @@ def check_fractions(fractions: Sequence[float]) -> None:
 
 
 def fractions_of(allocation: Allocation, num_denoisers: int) -> list[float]:
-    """The share of the steps that each denoiser really takes."""
+    """Return the share of the steps that each denoiser really takes."""
     return [allocation.count(index) / len(allocation) for index in range(num_denoisers)]
 
 
 def unused_shares(fractions: Sequence[float], allocation: Allocation) -> dict[int, float]:
-    """The denoisers that take no step of an allocation although their fraction is above 0, with that fraction."""
+    """Return the denoisers that take no step although their fraction is above 0, with that fraction."""
     return {index: share for index, share in enumerate(fractions) if share > 0 and index not in allocation}
 
 
@@ -90,12 +125,12 @@ def warn_of_unused_shares(fractions: Sequence[float], allocation: Allocation) ->
 
 
 def show_fractions(fractions: Sequence[float]) -> str:
-    """`0.4/0.6`, small to large."""
+    """Write fractions as `0.4/0.6`, small to large."""
     return "/".join(f"{fraction:g}" for fraction in fractions)
 
 
 def describe_allocation(allocation: Allocation, timesteps: Sequence[int], names: Sequence[str]) -> str:
-    """One line such as `small takes 20 steps (t = 999..612), large takes 30 steps (t = 591..0)`.
+    """Write a line such as `small takes 20 steps (t = 999..612), large takes 30 steps (t = 591..0)`.
 
     Where denoisers take turns, the totals and the list itself.
     """
@@ -112,6 +147,14 @@ def describe_allocation(allocation: Allocation, timesteps: Sequence[int], names:
     return ", ".join(parts)
 
 
+def _check_boundaries(name: str, boundaries: Sequence[float], descending: bool) -> None:
+    numbers = all(isinstance(b, int | float) and not isinstance(b, bool) and math.isfinite(b) for b in boundaries)
+    sign = -1 if descending else 1
+    if not numbers or not all(sign * a < sign * b for a, b in pairwise(boundaries)):
+        direction = "descend" if descending else "ascend"
+        raise UserError(f"{name} must be finite numbers that {direction}, got {list(boundaries)}")
+
+
 def _by_steps(fractions: Sequence[float], num_steps: int) -> Allocation:
     # Rounded to nine digits first, so that 0.1 + 0.2 and 0.3 end at the same step.
     ends = [round(round(total * num_steps, 9)) for total in accumulate(fractions)]
@@ -120,13 +163,13 @@ def _by_steps(fractions: Sequence[float], num_steps: int) -> Allocation:
 
 
 def _two_by_timestep(fractions: Sequence[float], timesteps: Sequence[int]) -> Allocation:
-    """Released two-model rule, in float64: the small model while `t / 1000 >= 1 - r`."""
+    """Apply the released two-model rule, in float64: the small model while `t / 1000 >= 1 - r`."""
     threshold = 1 - fractions[0]
     return tuple(0 if t / 1000 >= threshold else 1 for t in timesteps)
 
 
 def _two_by_timestep_strict(fractions: Sequence[float], timesteps: Sequence[int]) -> Allocation:
-    """Released LDM rule, in float64: the small model while `t / 1000 > 1 - r`, and always at r = 1."""
+    """Apply the released LDM rule, in float64: the small model while `t / 1000 > 1 - r`, and always at r = 1."""
     if len(fractions) != 2:
         raise UserError(f"allocation rule timestep_strict is for two models, got {len(fractions)}")
     if fractions[0] == 1:
@@ -135,7 +178,7 @@ def _two_by_timestep_strict(fractions: Sequence[float], timesteps: Sequence[int]
 
 
 def _many_by_timestep(fractions: Sequence[float], timesteps: Sequence[int]) -> Allocation:
-    """Released rule for more models, compared in float32: the first k with `1 - t / 1000 <= r_1 + ... + r_k`."""
+    """Apply the released rule for more models, in float32: the first k with `1 - t / 1000 <= r_1 + ... + r_k`."""
     ends = torch.tensor(fractions, dtype=torch.float32).cumsum(0)
     ends[-1] = 1
     progress = torch.tensor([1 - t / 1000 for t in timesteps], dtype=torch.float32)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Prediction(NamedTuple):
-    """What a denoiser says of noisy latents.
+    """Output of a denoiser for noisy latents.
 
     `eps` (N, C, H, W) float32 is the predicted noise. `variance`, of the same shape, is the raw
     learned-range value: -1 means the posterior variance, +1 means beta (Nichol & Dhariwal 2021,

@@ -98,7 +98,7 @@ def check_scale(scale: float) -> None:
 
 
 def parse_channels(channels: int | str, num_channels: int) -> int | None:
-    """The number of guided channels from a setting: `all`, or 1..num_channels. None means all."""
+    """Read the number of guided channels from a setting: `all`, or 1..num_channels. None means all."""
     if channels == "all":
         return None
     if not isinstance(channels, int) or not 1 <= channels <= num_channels:

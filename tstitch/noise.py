@@ -25,19 +25,19 @@ class ImageNoise:
         self.seed, self.indices = seed, indices
 
     def labels(self, num_classes: int) -> Tensor:
-        """Uniform class labels (N,), int64."""
+        """Draw uniform class labels (N,), int64."""
         return torch.tensor([int(g.integers(num_classes)) for g in self._generators(LABEL)])
 
     def latents(self, shape: Sequence[int]) -> Tensor:
-        """Start latents (N, *shape), standard normal float32."""
+        """Draw the start latents (N, *shape), standard normal float32."""
         return self._normal(LATENTS, 0, shape)
 
     def step(self, index: int, shape: Sequence[int]) -> Tensor:
-        """The noise of solver step `index`, (N, *shape), standard normal float32."""
+        """Draw the noise of solver step `index`, (N, *shape), standard normal float32."""
         return self._normal(STEP, index, shape)
 
     def unconditional(self, denoiser: int, width: int) -> Tensor:
-        """A uniform [0, 1) embedding (N, 1, width), float32, of its own for each denoiser."""
+        """Draw a uniform [0, 1) embedding (N, 1, width), float32, of its own for each denoiser."""
         generators = self._generators(UNCONDITIONAL, denoiser)
         return torch.from_numpy(np.stack([g.random((1, width), dtype=np.float32) for g in generators]))
 

@@ -43,7 +43,7 @@ Route = Callable[[Step, Tensor, Ask], Predict]  # for one batch; called at the b
 
 
 class Router(Protocol):
-    """Says who predicts at each step of a trajectory. It never changes; what it remembers of a batch is in a route."""
+    """A rule for who predicts at each step. It never changes; what it remembers of a batch is in a route."""
 
     def stages(self, steps: Sequence[Step]) -> tuple[Stage, ...]:
         """Cut the steps into stages: in order, without gaps, from the first step to the last."""

@@ -30,12 +30,12 @@ class NoiseSchedule:
 
 
 def linear_schedule(beta_start: float = 1e-4, beta_end: float = 2e-2, num_train_timesteps: int = 1000) -> NoiseSchedule:
-    """Betas evenly spaced from `beta_start` to `beta_end`: the schedule of DDPM, ADM and DiT."""
+    """Space betas evenly from `beta_start` to `beta_end`: the schedule of DDPM, ADM and DiT."""
     return _from_betas(np.linspace(beta_start, beta_end, num_train_timesteps, dtype=np.float64))
 
 
 def scaled_linear_schedule(beta_start: float, beta_end: float, num_train_timesteps: int = 1000) -> NoiseSchedule:
-    """Betas evenly spaced in their square root, ending at `alphas_cumprod[0]`: latent diffusion's "linear"."""
+    """Space betas evenly in their square root, ending at `alphas_cumprod[0]`: latent diffusion's "linear"."""
     roots = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps, dtype=np.float64)
     schedule = _from_betas(roots**2)
     return replace(schedule, final_alpha_bar=float(schedule.alphas_cumprod[0]))
@@ -58,7 +58,7 @@ def _from_betas(betas: np.ndarray) -> NoiseSchedule:
 
 
 def dit_linspace(num_steps: int, num_train_timesteps: int = 1000) -> list[int]:
-    """Evenly spaced timesteps that include both ends, as DiT asks for with `str(num_steps)`.
+    """List evenly spaced timesteps that include both ends, as DiT asks for with `str(num_steps)`.
 
     Positions are accumulated by repeated addition and rounded half to even, because the reference
     does so: with another order of additions a few timesteps differ by one.
@@ -74,7 +74,7 @@ def dit_linspace(num_steps: int, num_train_timesteps: int = 1000) -> list[int]:
 
 
 def ddim_stride(num_steps: int, num_train_timesteps: int = 1000) -> list[int]:
-    """Multiples of a whole stride, from 0 (DDIM; `"ddimN"` in ADM and DiT). Needs an exact stride."""
+    """List multiples of a whole stride, from 0 (DDIM; `"ddimN"` in ADM and DiT). Needs an exact stride."""
     for stride in range(1, num_train_timesteps):
         if len(range(0, num_train_timesteps, stride)) == num_steps:
             return list(range(0, num_train_timesteps, stride))[::-1]
@@ -82,7 +82,7 @@ def ddim_stride(num_steps: int, num_train_timesteps: int = 1000) -> list[int]:
 
 
 def ldm_uniform(num_steps: int, num_train_timesteps: int = 1000) -> list[int]:
-    """Multiples of the stride rounded down, plus one: the grid of latent diffusion.
+    """List multiples of the stride rounded down, plus one: the grid of latent diffusion.
 
     Where `num_steps` does not divide the schedule there are more steps than asked for: 30 gives 31.
     """
@@ -93,7 +93,7 @@ GRIDS = {"dit_linspace": dit_linspace, "ddim_stride": ddim_stride, "ldm_uniform"
 
 
 def make_timesteps(grid: str, num_steps: int, num_train_timesteps: int = 1000) -> list[int]:
-    """The descending timesteps of a named grid.
+    """Make the descending timesteps of a named grid.
 
     Raises:
         UserError: an unknown grid, or a number of steps outside 1..num_train_timesteps.

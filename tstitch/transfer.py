@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Values of the host on the device. From pinned memory a copy takes its place in the stream, and nobody waits."""
+    """Copy values of the host to the device. From pinned memory the copy is queued in the stream, and nothing waits."""
     if device.type != "cuda":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)

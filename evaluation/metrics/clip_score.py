@@ -38,7 +38,7 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise UserError(
-            f"model={folder} holds no {' or '.join(WEIGHTS)}; weights are local files only: put the folder of a CLIP "
+            f"clip={folder} holds no {' or '.join(WEIGHTS)}; weights are local files only: put the folder of a CLIP "
             "model in transformers' layout there, such as laion/CLIP-ViT-g-14-laion2B-s12B-b42K"
         )
     try:
@@ -52,7 +52,7 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
         model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).to(device).eval()
         processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"model={folder} cannot be loaded as a CLIP model: {error}") from error
+        raise UserError(f"clip={folder} cannot be loaded as a CLIP model: {error}") from error
     return Clip(folder.name, file_sha256(weights), model, processor, device)
 
 

@@ -15,7 +15,7 @@ TIMESTEP_FREQUENCIES = 256
 
 @dataclass(frozen=True)
 class DiTConfig:
-    """What fixes the shape of a DiT. `input_size` is the side of the square latents."""
+    """Shape of a DiT. `input_size` is the side of the square latents."""
 
     input_size: int
     patch_size: int
@@ -43,7 +43,7 @@ PATCH_SIZES = (2, 4, 8)
 
 
 def dit_config(preset: str | None = None, **kwargs: int) -> DiTConfig:
-    """A configuration from its numbers, or from a preset such as `DiT-XL/2` (DiT, table 1) with the rest."""
+    """Make a configuration from its numbers, or from a preset such as `DiT-XL/2` (DiT, table 1) with the rest."""
     if preset is None:
         return DiTConfig(**kwargs)
     known = {f"DiT-{size}/{patch}": (size, patch) for size in SIZES for patch in PATCH_SIZES}
@@ -152,7 +152,7 @@ class DiT(nn.Module):
 
 
 def sincos_position_embedding(hidden_size: int, side: int) -> Tensor:
-    """Fixed 2-D sine-cosine embedding (1, side*side, hidden_size): first half the column, second half the row."""
+    """Make the 2-D sine-cosine embedding (1, side*side, hidden_size): first half the column, second the row."""
     frequencies = 10000.0 ** -(torch.arange(hidden_size // 4, dtype=torch.float64) / (hidden_size / 4))
     row, column = torch.meshgrid(*[torch.arange(side, dtype=torch.float64)] * 2, indexing="ij")
     halves = [axis.reshape(-1, 1) * frequencies for axis in (column, row)]

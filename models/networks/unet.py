@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """What fixes the shape of a latent-diffusion U-Net; the names are those of its published configurations.
+    """Shape of a latent-diffusion U-Net; the names are those of its published configurations.
 
     `null_class` says that the class embedder has one more row, which stands for "no class". The
     `norm_num_groups` are 32 in every published network.

@@ -16,7 +16,7 @@ from tstitch.errors import UserError
 
 @dataclass(frozen=True)
 class VQConfig:
-    """What fixes the shape of a VQ first stage; the names are those of its published configurations."""
+    """Shape of a VQ first stage; the names are those of its published configurations."""
 
     embed_dim: int
     n_embed: int
@@ -31,7 +31,7 @@ class VQConfig:
 
 
 def vq_config(name: str, values: Mapping[str, object]) -> VQConfig:
-    """A configuration from plain values; `UserError` where a key of the autoencoder `name` is unknown or missing."""
+    """Make a configuration from plain values; `UserError` where a key of autoencoder `name` is unknown or missing."""
     known = {field.name: field for field in fields(VQConfig)}
     unknown = [key for key in values if key not in known]
     missing = [key for key, field in known.items() if field.default is MISSING and key not in values]
@@ -74,7 +74,7 @@ def decode_codes(model: VQModel, latents: Tensor) -> Tensor:
 
 
 def make_vq_model(config: VQConfig) -> VQModel:
-    """An untrained VQModel of the given shape."""
+    """Build an untrained VQModel of the given shape."""
     attends = [config.resolution // 2**level in config.attn_resolutions for level in range(len(config.ch_mult))]
     model = VQModel(
         in_channels=config.in_channels,

@@ -76,7 +76,7 @@ def compile_network(network: nn.Module, mode: str, device: torch.device) -> None
 
 
 def _graphed(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A call that runs as a CUDA graph, which writes each result to the place of the one before: we take a copy."""
+    """Make a call that runs as a CUDA graph, which overwrites its result in the next call: we take a copy."""
 
     def run(*args: Tensor, **kwargs: Tensor) -> Tensor:
         torch.compiler.cudagraph_mark_step_begin()

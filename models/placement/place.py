@@ -61,5 +61,5 @@ def _arrange_for_cpu(network: nn.Module, dtype: torch.dtype) -> None:
 
 
 def has_fused_linear() -> bool:
-    """Whether this CPU and this build of PyTorch have what `FusedLinear` calls, which PyTorch's compiler uses too."""
+    """Tell whether this CPU and this build of PyTorch have what `FusedLinear` calls (as the compiler does)."""
     return hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -12,7 +12,7 @@ Products = Callable[[], AbstractContextManager[None]]
 
 
 def products(precision: str, device: torch.device) -> Products:
-    """What a network's calls stand in, so that TF32 is allowed for `tf32` and for nothing else.
+    """Make the context of a network's calls, in which TF32 is allowed for `tf32` and for nothing else.
 
     The setting is the process's, and PyTorch allows TF32 in convolutions unless told otherwise, so each network sets
     its own. A compiled network always sees the same setting and is not compiled again. No effect on a CPU.

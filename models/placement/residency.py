@@ -26,10 +26,10 @@ class Residency(Protocol):
     """The networks of a pair, each there while it is used."""
 
     def use(self, models: Sequence[int]) -> AbstractContextManager[Mapping[int, ClassConditionalDenoiser]]:
-        """The denoisers at the indices `models`, ready on the device until the context ends."""
+        """Hold the denoisers at the indices `models` ready on the device until the context ends."""
 
     def use_autoencoder(self) -> AbstractContextManager[AutoencoderKL | VQModel]:
-        """The autoencoder, ready on the device."""
+        """Hold the autoencoder ready on the device."""
 
 
 class SwappedPair:
@@ -67,7 +67,7 @@ class SwappedPair:
 
 
 def _hosted(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """A network's tensors, moved to the host, each with its place there."""
+    """Move a network's tensors to pinned host memory; return each with its copy there."""
     tensors = [*network.parameters(), *network.buffers()]
     hosted = [(tensor, tensor.data.cpu().pin_memory()) for tensor in tensors]
     for tensor, host in hosted:

@@ -1,4 +1,4 @@
-"""What can be done with published weights: list, fetch, verify; and convert old checkpoints to safetensors."""
+"""Actions on published weights: list, fetch, verify; and convert old checkpoints to safetensors."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Where a published file is asked for: its own address or a mirror's, and what a person does where that fails."""
+"""Addresses of published files, their own or a mirror's, and what a person does where they fail."""
 
 import re
 from dataclasses import dataclass

@@ -45,16 +45,22 @@ def names_of_pair(pair: str, manifest: dict[str, Published]) -> list[str]:
     known = sorted(path.stem for path in (CONFIG_DIR / "pair").glob("*.yaml"))
     if pair not in known:
         raise UserError(f"unknown pair {pair!r}; known: {', '.join(known)}")
-    config = yaml.safe_load((CONFIG_DIR / "pair" / f"{pair}.yaml").read_text())
-    paths = [config["evaluation"]["extractor_weights"], config["evaluation"]["reference"]]
-    for default in config["defaults"]:
+    paths = []
+    for default in _read_yaml("pair", pair)["defaults"]:
         [(group, name)] = default.items() if isinstance(default, dict) else [("", "")]
         folder = group.partition("@")[0].strip("/")
         if folder in ("denoiser", "autoencoder"):
-            paths.append(yaml.safe_load((CONFIG_DIR / folder / f"{name}.yaml").read_text())["path"])
+            paths.append(_read_yaml(folder, name)["path"])
+        if folder == "data":
+            evaluation = _read_yaml(folder, name)["evaluation"]
+            paths += [evaluation["extractor_weights"], evaluation["reference"]]
     entries = (entry_of(ROOT / path, manifest, WEIGHTS_DIR) for path in paths)
     needed = {entry.name for entry in entries if entry is not None}
     return [name for name in manifest if name in needed]
+
+
+def _read_yaml(folder: str, name: str) -> dict:
+    return yaml.safe_load((CONFIG_DIR / folder / f"{name}.yaml").read_text())
 
 
 def explain_missing(paths: Sequence[Path], pair: str | None = None) -> str:
@@ -79,7 +85,7 @@ def list_missing(paths: Sequence[Path], label: str, pair: str) -> list[str]:
 
 
 def is_published(path: Path) -> bool:
-    """Whether a file is one that `fetch` knows."""
+    """Tell whether a file is one that `fetch` knows."""
     return entry_of(path, load_manifest(), WEIGHTS_DIR) is not None
 
 

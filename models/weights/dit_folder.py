@@ -60,7 +60,7 @@ def _check_shape(theirs: dict, config: DiTConfig, path: Path) -> None:
 
 
 def _check_embedders(state: dict[str, Tensor], weights: Path) -> None:
-    """diffusers gives every block embedders of its own; those of a DiT are the same in all."""
+    """Check that all blocks have the same embedders: diffusers keeps a copy in each, a DiT has one."""
     for key, value in state.items():
         if not re.match(r"transformer_blocks\.\d+\.norm1\.emb\.", key):
             continue

@@ -48,16 +48,16 @@ def _look_up(file: HubFile, source: Source, mirror: str | None) -> Source:
     endpoint = None if mirror is None else on_mirror("https://huggingface.co", mirror)
     address = hf_hub_url(file.repository, file.file, revision=file.revision, endpoint=endpoint)
     try:
-        found = get_hf_file_metadata(address)
-        if found.commit_hash is None and mirror is None:
+        metadata = get_hf_file_metadata(address)
+        if metadata.commit_hash is None and mirror is None:
             raise FileMetadataError(f"{address} answers without the Hub's headers")
     except Exception as error:  # its own, httpx's, requests' and offline mode's, by version
         raise UserError(f"{source.url}: the Hub does not answer ({_one_line(error)}); {CONTINUES}") from error
-    published = found.etag if found.etag is not None and SHA256.fullmatch(found.etag) else None
+    published = metadata.etag if metadata.etag is not None and SHA256.fullmatch(metadata.etag) else None
     return replace(
         source,
         asked_at=address,
-        size=source.size if source.size is not None else found.size,
+        size=source.size if source.size is not None else metadata.size,
         sha256=source.sha256 or published,
     )
 

@@ -19,12 +19,12 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether `path` stands for a folder, which need not exist yet."""
+    """Tell whether `path` stands for a folder, which need not exist yet."""
     return path.is_dir() or not path.suffix
 
 
 def network_folder(path: Path, *subfolders: str) -> Path:
-    """The folder of a network: `path`, or where that is a pipeline its first existing one of `subfolders`."""
+    """Return the folder of a network: `path`, or where that is a pipeline its first existing one of `subfolders`."""
     if (path / CONFIG_FILE).is_file():
         return path
     existing = [path / name for name in subfolders if (path / name).is_dir()]
@@ -32,12 +32,12 @@ def network_folder(path: Path, *subfolders: str) -> Path:
 
 
 def folder_weights(folder: Path) -> Path:
-    """The weight file of a network's folder: safetensors where there are several or none."""
+    """Return the weight file of a network's folder: safetensors where there are several or none."""
     return next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), folder / WEIGHT_FILES[0])
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """The files that loading a network's folder reads."""
+    """Return the files that loading a network's folder reads."""
     return [folder / CONFIG_FILE, folder_weights(folder)]
 
 

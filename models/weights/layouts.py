@@ -18,7 +18,7 @@ EMBEDDING_KEY = "cond_stage_model.embedding.weight"
 
 
 def unet_state(state: Mapping[str, Tensor], num_res_blocks: int, use_ema: bool) -> State:
-    """`ClassConditionalUNet` from an LDM checkpoint: raw or averaged U-Net weights, and its class embedder.
+    """Read `ClassConditionalUNet` from an LDM checkpoint: raw or averaged U-Net weights, and its class embedder.
 
     The average stores the same names without dots and knows the U-Net only; the embedder is the raw one.
 
@@ -41,7 +41,7 @@ def unet_state(state: Mapping[str, Tensor], num_res_blocks: int, use_ema: bool) 
 
 
 def vq_state(state: Mapping[str, Tensor], num_levels: int) -> State:
-    """`VQModel` from a first-stage checkpoint, or from an LDM checkpoint that holds one; losses are left out."""
+    """Read `VQModel` from a first-stage checkpoint, or from an LDM checkpoint that holds one; losses are left out."""
     if any(key.startswith(FIRST_STAGE_PREFIX) for key in state):
         state = {k.removeprefix(FIRST_STAGE_PREFIX): v for k, v in state.items() if k.startswith(FIRST_STAGE_PREFIX)}
     return convert_vq_keys({key: value for key, value in state.items() if not key.startswith("loss.")}, num_levels)
@@ -73,7 +73,7 @@ def rename_old_attention(state: Mapping[str, Tensor]) -> State:
 
 
 def dit_state_from_diffusers(state: Mapping[str, Tensor]) -> State:
-    """`DiT` from diffusers' `DiTTransformer2DModel`.
+    """Read `DiT` from diffusers' `DiTTransformer2DModel`.
 
     diffusers repeats the timestep and label embedders in every block; ours come from the first. It
     computes the position table; ours does too, so that key is absent here.

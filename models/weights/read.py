@@ -1,4 +1,4 @@
-"""How weights come in: safetensors, or checkpoints of PyTorch read as data; checked before they are used."""
+"""Readers of weights: safetensors, or checkpoints of PyTorch read as data; checked before they are used."""
 
 import json
 from pathlib import Path

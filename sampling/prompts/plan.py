@@ -10,10 +10,10 @@ from models.pipelines import COMPONENTS, PipelineSpec, check_files, digests, loa
 from sampling.plan import check_whole_number
 from sampling.precision import choose_precision
 from sampling.prompts.captions import read_captions
+from tstitch.allocate import parse_shares
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.dropin.solver_clock import make_trajectory
 from tstitch.errors import UserError
-from tstitch.split import make_split
 
 RESIZE_RULE = "Pillow bicubic"
 OF_COMMAND = ("prompt", "generator", "output_type")  # of a pipeline's arguments
@@ -123,14 +123,18 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
     if control_image is not None and not control_image.is_file():
         raise UserError(f"control_image={control_image} does not exist")
     timesteps = _timesteps(spec, call["num_inference_steps"])
-    split = make_split(len(spec.denoisers), **settings["stitch"]) if spec.small else lambda steps: (0,) * len(steps)
+    allocation = (0,) * len(timesteps)
+    if spec.small:
+        shares = parse_shares(len(spec.denoisers), settings["stitch"], prefix="stitch.")
+        allocation = shares.allocate(timesteps)
+        shares.warn_of_rounding(allocation)
     return PromptPlan(
         spec=spec,
         captions=captions,
         call=call,
         control_image=control_image,
         timesteps=timesteps,
-        allocation=split(timesteps),
+        allocation=allocation,
         num_images=settings["num_images"] or len(captions),
         batch_size=settings["batch_size"],
         seed=settings["seed"],

@@ -27,7 +27,7 @@ def test_the_manifest_names_every_file_that_a_pair_needs() -> None:
         for path in (ROOT / "configs" / group).glob("*.yaml"):
             place = yaml.safe_load(path.read_text())["path"]
             wanted |= {place} if Path(place).suffix else {f"{place}/config.json"}
-    for path in (ROOT / "configs/pair").glob("*.yaml"):
+    for path in (ROOT / "configs/data").glob("*.yaml"):
         evaluation = yaml.safe_load(path.read_text())["evaluation"]
         wanted |= {evaluation["reference"], evaluation["extractor_weights"]}
     assert {name for name in wanted if name.startswith("weights/")} <= files

@@ -9,8 +9,8 @@ import pytest
 
 import tstitch
 from tests.conftest import ROOT
+from tstitch.allocate import ALIASES, KINDS
 from tstitch.dropin.stitched import StitchedDenoiser
-from tstitch.split import KINDS
 
 TEXT = (ROOT / "docs" / "pipelines.md").read_text()
 RECIPES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -24,7 +24,7 @@ def test_what_a_recipe_imports_and_calls_exists(recipe: str) -> None:
     exec(compile(ast.Module(imports, []), "recipe", "exec"), {})
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         if isinstance(call.func, ast.Name) and call.func.id == "stitch":
-            known = {*inspect.signature(tstitch.stitch).parameters, *KINDS}
+            known = {*inspect.signature(tstitch.stitch).parameters, *KINDS, *ALIASES}
             assert {keyword.arg for keyword in call.keywords} <= known
         if isinstance(call.func, ast.Attribute) and call.func.attr in ("allocate", "describe", "addressing"):
             assert hasattr(StitchedDenoiser, call.func.attr)

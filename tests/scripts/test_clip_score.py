@@ -33,8 +33,8 @@ def sampled(capfd, monkeypatch, tmp_path: Path) -> Path:
 
 
 def test_a_run_has_a_score_per_prompt_a_mean_and_an_interval(capfd, monkeypatch, sampled: Path) -> None:
-    arguments = [f"model={sampled / 'clip'}", f"run={sampled / 'half'}", "batch_size=3"]
-    outcome = run_here(capfd, monkeypatch, "clip_score", *arguments, f"against={sampled / 'zero'}")
+    arguments = [f"clip={sampled / 'clip'}", f"run={sampled / 'half'}", "metrics=[clip_score]", "batch_size=3"]
+    outcome = run_here(capfd, monkeypatch, "evaluate", *arguments, f"against={sampled / 'zero'}")
     assert outcome.code == 0, outcome.err
     assert "difference " in outcome.out
     scores = {}
@@ -42,7 +42,7 @@ def test_a_run_has_a_score_per_prompt_a_mean_and_an_interval(capfd, monkeypatch,
         rows = list(csv.DictReader((sampled / name / "clip_score.csv").open()))
         assert [row["caption"] for row in rows] == CAPTIONS * 2
         scores[name] = [float(row["clip_score"]) for row in rows]
-    result = json.loads((sampled / "half" / "clip_score.json").read_text())
+    result = json.loads((sampled / "half" / "result.json").read_text())
     low, high = result["spread"]["clip_score"]["interval95"]
     assert low < result["metrics"]["clip_score"] < high
     assert result["metrics"]["clip_score"] == pytest.approx(sum(scores["half"]) / 6, abs=1e-6)
@@ -52,16 +52,18 @@ def test_a_run_has_a_score_per_prompt_a_mean_and_an_interval(capfd, monkeypatch,
 
 
 def test_mistakes_are_one_line(capfd, monkeypatch, sampled: Path) -> None:
-    run, clip = f"run={sampled / 'half'}", f"model={sampled / 'clip'}"
+    run, clip = f"run={sampled / 'half'}", f"clip={sampled / 'clip'}"
     mistakes = {
-        (run, "model=nowhere"): "nowhere holds no model.safetensors",
+        (run, "clip=nowhere"): "nowhere holds no model.safetensors",
         (run, clip, f"against={sampled / 'other'}"): "are not paired: they differ in seed",
-        (run, clip, "bootstrap=1"): "bootstrap must be a whole number of 2 or more",
-        ("run=nowhere", clip): "nowhere does not exist",
-        (f"run={sampled / 'half' / 'samples.npz'}", clip): "is not a run of scripts.prompts",
+        (run, clip, "bootstrap=1"): "bootstrap must be a whole number of 2 or more for the CLIP score",
+        ("run=nowhere", clip): "nowhere holds no run",
+        (f"samples={sampled / 'half' / 'samples.npz'}", clip): "is not a run of scripts.prompts",
     }
     for arguments, message in mistakes.items():
-        check_one_line(run_here(capfd, monkeypatch, "clip_score", *arguments), message)
+        check_one_line(run_here(capfd, monkeypatch, "evaluate", "metrics=[clip_score]", *arguments), message)
+    alone = run_here(capfd, monkeypatch, "evaluate", run, f"against={sampled / 'zero'}", "metrics=[fid]")
+    check_one_line(alone, "against= is for metrics=[clip_score]")
 
 
 def test_the_images_are_scored_against_a_reference_of_captions(capfd, monkeypatch, sampled: Path) -> None:

@@ -97,8 +97,11 @@ def test_foreign_settings_are_explained(capfd, monkeypatch, arguments: list[str]
     [
         (["denoising_end=0.8", "unet_s_ratio=0.5"], "denoising_end and unet_s_ratio are both set"),
         (["unet_s_ratio=0.5", "num_calls=26"], "num_calls must be 50, or 51 for PNDM, got 26"),
-        (["stitch.timestep_boundaries=[600,200]"], "stitch.timestep_boundaries needs 1 value (s, xl), got 2"),
-        (["stitch.timestep_boundaries=[600]", "stitch.counts=[1,49]"], "are both set; give one"),
+        (["stitch.timestep_boundaries=[600,200]"], "stitch.timestep_boundaries needs 1 value for 2 denoisers, got 2"),
+        (
+            ["stitch.timestep_boundaries=[600]", "stitch.counts=[1,49]"],
+            "stitch.counts and stitch.timestep_boundaries",
+        ),
         (["stitch.timestep_boundaries=[600]", "allocation.order=interleave"], "says which step is whose"),
     ],
 )

@@ -48,6 +48,7 @@ OTHER_VALUES = {
     "sampler.grid": "ddim_stride",
     "sampler.history": "reset",
     "sampler.num_steps": 25,
+    "stitch.fraction": 0.2,
     "stitch.fractions": [0.2, 0.8],
     "stitch.counts": [1, 49],
     "stitch.denoiser_per_step": [0, *[1] * 49],

@@ -116,23 +116,40 @@ def test_a_rank_that_dies_is_restarted(tmp_path: Path, whole: str) -> None:
     assert sha256(out) == whole
 
 
-def test_two_nodes_of_which_one_is_killed(tmp_path: Path, whole: str) -> None:
-    """Two torchrun agents on this machine meet as two nodes; the survivor goes on alone."""
-    out, port = tmp_path / "out", random.randint(20000, 40000)
-    node = [
+def node(port: int) -> list[str]:
+    """Start the agent of one of at most two nodes; all nodes of these tests are on this machine."""
+    return [
         *TORCHRUN, "--nnodes=1:2", "--nproc-per-node=1", "--max-restarts=3", "--rdzv-backend=c10d",
         f"--rdzv-endpoint=localhost:{port}", "--rdzv-id=two", "--rdzv-conf=last_call_timeout=5",
     ]  # fmt: skip
-    host = start(*node, *SAMPLE, "sampler.num_steps=7", f"out={out}")
+
+
+def test_two_nodes_of_which_one_is_killed(tmp_path: Path, whole: str) -> None:
+    """The survivor goes on alone."""
+    out, launcher = tmp_path / "out", node(random.randint(20000, 40000))
+    host = start(*launcher, *SAMPLE, f"out={out}")
     time.sleep(1)
-    other = start(*node, *SAMPLE, "sampler.num_steps=7", f"out={out}")
+    other = start(*launcher, *SAMPLE, f"out={out}")
     wait_for_shards(host, out, 3)
     kill_group(other)
     _, stderr = host.communicate(timeout=300)
     assert host.returncode == 0, stderr
-    alone = run(*PYTHON, *SAMPLE, "sampler.num_steps=7", f"out={tmp_path / 'alone'}")
-    assert alone.code == 0, alone.err
-    assert sha256(out) == sha256(tmp_path / "alone")
+    assert sha256(out) == whole
+
+
+def test_two_nodes_of_which_one_loses_a_rank(tmp_path: Path, whole: str) -> None:
+    """Both nodes start their ranks again, and only one of them counts it as a restart."""
+    out, launcher = tmp_path / "out", node(random.randint(20000, 40000))
+    host = start(*launcher, *SAMPLE, f"out={out}")
+    time.sleep(1)
+    other = start(*launcher, *SAMPLE, f"out={out}")
+    wait_for_shards(host, out, 3)
+    [rank] = children(other.pid)
+    os.kill(rank, signal.SIGKILL)
+    for process in (host, other):
+        _, stderr = process.communicate(timeout=300)
+        assert process.returncode == 0, stderr
+    assert sha256(out) == whole
 
 
 def test_damaged_shards_are_reported_set_aside_and_made_again(tmp_path: Path, whole: str) -> None:

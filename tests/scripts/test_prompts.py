@@ -91,8 +91,8 @@ def test_stochastic_schedulers_draw_from_each_image_alone(capfd, monkeypatch, tm
 
 def test_the_command_samples_what_the_library_samples(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-    from sampling.prompts.shards import generators
 
+    from sampling.prompts.job import generators
     from tstitch import stitch
 
     assert run_here(capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / "out")).code == 0
@@ -199,7 +199,7 @@ def test_every_experiment_composes_and_names_the_missing_weights(capfd, monkeypa
 
 
 def test_the_noise_of_an_image_is_its_own() -> None:
-    from sampling.prompts.shards import generators
+    from sampling.prompts.job import generators
 
     first, second = generators(0, [0, 1]), generators(0, [1, 2])
     draws = [[torch.randn(3, generator=generator) for generator in each] for each in (first, second)]
@@ -212,3 +212,13 @@ def test_help_is_shown(name: str) -> None:
     shown = run(*PYTHON, "-m", f"scripts.{name}", "--help")
     assert shown.code == 0
     assert f"python -m scripts.{name}" in shown.out
+
+
+def test_a_dry_run_says_what_would_be_made_and_makes_nothing(capfd, monkeypatch, tmp_path: Path) -> None:
+    weights, out = save_weights(tmp_path), tmp_path / "out"
+    settings = [*arguments(weights, out), "dry_run=true"]
+    outcome = run_here(capfd, monkeypatch, "prompts", *settings)
+    assert outcome.code == 0, outcome.err
+    assert "small takes 2 steps" in outcome.out and "large takes 3 steps" in outcome.out
+    assert f"{out}: 0 of 4 shards are there\n7 images to make\ndisk: 0.0 MB\n" in outcome.out
+    assert not out.exists()

@@ -80,15 +80,26 @@ def test_a_point_that_fails_leaves_the_others(tmp_path: Path, finished: Path) ->
     assert (out / "sweep.json").read_bytes() == (finished / "sweep.json").read_bytes()
 
 
-def test_each_point_under_torchrun_gives_the_same_images(tmp_path: Path, finished: Path) -> None:
-    out = tmp_path / "sweep"
-    outcome = run(*SWEEP, "fractions=[0,1]", "ranks=2", f"out={out}")
+def test_one_torchrun_goes_through_all_points_and_a_failure_leaves_the_others(tmp_path: Path, finished: Path) -> None:
+    """The second point of three is locked: torchrun ends there, and starts anew for the third."""
+    out, fractions = tmp_path / "sweep", "fractions=[0,0.25,1]"
+    names = [Path(p["run"]).name for p in json.loads((finished / "sweep.json").read_text())["points"]]
+    locked = out / "points" / names[1]
+    locked.mkdir(parents=True)
+    with (locked / ".lock").open("a+") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        outcome = run(*SWEEP, fractions, "ranks=2", f"out={out}")
+    assert outcome.code == 1
+    assert "1 of 3 points failed" in outcome.err
+    assert "in use by another launch" in outcome.err
+    assert len(json.loads((out / "settings/points.json").read_text())["points"]) == 1, "started anew after the failure"
+    outcome = run(*SWEEP, fractions, "ranks=2", f"out={out}")
     assert outcome.code == 0, outcome.err
     for path in (out / "points").iterdir():
         assert (path / "samples.npz").read_bytes() == (finished / "points" / path.name / "samples.npz").read_bytes()
-    ends = [p for p in json.loads((finished / "sweep.json").read_text())["points"] if p["fractions"][0] in (0, 1)]
-    ours = json.loads((out / "sweep.json").read_text())["points"]
-    assert [p["metrics"] for p in ours] == [pytest.approx(p["metrics"]) for p in ends]
+    scores = {tuple(p["fractions"]): p["metrics"] for p in json.loads((finished / "sweep.json").read_text())["points"]}
+    for point in json.loads((out / "sweep.json").read_text())["points"]:
+        assert point["metrics"] == pytest.approx(scores[tuple(point["fractions"])])
 
 
 def test_a_killed_driver_takes_its_torchrun_with_it(tmp_path: Path) -> None:
@@ -111,4 +122,4 @@ def test_a_sweep_does_not_start_under_torchrun() -> None:
     launcher = [*PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "scripts.sweep"]
     outcome = run(*launcher, *TINY, "fractions=[1]")
     assert outcome.code != 0
-    assert "a sweep starts without torchrun; ranks=N runs each of its points under torchrun" in outcome.err
+    assert "a sweep starts without torchrun; ranks=N runs its points under torchrun" in outcome.err

@@ -1,6 +1,6 @@
 import pytest
 
-from tstitch.arrangement import ORDERS, arrange
+from tstitch.allocate import ORDERS, arrange
 from tstitch.errors import UserError
 
 HALVES = (0,) * 50 + (1,) * 50

@@ -1,14 +1,8 @@
 import numpy as np
 import pytest
 
-from tstitch.boundaries import (
-    allocation_from_log_snr,
-    allocation_from_timesteps,
-    log_snr_at,
-    steps_of_unet_s_ratio,
-    timestep_of_boundary_ratio,
-    timestep_of_denoising_end,
-)
+from sampling.foreign import steps_of_unet_s_ratio, timestep_of_boundary_ratio, timestep_of_denoising_end
+from tstitch.allocation import allocation_from_log_snr, allocation_from_timesteps, log_snr_at
 from tstitch.errors import UserError
 from tstitch.schedule import linear_schedule, make_timesteps, scaled_linear_schedule
 

@@ -67,13 +67,13 @@ def _reasons(
 
 
 def _residuals(denoiser: nn.Module) -> tuple:
-    """What decides the number and the channels of a ControlNet's outputs: channels, layers, a mid block."""
+    """Return what decides the number and the channels of a ControlNet's outputs: channels, layers, a mid block."""
     config = denoiser.config
     return tuple(config["block_out_channels"]), config["layers_per_block"], bool(config.get("mid_block_type"))
 
 
 def _scheduler_config(small: nn.Module, small_pipe: object | None) -> dict | None:
-    """Of its pipeline, or of the scheduler beside its weights on disk; None where neither is there."""
+    """Return the configuration of its pipeline's scheduler, or of the one beside its weights; None without either."""
     if small_pipe is not None:
         return small_pipe.scheduler.config
     from huggingface_hub import try_to_load_from_cache

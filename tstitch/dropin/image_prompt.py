@@ -13,7 +13,7 @@ INPUTS = {  # argument of a denoiser -> the key in it
 
 
 def has_ip_adapter(denoiser: nn.Module) -> bool:
-    """Whether an IP-Adapter is loaded into a UNet or a transformer."""
+    """Tell whether an IP-Adapter is loaded into a UNet or a transformer."""
     denoiser = getattr(denoiser, "_orig_mod", denoiser)
     if hasattr(denoiser, "down_blocks"):
         return (

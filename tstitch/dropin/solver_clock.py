@@ -17,6 +17,7 @@ from torch import Tensor
 from tstitch.dropin.announced import announce
 from tstitch.dropin.timestep_check import Form, Reading, TimestepCheck, forms_of, matches, read_timestep
 from tstitch.errors import UserError
+from tstitch.schedule import NoiseSchedule
 from tstitch.solvers.steps import Step
 
 
@@ -45,7 +46,7 @@ class Run:
 
 
 def make_trajectory(scheduler: object, start: int = 0, num_calls: int | None = None) -> Trajectory:
-    """The run of `num_calls` (None: all) of `scheduler.timesteps` from index `start`; image to image starts late."""
+    """Make the run of `num_calls` (None: all) of `scheduler.timesteps` from index `start` (image to image: late)."""
     grid = scheduler.timesteps[start:].tolist()[:num_calls]
     steps = tuple(_step_of_call(scheduler, start, call) for call in range(len(grid)))
     return Trajectory(tuple(grid[steps.index(step)] for step in sorted(set(steps))), steps, tuple(grid))
@@ -61,7 +62,7 @@ def _step_of_call(scheduler: object, start: int, call: int) -> int:
 
 
 class SolverClock:
-    """Counts the solver steps of a pipeline, whatever scheduler it has at the time.
+    """Counter of the solver steps of a pipeline, whatever scheduler it has at the time.
 
     Several clocks may listen to one scheduler. Each call of the network is compared with the count by its timestep.
     """
@@ -75,6 +76,12 @@ class SolverClock:
     def pipe(self) -> object | None:
         """The pipeline, or None where it is gone."""
         return self._pipe()
+
+    @property
+    def schedule(self) -> NoiseSchedule | None:
+        """The noise schedule of the scheduler; None for flow matching, which has none in alphas."""
+        alphas_cumprod = getattr(self._scheduler, "alphas_cumprod", None)
+        return None if alphas_cumprod is None else NoiseSchedule(alphas_cumprod.double().cpu().numpy())
 
     def watch(self) -> None:
         """Listen to the scheduler that the pipeline has now."""
@@ -92,7 +99,7 @@ class SolverClock:
         self._scheduler, self._releases = None, []
 
     def now(self, timestep: Tensor | float | None) -> tuple[Trajectory, int]:
-        """The run and its solver step, when the network is called.
+        """Return the run and its solver step, when the network is called.
 
         Args:
             timestep: that the network is called with; None where its class takes none, which is then not compared.
@@ -136,7 +143,7 @@ class SolverClock:
 
 
 def find_start(reading: Reading, grid: Sequence[float], forms: Sequence[Form], num_calls: int | None) -> int:
-    """The index in the grid of the first call of a run, by its timestep; 0 where the grid does not have it.
+    """Return the index in the grid of the first call of a run, by its timestep; 0 where the grid does not have it.
 
     Args:
         reading: of the first timestep.

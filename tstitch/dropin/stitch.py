@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from tstitch.allocate import parse_shares
 from tstitch.dropin.compatibility import check_fits
 from tstitch.dropin.solver_clock import SolverClock
 from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.errors import UserError
-from tstitch.split import make_split
 
 
 def stitch(
     pipe: object, *small: object, residency: str = "both", guidance_scale: Sequence[float] | None = None,
-    adapters: Sequence[str | Sequence[str] | None] | None = None, allow: Sequence[str] = (), **split: object,
+    adapters: Sequence[str | Sequence[str] | None] | None = None, allow: Sequence[str] = (), **shares: object,
 ) -> StitchedDenoiser:  # fmt: skip
     """Let `small` take the first solver steps of `pipe` and its own, large denoiser the rest (paper, section 3.2).
 
@@ -30,7 +30,8 @@ def stitch(
         adapters: for each denoiser the LoRA adapters that are active in its steps, None for none of them.
         allow: differences that would be refused, of `tstitch.dropin.compatibility.WAIVABLE`. With
             `guidance_embedding`, a denoiser that has no such embedding is not given it.
-        split: one of `fraction`, `fractions`, `counts`, `allocation` and `boundary`; see `tstitch.split.make_split`.
+        shares: one of `fraction`, `fractions`, `counts`, `allocation`, `boundary`, `log_snr_boundaries`; see
+            `tstitch.allocate.parse_shares`.
 
     Raises:
         UserError: something does not fit, with the reason.
@@ -53,7 +54,7 @@ def stitch(
         _check_guidance(pipe, large, guidance_scale)
     names = adapters and [[each] if isinstance(each, str) else list(each or ()) for each in adapters]
     denoisers, clock = [*networks, large], SolverClock(pipe)
-    stitched = StitchedDenoiser(denoisers, make_split(total, **split), clock, residency, guidance_scale, names)
+    stitched = StitchedDenoiser(denoisers, parse_shares(total, shares), clock, residency, guidance_scale, names)
     setattr(pipe, name, stitched.to(large.device))
     clock.watch()
     return stitched
@@ -82,16 +83,16 @@ def unstitch(pipe: object) -> object:
 
 
 def _component(pipe: object) -> str:
-    found = [name for name in ("unet", "transformer") if getattr(pipe, name, None) is not None]
-    if len(found) != 1 or not hasattr(pipe, "scheduler") or getattr(pipe, f"{found[0]}_2", None) is not None:
+    components = [name for name in ("unet", "transformer") if getattr(pipe, name, None) is not None]
+    if len(components) != 1 or not hasattr(pipe, "scheduler") or getattr(pipe, f"{components[0]}_2", None) is not None:
         raise UserError(
             f"stitch needs a pipeline with a scheduler and one unet or transformer, got {type(pipe).__name__}"
         )
-    return found[0]
+    return components[0]
 
 
 def _plain(module: nn.Module) -> nn.Module:
-    """The module inside `torch.compile`. A stitched one answers with the attributes of its large denoiser."""
+    """Return the module inside `torch.compile`. A stitched one answers with the attributes of its large denoiser."""
     return module if type(module) is StitchedDenoiser else getattr(module, "_orig_mod", module)
 
 

@@ -11,13 +11,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from tstitch.allocate import Shares, parse_shares
 from tstitch.allocation import Allocation, describe_allocation
 from tstitch.dropin.adapters import StageAdapters
 from tstitch.dropin.image_prompt import check_image_prompt, differing_scales, has_ip_adapter
 from tstitch.dropin.solver_clock import SolverClock, Trajectory
 from tstitch.errors import UserError
 from tstitch.router import AllocationRouter, Route
-from tstitch.split import Split, make_split
 
 GUIDANCE_INPUTS = {"time_cond_proj_dim": "timestep_cond", "guidance_embeds": "guidance"}
 TIMESTEP_INPUTS = ("timestep", "timesteps", "t")
@@ -26,7 +26,7 @@ FOR_ALL = ("_reset_stateful_cache", "enable_group_offload", "compile_repeated_bl
 
 
 class StitchedDenoiser(nn.Module):
-    """One denoiser per solver step, behind the face of the last, large one.
+    """Module that passes each call to the denoiser of the current solver step; attributes are the large one's.
 
     What it does not have itself (`config`, `dtype`, `add_embedding`, attention processors, LoRA loading, `isinstance`)
     is the large denoiser's, or that of `addressing(index)`. `.to`, `parameters` and `state_dict` are over all.
@@ -37,14 +37,15 @@ class StitchedDenoiser(nn.Module):
     """
 
     def __init__(
-        self, denoisers: Sequence[nn.Module], split: Split, clock: SolverClock, residency: str = "both",
+        self, denoisers: Sequence[nn.Module], shares: Shares, clock: SolverClock, residency: str = "both",
         guidance_scales: Sequence[float] | None = None, adapters: Sequence[Sequence[str]] | None = None,
     ):  # fmt: skip
         super().__init__()
         self.residency, self.guidance_scales = residency, guidance_scales
         self.adapters = None if adapters is None else StageAdapters(adapters)
         self.allocation: Allocation | None = None
-        self.clock, self._split = clock, split
+        self.clock, self._shares = clock, shares
+        self._warned_of_steps: set[int] = set()
         self._trajectory: Trajectory | None = None
         self._route: Route | None = None
         self._steps_taken: set[int] = set()
@@ -83,21 +84,22 @@ class StitchedDenoiser(nn.Module):
 
     @property
     def config(self) -> object:
-        """The large denoiser's; pipelines read it before they set their scheduler, which is a chance to hear that."""
+        """The large denoiser's configuration. Pipelines read it before they set their scheduler."""
         self.clock.watch()
         return self.denoisers[self._addressed].config
 
     @property
     def device(self) -> torch.device:
-        """Where the denoisers work."""
+        """The device of the denoisers."""
         return self._home or self.denoisers[self._addressed].device
 
     def allocate(self, **how: object) -> None:
-        """Share out the steps of the next runs anew: `fraction`, `fractions`, `counts`, `allocation` or `boundary`."""
-        self._split, self._trajectory = make_split(len(self.denoisers), **how), None
+        """Share out the steps of the next runs anew, with the words that `stitch` takes."""
+        self._shares, self._trajectory = parse_shares(len(self.denoisers), how), None
+        self._warned_of_steps.clear()
 
     def describe(self) -> str:
-        """Which denoiser took which steps of the latest run, in a line; steps that were not run are not in it."""
+        """Say in a line which denoiser took which steps of the latest run; steps that were not run are not in it."""
         if self._trajectory is None:
             return "no run yet"
         names = [f"{index} ({each.__class__.__name__})" for index, each in enumerate(self.denoisers)]
@@ -110,7 +112,7 @@ class StitchedDenoiser(nn.Module):
 
     @contextmanager
     def addressing(self, index: int) -> Iterator[None]:
-        """Within it, attributes are those of denoiser `index`: `pipe.load_lora_weights` then loads into that one."""
+        """Make attributes those of denoiser `index` in the context: `pipe.load_lora_weights` loads into that one."""
         self._addressed, before = range(len(self.denoisers))[index], self._addressed
         try:
             yield
@@ -119,7 +121,7 @@ class StitchedDenoiser(nn.Module):
 
     @contextmanager
     def cache_context(self, *args: object, **kwargs: object) -> Iterator[None]:
-        """diffusers' context of cached calls, entered for every denoiser that knows it."""
+        """Enter diffusers' context of cached calls for every denoiser that knows it."""
         with ExitStack() as stack:
             for each in self.denoisers:
                 if hasattr(each, "cache_context"):
@@ -132,7 +134,7 @@ class StitchedDenoiser(nn.Module):
         self.denoisers[-1].save_pretrained(*args, **kwargs)
 
     def compile(self, *args: object, **kwargs: object) -> None:
-        """`torch.compile` each denoiser in place."""
+        """Compile each denoiser in place, with `torch.compile`."""
         for each in self.denoisers:
             each.compile(*args, **kwargs)
 
@@ -189,7 +191,10 @@ class StitchedDenoiser(nn.Module):
     def _begin(self, trajectory: Trajectory, arguments: dict) -> None:
         """Make the allocation of a run, and check what its denoisers need, before the first step."""
         self.allocation, self._trajectory, self._steps_taken = None, None, set()
-        allocation = self._split(trajectory.timesteps)
+        allocation = self._shares.allocate(trajectory.timesteps, self.clock.schedule)
+        if len(allocation) not in self._warned_of_steps:
+            self._warned_of_steps.add(len(allocation))
+            self._shares.warn_of_rounding(allocation)
         indices = sorted(set(allocation))
         check_image_prompt(self.denoisers, indices, arguments)
         for index in indices:
@@ -215,7 +220,7 @@ class StitchedDenoiser(nn.Module):
 
 
 def _timestep_input(denoiser: nn.Module) -> tuple[str, int]:
-    """The name and the position, self not counted, of the timestep among the arguments of a denoiser's class."""
+    """Return the name and the position, self not counted, of the timestep among the arguments of a denoiser's class."""
     names = list(inspect.signature(type(getattr(denoiser, "_orig_mod", denoiser)).forward).parameters)[1:]
     name = next((each for each in TIMESTEP_INPUTS if each in names), TIMESTEP_INPUTS[0])
     return name, names.index(name) if name in names else len(names)

@@ -1,4 +1,4 @@
-"""Whether a network is called with the timestep that the counted solver step has.
+"""A check that a network is called with the timestep of the counted solver step.
 
 Networks of diffusion with alphas take the timestep t itself. Those of flow matching may take t, t / T, 1 - t / T or
 T - t, where T is the number of training timesteps, or another function of t, which then is not known here: it must
@@ -30,7 +30,7 @@ class Form:
     offset: float
 
     def of(self, t: float) -> float:
-        """The timestep t in this form."""
+        """Return the timestep t in this form."""
         return self.scale * t + self.offset
 
 
@@ -49,14 +49,14 @@ class Reading:
     is_per_sample: bool = False
 
     def close(self, value: float, expected: float, magnitude: float = 0.0) -> bool:
-        """Whether `value` is `expected` but for rounding, in a calculation with numbers of this magnitude."""
+        """Tell whether `value` is `expected` but for rounding, in a calculation with numbers of this magnitude."""
         if self.precision is None:
             return abs(value - expected) < 1
         return abs(value - expected) <= 1.5 * self.precision * max(abs(expected), magnitude) + 1e-12
 
 
 def forms_of(scheduler: object) -> tuple[tuple[Form, ...], bool]:
-    """The forms in which networks take the timesteps of a scheduler, and whether there may be others."""
+    """Return the forms in which networks take the timesteps of a scheduler, and whether there may be others."""
     t = Form(1.0, 0.0)
     config = scheduler.config
     is_flow = config.get("use_flow_sigmas") or config.get("prediction_type") == "flow_prediction"
@@ -90,7 +90,7 @@ def read_timestep(timestep: Tensor | float, grid: Tensor, values: Values) -> Rea
 
 
 def _index_in(timestep: Tensor, grid: Tensor) -> int | None:
-    """The index of a timestep that is a view of one element of the grid, as pipelines have it that iterate over it."""
+    """Return the index of a timestep that is a view of one element of the grid, as where pipelines iterate it."""
     is_one_element = timestep.numel() == 1 or not any(timestep.stride())
     if not is_one_element or timestep.dtype != grid.dtype or not grid.is_contiguous():
         return None
@@ -159,12 +159,12 @@ class TimestepCheck:
         return True
 
     def _may_be_another_function(self, reading: Reading, values: Values, forms: tuple[Form, ...]) -> bool:
-        """Whether forms that agreed at the first timestep did so by chance: f(1000) = 1 is true of many functions."""
+        """Tell whether forms that agreed at the first timestep did so by chance (f(1000) = 1 for many functions)."""
         is_of_another_step = any(matches(form, reading, values, t) for form in forms for t in self.grid)
         return self.may_differ and len(self._checked) <= 1 and not is_of_another_step
 
     def _is_a_function(self, reading: Reading, values: Values, expected: float) -> bool:
-        """Whether equal timesteps gave equal values so far, and others others."""
+        """Tell whether equal timesteps gave equal values so far, and others others."""
         precision = reading.precision or 0.0
         for earlier, results in self._checked.items():
             is_same = len(values) == len(results) and all(map(reading.close, values, results))
@@ -175,7 +175,7 @@ class TimestepCheck:
 
 
 def matches(form: Form, reading: Reading, values: Values, t: float) -> bool:
-    """Whether one of the values is the timestep t in this form."""
+    """Tell whether one of the values is the timestep t in this form."""
     if reading.precision is None and abs(form.scale) != 1:
         return False
     return any(reading.close(value, form.of(t), abs(form.offset)) for value in values)

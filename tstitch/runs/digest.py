@@ -10,7 +10,7 @@ LARGE = 1 << 26
 
 
 def file_sha256(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file. A large one is read once in a process, unless it changes."""
+    """Compute the hexadecimal SHA-256 of a file. A large one is read once in a process, unless it changes."""
     status = path.stat()
     if status.st_size < LARGE:
         return _sha256(path)

@@ -51,7 +51,7 @@ def write_shards(run: Run, shards: Iterable[tuple[Block, Shard]], clock: StageCl
 
 
 class ShardWriter:
-    """Writes one shard at a time in a thread of its own; leaving the context waits for the last one."""
+    """Writer of one shard at a time, in a thread of its own; leaving the context waits for the last one."""
 
     def __init__(self, run: Run, clock: StageClock):
         self.run, self.clock = run, clock
@@ -100,8 +100,8 @@ def record_measurements(run: Run, ranks: Ranks, clock: StageClock, evaluations: 
     Args:
         evaluations: of each denoiser's network on this rank, by name.
     """
-    own = {"seconds": clock.totals(), "evaluations": evaluations, "peak_memory_mb": peak_memory_mb(clock.device)}
-    launches = ranks.gather(own)
+    launch = {"seconds": clock.totals(), "evaluations": evaluations, "peak_memory_mb": peak_memory_mb(clock.device)}
+    launches = ranks.gather(launch)
     if not ranks.is_main:
         return
     facts = read_json(run.record)

@@ -1,4 +1,4 @@
-"""What images and measurements are made on."""
+"""The machine that images and measurements are made on."""
 
 import os
 import platform
@@ -13,8 +13,8 @@ QUERY = "driver_version,clocks.sm,clocks.mem,power.limit"
 
 
 def describe_machine(device: torch.device) -> dict[str, object]:
-    """Device, clocks, driver, threads, load and versions."""
-    found: dict[str, object] = {
+    """Return device, clocks, driver, threads, load and versions."""
+    facts: dict[str, object] = {
         "device": device_name(device),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -25,14 +25,14 @@ def describe_machine(device: torch.device) -> dict[str, object]:
         command = ["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader", f"--id={_pci_address(device)}"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode == 0:
-            found |= dict(zip(QUERY.split(","), map(str.strip, answer.stdout.split(",")), strict=False))
+            facts |= dict(zip(QUERY.split(","), map(str.strip, answer.stdout.split(",")), strict=False))
     if device.type == "cpu" and CPUINFO.exists():
-        found["clock_mhz"] = _first_of_cpuinfo("cpu MHz")
-    return found
+        facts["clock_mhz"] = _first_of_cpuinfo("cpu MHz")
+    return facts
 
 
 def device_name(device: torch.device) -> str:
-    """The name of the GPU, or of the processor with the number of threads in use."""
+    """Return the name of the GPU, or of the processor with the number of threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name, threads = _first_of_cpuinfo("model name"), torch.get_num_threads()
@@ -40,7 +40,7 @@ def device_name(device: torch.device) -> str:
 
 
 def _pci_address(device: torch.device) -> str:
-    """The GPU as nvidia-smi knows it, `domain:bus:device.function` in hexadecimal.
+    """Return the GPU as nvidia-smi knows it, `domain:bus:device.function` in hexadecimal.
 
     nvidia-smi counts the machine's GPUs, PyTorch those in CUDA_VISIBLE_DEVICES. A part of a GPU (MIG) has the address
     of the whole one, while nvidia-smi does not take its UUID.

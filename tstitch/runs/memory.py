@@ -1,4 +1,4 @@
-"""How the process takes and returns memory."""
+"""The allocator of the process: how it takes and returns memory."""
 
 import ctypes
 import sys

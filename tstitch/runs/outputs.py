@@ -79,7 +79,7 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _text(path: Path) -> str:
-    """The text of a file; empty where it is none, or too large for one of ours."""
+    """Return the text of a file; empty where it is none, or too large for one of ours."""
     with suppress(UnicodeDecodeError):
         return path.read_text() if path.stat().st_size <= LARGEST_TEXT else ""
     return ""

@@ -14,27 +14,27 @@ import torch
 import torch.distributed as dist
 
 from tstitch.errors import UserError
-from tstitch.runs.meeting import Json, Meeting
+from tstitch.runs.exchange import Json, StoreExchange
 
 PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among `world_size` processes, `local_world_size` of them on this machine."""
+    """One process of `world_size`, `local_world_size` of them on this machine, and its exchange with the others."""
 
     rank: int
     world_size: int
     local_rank: int
     local_world_size: int
-    meeting: Meeting | None = None
+    exchange: StoreExchange | None = None
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
     def wait_for_all(self) -> None:
-        """Return when every rank has come here. Signals are still handled while waiting."""
+        """Wait until every rank has called this. Signals are still handled meanwhile."""
         self.gather(None)
 
     def gather(self, value: Json) -> list[Json]:
@@ -46,7 +46,7 @@ class Ranks:
         Raises:
             TypeError: `value` is something else.
         """
-        return [json.loads(json.dumps(value))] if self.meeting is None else self.meeting.gather(value)
+        return [json.loads(json.dumps(value))] if self.exchange is None else self.exchange.gather(value)
 
 
 @contextmanager
@@ -65,9 +65,9 @@ def joined_ranks() -> Iterator[Ranks]:
         return
     end_with_parent()
     store, rank, world_size = next(dist.rendezvous("env://", timeout=timedelta(minutes=10)))
-    meeting = Meeting(store, rank, world_size)
-    yield replace(ranks, meeting=meeting)
-    meeting.leave()
+    exchange = StoreExchange(store, rank, world_size)
+    yield replace(ranks, exchange=exchange)
+    exchange.close()
 
 
 def _share(ranks: Ranks) -> int:

@@ -52,7 +52,7 @@ class Run:
 
 
 def identity_hash(identity: dict) -> str:
-    """Twelve hexadecimal digits that stand for a configuration."""
+    """Return twelve hexadecimal digits that stand for a configuration."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -147,7 +147,7 @@ def _existing(path: Path) -> Path:
 
 
 def load_run(directory: Path) -> Run:
-    """The run in a directory.
+    """Read the run in a directory.
 
     Raises:
         UserError: there is no run.
@@ -164,15 +164,15 @@ def load_run(directory: Path) -> Run:
 def differing_keys(
     first: dict, second: dict, prefix: str = "", places: tuple[str, str] = ("there", "here")
 ) -> list[str]:
-    """Dotted keys whose values differ between two nested configurations, with both values."""
-    found = []
+    """List the dotted keys whose values differ between two nested configurations, with both values."""
+    differences = []
     for key in sorted(first.keys() | second.keys()):
         a, b = first.get(key), second.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += differing_keys(a, b, f"{prefix}{key}.", places)
+            differences += differing_keys(a, b, f"{prefix}{key}.", places)
         elif a != b:
-            found.append(f"{prefix}{key} ({a} {places[0]}, {b} {places[1]})")
-    return found
+            differences.append(f"{prefix}{key} ({a} {places[0]}, {b} {places[1]})")
+    return differences
 
 
 def read_json(path: Path) -> dict:

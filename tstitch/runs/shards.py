@@ -56,7 +56,7 @@ class Shard:
 
 
 def blocks(num_images: int, batch_size: int) -> list[Block]:
-    """The blocks that cover `num_images`; the last one may be shorter."""
+    """Cut `num_images` into blocks; the last one may be shorter."""
     return [Block(start, min(start + batch_size, num_images)) for start in range(0, num_images, batch_size)]
 
 
@@ -106,7 +106,7 @@ def missing_blocks(
     report: Callable[[str], None],
     image_shape: tuple[int, ...] | None = None,
 ) -> list[Block]:
-    """The blocks to make. A file in the place of one that cannot be used is reported and set aside.
+    """Find the blocks to make. A file in the place of one that cannot be used is reported and set aside.
 
     Args:
         image_shape: (H, W, 3) of each image, where it is known.
@@ -159,7 +159,7 @@ def merge_shards(directory: Path, wanted: list[Block], run_id: str, path: Path) 
 
 
 def _map_member(path: Path, name: str) -> np.ndarray:
-    """An array of an `.npz`, mapped from the file where it is uncompressed (as `numpy.savez` leaves it), else read.
+    """Read an array of an `.npz`, mapped from the file where it is uncompressed, as by `numpy.savez`.
 
     Raises:
         zipfile.BadZipFile: the data differ from their CRC-32.
@@ -222,7 +222,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def npz_comment(path: Path) -> str | None:
-    """The run that wrote an `.npz` of ours, or None where the file is missing or damaged."""
+    """Return the run that wrote an `.npz` of ours, or None where the file is missing or damaged."""
     with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
         return archive.comment.decode()
     return None

@@ -1,4 +1,4 @@
-"""Where the time goes: stages of a run, on the CPU's clock or, without waiting for it, on the GPU's."""
+"""Seconds by stage of a run, on the CPU's clock or, without waiting for it, on the GPU's."""
 
 import resource
 import sys
@@ -29,15 +29,15 @@ class StageClock:
         self.seconds: dict[str, float] = {}
 
     def start(self) -> None:
-        """The time since the last mark belongs to no stage."""
+        """Begin a stage here: the time since the last mark belongs to none."""
         self._append(None)
 
     def mark(self, stage: str) -> None:
-        """Everything since the last mark was `stage`."""
+        """Give the time since the last mark to `stage`."""
         self._append(stage)
 
     def totals(self) -> dict[str, float]:
-        """Seconds by stage so far."""
+        """Return the seconds by stage so far."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self._add_finished()
@@ -94,7 +94,7 @@ def restart_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mb(device: torch.device) -> dict[str, float]:
-    """The largest resident memory of this process and what PyTorch held of the GPU at most, in MB.
+    """Measure the largest resident memory of this process and what PyTorch held of the GPU at most, in MB.
 
     Both since the latest `restart_peak_memory`, but for the host's where it cannot restart.
     """

@@ -61,7 +61,7 @@ class SchedulerSolver:
 
 
 def make_scheduler(name: str, schedule: NoiseSchedule, timesteps: Sequence[int]):
-    """The scheduler `name` of diffusers, set to `timesteps` of `schedule`.
+    """Make the scheduler `name` of diffusers, set to `timesteps` of `schedule`.
 
     Raises:
         UserError: PNDM on a grid without a whole stride, which it cannot follow.

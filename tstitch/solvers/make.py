@@ -14,7 +14,7 @@ SAMPLERS = ("ddim", "ddpm", "plms", "lcm", *SCHEDULERS)
 def solver_factory(
     name: str, schedule: NoiseSchedule, timesteps: Sequence[int], eta: float = 0.0
 ) -> Callable[[], Solver]:
-    """What makes the solver of one trajectory along `timesteps`.
+    """Return a function that makes the solver of one trajectory along `timesteps`.
 
     Raises:
         UserError: an unknown name, an `eta` outside [0, 1] or with another sampler than ddim, or a

@@ -38,7 +38,7 @@ Solver = Callable[[Predict, Tensor, Step, StepNoise], Tensor]
 
 
 def trajectory_steps(schedule: NoiseSchedule, timesteps: Sequence[int]) -> list[Step]:
-    """The steps along strictly descending `timesteps`, the last one to `schedule.final_alpha_bar`."""
+    """List the steps along strictly descending `timesteps`, the last one to `schedule.final_alpha_bar`."""
     check_timesteps(timesteps, schedule.num_train_timesteps)
     alpha_bars = [float(schedule.alphas_cumprod[t]) for t in timesteps] + [schedule.final_alpha_bar]
     following = [*timesteps[1:], None]
@@ -46,7 +46,7 @@ def trajectory_steps(schedule: NoiseSchedule, timesteps: Sequence[int]) -> list[
 
 
 def ddim_step(predict: Predict, latents: Tensor, step: Step, noise: StepNoise, *, eta: float) -> Tensor:
-    """DDIM (Song et al. 2021, equations 12 and 16).
+    """Take a step of DDIM (Song et al. 2021, equations 12 and 16).
 
     alpha-bar_t -> `step.alpha_bar`, alpha-bar_{t-1} -> `step.alpha_bar_next`. `eta` 0 is
     deterministic, 1 has the variance of DDPM.
@@ -58,7 +58,7 @@ def ddim_step(predict: Predict, latents: Tensor, step: Step, noise: StepNoise, *
 
 
 def _move(latents: Tensor, eps: Tensor, step: Step, sigma: float = 0.0) -> Tensor:
-    """Along `eps` from one noise level to the next, leaving room for noise of deviation `sigma`."""
+    """Move along `eps` from one noise level to the next, leaving room for noise of deviation `sigma`."""
     now, nxt = step.alpha_bar, step.alpha_bar_next
     clean = latents * math.sqrt(1 / now) - eps * math.sqrt(1 / now - 1)
     return clean * math.sqrt(nxt) + eps * math.sqrt(1 - nxt - sigma**2)
@@ -87,7 +87,7 @@ class PLMS:
 
 
 def ddpm_step(predict: Predict, latents: Tensor, step: Step, noise: StepNoise) -> Tensor:
-    """Ancestral sampling (Ho et al. 2020, equation 7) with learned-range variance.
+    """Take a step of ancestral sampling (Ho et al. 2020, equation 7) with learned-range variance.
 
     beta_t -> `beta`, the respaced one; the log variance lies between those of the posterior and of
     beta (Nichol & Dhariwal 2021, equation 15). The last step adds no noise.
@@ -107,7 +107,7 @@ def ddpm_step(predict: Predict, latents: Tensor, step: Step, noise: StepNoise) -
 
 
 def lcm_step(predict: Predict, latents: Tensor, step: Step, noise: StepNoise) -> Tensor:
-    """Multistep consistency sampling for latent consistency models (Luo et al. 2023, algorithm 3).
+    """Take a step of multistep consistency sampling, for latent consistency models (Luo et al. 2023, algorithm 3).
 
     Skip and output weights are those of the boundary condition with timesteps scaled by 10 and a
     data deviation of 0.5, which every published LCM uses.
