@@ -39,9 +39,8 @@ demo: $(READY) ## Stitch the digits pair at every fraction, draw the curve and t
 	$(PY) -m scripts.sweep pair=digits_dit_s_xl $(DEMO_SETTINGS) guidance.scale=1.5 'fractions=[0,0.4,0.7,1]' \
 		out=$(DEMO)/two_models_scale_1.5
 	$(PY) -m scripts.sweep pair=digits_dit_s_b_xl $(DEMO_SETTINGS) 'fractions=[[0.3,0.3,0.4]]' out=$(DEMO)/three_models
-	$(PY) -m scripts.summary out=$(DEMO)/summary.md \
+	$(PY) -m scripts.report out=$(DEMO)/report.html \
 		'sweeps=[$(DEMO)/two_models,$(DEMO)/two_models_scale_1.5,$(DEMO)/three_models]'
-	$(PY) -m scripts.report sweep=$(DEMO)/two_models out=$(DEMO)/report.html
 
 sweep: $(READY) ## Sweep a pair: make sweep PAIR=digits_ldm_s_ldm [FRACTIONS=0,0.4,1] [STEPS=50] [SAMPLER=ddim] [GPUS=8] [NUM=1000]
 	$(PY) -m scripts.sweep pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) num_images=$(NUM) \
@@ -57,7 +56,7 @@ tables: $(READY) ## All of them: make tables PAIRS=digits (26 minutes on one thr
 latency: $(READY) ## Latency against fraction, the ideal line and the machine's limit: make latency PAIR=digits_dit_s_xl
 	$(PY) -m scripts.latency pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) 'fractions=$(FRACTIONS_VALUE)' out=$(or $(OUT),latency.json)
 
-report: $(READY) ## One HTML page on a sweep, its plots as PNG and SVG beside it: make report RUN=runs/sweep-...
+report: $(READY) ## One page on a sweep, HTML and Markdown, its plots as PNG and SVG beside it: make report RUN=runs/sweep-...
 	$(PY) -m scripts.report sweep=$(RUN)
 
 wandb-sync: $(READY) ## Send what sweeps with wandb.mode=offline have logged below runs/ and RUN

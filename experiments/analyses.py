@@ -1,4 +1,4 @@
-"""The analyses of a pair: each as data, a picture and a sentence."""
+"""The analyses of a pair: each as data, a table and sentences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import torch
-from matplotlib.figure import Figure
 
 from evaluation.metrics.trajectories import (
     cosine_similarity,
@@ -17,7 +16,6 @@ from evaluation.metrics.trajectories import (
     over_images,
     relative_error,
 )
-from evaluation.report.analysis_plots import draw_error, draw_over_steps, draw_spectrum
 from experiments.axes import parse_fractions
 from experiments.trajectories import outputs_along, trajectory
 from models.pair import Pair
@@ -28,13 +26,12 @@ from tstitch.allocation import allocation_from_fractions, fractions_of, show_fra
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was found: sentences, the data behind them, a table of it, a picture."""
+    """An analysis: its sentences, the data that `evaluation.report.analysis_plots` draws, and a table."""
 
-    found: list[str]
+    sentences: list[str]
     data: dict
     columns: list[str]
     rows: list[list[str]]
-    picture: Figure
 
 
 def analyse(kind: str, plan: Plan, settings: dict, device: torch.device) -> Analysis:
@@ -44,38 +41,39 @@ def analyse(kind: str, plan: Plan, settings: dict, device: torch.device) -> Anal
 
 
 def _similarity(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> Analysis:
-    """Figure 3: the models from the same noise, each on its own trajectory, and all at the latents of the large one."""
+    """Compare models from the same noise, each on its own trajectory and all at the large one's latents (figure 3)."""
     last = len(plan.specs) - 1
-    own = [trajectory(plan, pair, (k,) * len(plan.timesteps), device) for k in range(last + 1)]
+    latents = [trajectory(plan, pair, (k,) * len(plan.timesteps), device) for k in range(last + 1)]
     outputs = outputs_along(plan, pair, last, device)
     pairs = [(a, b) for b in range(last, 0, -1) for a in range(b)]
     names = [f"{plan.names[b]} and {plan.names[a]}" for a, b in pairs]
     curves = {
         "latents, each model on its own way": [
-            over_images(name, cosine_similarity(own[a], own[b])) for name, (a, b) in zip(names, pairs, strict=True)
+            over_images(name, cosine_similarity(latents[a], latents[b]))
+            for name, (a, b) in zip(names, pairs, strict=True)
         ],
         f"predictions at the latents of {plan.names[last]}": [
             over_images(name, cosine_similarity(outputs[a], outputs[b]))
             for name, (a, b) in zip(names, pairs, strict=True)
         ],
     }
-    found = [
+    sentences = [
         f"{title.capitalize()}. {describe_similarity(curve, plan.timesteps)}"
         for title in curves
         for curve in curves[title]
     ]
-    data = {"timesteps": plan.timesteps, **{title: [asdict(c) for c in curves[title]] for title in curves}}
-    latents = next(iter(curves.values()))
+    panels = {title: [asdict(curve) for curve in of_title] for title, of_title in curves.items()}
+    of_latents = next(iter(curves.values()))
     rows = [
-        [str(plan.timesteps[k]), *(f"{curve.mean[k]:.3f} ± {curve.std[k]:.3f}" for curve in latents)]
+        [str(plan.timesteps[k]), *(f"{curve.mean[k]:.3f} ± {curve.std[k]:.3f}" for curve in of_latents)]
         for k in _ten(len(plan.timesteps))
     ]
-    picture = draw_over_steps(curves, plan.timesteps)
-    return Analysis(found, data, ["t", *(f"latents of {name}" for name in names)], rows, picture)
+    columns = ["t", *(f"latents of {name}" for name in names)]
+    return Analysis(sentences, {"timesteps": plan.timesteps, "panels": panels}, columns, rows)
 
 
 def _spectrum(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> Analysis:
-    """Figure 11: what frequencies the large model's latents have after each step."""
+    """Measure the frequencies of the large model's latents after each step (figure 11)."""
     latents = trajectory(plan, pair, (len(plan.specs) - 1,) * len(plan.timesteps), device)
     spectra = torch.stack([log_spectrum(step) for step in latents])
     rows = [
@@ -86,15 +84,14 @@ def _spectrum(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> A
         {"timesteps": plan.timesteps, "log_amplitude": spectra.tolist()},
         ["t", *(f"frequency {k}" for k in range(spectra.shape[1]))],
         rows,
-        draw_spectrum(spectra, plan.timesteps),
     )
 
 
 def _error(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> Analysis:
-    """How far the stitched latents end from those of the large model, by fraction."""
+    """Measure the distance of the stitched latents from those of the large model at the end, by fraction."""
     num_denoisers = len(plan.specs)
     requested = parse_fractions(settings["fractions"], num_denoisers)
-    allocations = dict.fromkeys(allocation_from_fractions(own, plan.timesteps) for own in requested)
+    allocations = dict.fromkeys(allocation_from_fractions(values, plan.timesteps) for values in requested)
     fractions = [fractions_of(allocation, num_denoisers) for allocation in allocations]
     target = trajectory(plan, pair, (num_denoisers - 1,) * len(plan.timesteps), device)[-1]
     errors = torch.stack(
@@ -107,15 +104,14 @@ def _error(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> Anal
     ]
     return Analysis(
         [describe_error(curve, small)],
-        {"fractions": fractions, **asdict(curve)},
+        {"fractions": fractions, "curve": asdict(curve)},
         ["fractions", "relative distance"],
         rows,
-        draw_error(curve, small),
     )
 
 
 def _ten(num: int) -> list[int]:
-    """About ten positions of a list, the last one among them."""
+    """List about ten positions of a list, the last one among them."""
     stride = max(1, num // 10)
     return sorted({*range(0, num, stride), num - 1})
 

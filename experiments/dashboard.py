@@ -1,7 +1,8 @@
 """The dashboard on Weights & Biases: a run for each point, one for the sweep; imported only where it is on.
 
-The JSON on disk stays the source of truth: what was sent is marked beside it, so a sweep that is started again sends
-nothing twice, and a point that gained its latency later continues the run it had.
+The JSON on disk stays the source of truth. `wandb.json` in the sweep's directory has a checksum of what each dashboard
+run was sent. Online, `resume="allow"` would make sending it again harmless, but offline each `wandb.init` begins
+another directory, and `wandb sync` would send the history of all of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evaluation.report.results import BOUNDS, SMALL_FRACTION, TIME, results_table
 from experiments.points import SweepPoint
 from experiments.scored import PAIRED, RESULT
 from tstitch.errors import UserError
@@ -31,7 +33,7 @@ PLOTTED = 2  # metrics that have plots of their own; the table has all
 
 
 class Dashboard:
-    """Sends what a sweep finds. A point's run has the id of its directory, so it continues wherever it was begun."""
+    """A sender of a sweep's results. A point's dashboard run has the id of the point's run, so it is continued."""
 
     def __init__(self, settings: dict, out: Path, latency_of: Callable[[SweepPoint], dict | None]):
         if settings["mode"] not in MODES:
@@ -41,52 +43,44 @@ class Dashboard:
         self.group = f"{out.name}-{identity_hash({'out': str(out.absolute())})[:6]}"
 
     def log_result(self, point: SweepPoint) -> None:
-        """Settings, metrics and pictures of a point that is sampled and scored; again when its latency is there."""
+        """Send settings, metrics and images of a point that is sampled and scored; again when its latency is there."""
         if self.mode == "disabled":
             return
-        directory = point.run.directory
-        found = {name: read_json(directory / name) for name in (RESULT, PAIRED) if (directory / name).is_file()}
+        directory, run_id = point.run.directory, f"point-{point.run.id}-{self.group}"
+        results = {name: read_json(directory / name) for name in (RESULT, PAIRED) if (directory / name).is_file()}
         latency = self.latency_of(point)
         if latency is not None:
-            found[LATENCY] = latency
-        if self._was_sent(directory, found):
+            results[LATENCY] = latency
+        if self._was_sent(run_id, results):
             return
         place = point.planned.place
         config = {**place, "small_fraction": place["fractions"][0], **read_json(point.run.record)["identity"]}
-        with self._run(point.run.directory.name, f"point-{point.run.id}-{self.group}", config) as run:
-            run.summary.update(_numbers(found))
+        with self._run(directory.name, run_id, config) as run:
+            run.summary.update(_numbers(results))
             run.log({"strip": self._strip(point)}, step=0)
-        self._mark(directory, found)
+        self._mark(run_id, results)
 
     def log_sweep(self, sweep: Sweep, points: Sequence[SweepPoint]) -> None:
-        """Latencies of the points, then a table of all of them and the trade-off as plots."""
+        """Send the latencies of the points, then the table of results and the trade-off as plots."""
         if self.mode == "disabled":
             return
         for point in points:
             self.log_result(point)
-        content = read_json(self.out / "sweep.json")
-        if self._was_sent(self.out, content):
+        content, run_id = read_json(self.out / "sweep.json"), f"sweep-{self.group}"
+        if self._was_sent(run_id, content):
             return
         import wandb
 
-        keys = sweep.metric_keys
-        columns = ["small fraction", "asked", "sampler", "steps", "guidance scale", *keys, "ms per image"]
-        rows = [
-            [
-                point.small_fraction, point.asked_otherwise, point.sampler, point.num_steps, str(point.guidance_scale),
-                *(point.metrics.get(key) for key in keys), 1000 * point.seconds_per_image,
-            ]
-            for point in sweep.points
-        ]  # fmt: skip
-        with self._run(f"{self.out.name} (sweep)", f"sweep-{self.group}", sweep.protocol) as run:
-            table = wandb.Table(columns=columns, data=rows)
+        results = results_table(sweep)
+        with self._run(f"{self.out.name} (sweep)", run_id, sweep.protocol) as run:
+            table = wandb.Table(columns=results.columns, data=results.rows)
             plots: dict[str, object] = {"points": table}
             for key in [key for _, key in sweep.metrics][:PLOTTED]:
-                by_fraction = wandb.plot.line(table, "small fraction", key, title=f"{key} by fraction")
-                by_time = wandb.plot.scatter(table, "ms per image", key, title=f"{key} by time")
+                by_fraction = wandb.plot.line(table, SMALL_FRACTION, key, title=f"{key} by fraction")
+                by_time = wandb.plot.scatter(table, TIME, key, title=f"{key} by time")
                 plots |= {f"{key} against fraction": by_fraction, f"{key} against time": by_time}
             run.log(plots, step=0)
-        self._mark(self.out, content)
+        self._mark(run_id, content)
 
     def _run(self, name: str, run_id: str, config: dict) -> DashboardRun:
         import wandb
@@ -106,27 +100,28 @@ class Dashboard:
         images = np.concatenate(read_images(point.run, list(rows.values())), axis=1)
         return wandb.Image(images, caption=f"classes {', '.join(map(str, rows))}")
 
-    def _was_sent(self, directory: Path, content: dict) -> bool:
-        sent = directory / SENT
-        return sent.is_file() and read_json(sent).get(self.group) == _digest(content)
+    def _was_sent(self, run_id: str, content: dict) -> bool:
+        return self._sent().get(run_id) == _digest(content)
 
-    def _mark(self, directory: Path, content: dict) -> None:
-        sent = directory / SENT
-        earlier = read_json(sent) if sent.is_file() else {}
-        write_json(sent, {**earlier, self.group: _digest(content)})
+    def _mark(self, run_id: str, content: dict) -> None:
+        write_json(self.out / SENT, {**self._sent(), run_id: _digest(content)})
+
+    def _sent(self) -> dict[str, str]:
+        """Read the checksum of what each dashboard run was sent."""
+        return read_json(self.out / SENT) if (self.out / SENT).is_file() else {}
 
 
 def _digest(content: dict) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _numbers(found: dict[str, dict]) -> dict[str, float]:
-    """Metrics, intervals and times under the names that the dashboard shows."""
-    result, latency = found[RESULT], found.get(LATENCY, {})
+def _numbers(results: dict[str, dict]) -> dict[str, float]:
+    """Collect metrics, intervals and times under the names that the dashboard shows."""
+    result, latency = results[RESULT], results.get(LATENCY, {})
     numbers = dict(result["metrics"])
     for name, spread in result["spread"].items():
-        numbers |= {f"{name}_low95": spread["interval95"][0], f"{name}_high95": spread["interval95"][1]}
+        numbers |= {f"{name}{bound}": value for bound, value in zip(BOUNDS, spread["interval95"], strict=True)}
     numbers |= {key: value for key, value in latency.items() if key.startswith("seconds_per_image")}
-    if PAIRED in found:
-        numbers["fid_difference_from_large"] = found[PAIRED]["value"]
+    if PAIRED in results:
+        numbers["fid_difference_from_large"] = results[PAIRED]["value"]
     return numbers

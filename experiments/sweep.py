@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from evaluation.metrics.influence import fid_spread
 from evaluation.metrics.metric_names import DISTANCES, is_metric
-from evaluation.metrics.sources import open_source
-from evaluation.metrics.spread import describe_difference
+from evaluation.report.render import comma_separated
+from evaluation.report.results import results_table
 from evaluation.report.sweep import Asked, Point, Sweep, write_sweep
 from experiments.axes import AXES, PlannedPoint
+from experiments.compare import compare_runs
 from experiments.dashboard import Dashboard
 from experiments.point_latency import latency_key, measure_missing, read_latency
 from experiments.points import Networks, SweepPoint, point_run, run_points
@@ -24,9 +24,9 @@ from sampling.plan import Plan
 from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
 from tstitch.runs.outputs import check_output
-from tstitch.runs.progress import Counter
 from tstitch.runs.ranks import joined_ranks
 from tstitch.runs.run import Run, check_run, identity_hash, locked, read_json, write_json
+from tstitch.runs.shards import write_atomically
 
 POINTS = "points"
 BESIDE = ("sweep.csv", "curve.png", "curve.svg", "strip.png")  # what a sweep writes beside `sweep.json`
@@ -82,6 +82,7 @@ def sweep_points(
         collected = [_collect(point, compared.get(point.run.id), latency_of(point), out) for point in done]
         sweep = Sweep(collected, _shared_protocol(done), kept_overrides(overrides))
         write_sweep(sweep, out)
+        write_atomically(out / "sweep.csv", comma_separated(results_table(sweep)).encode())
         dashboard.log_sweep(sweep, done)
     return Swept(out, sweep, [point.run for point in done], failed)
 
@@ -172,17 +173,10 @@ def _expected(run: Run, large: Run, scoring: Scoring) -> dict:
 
 def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict[str, dict], networks: Networks) -> None:
     """Write the differences of FID from the large model's, with a verdict, beside the points."""
-    evaluation = networks.evaluation
-    points = (large, *group)
-    counter = Counter("points compared", quiet=not networks.ranks.is_main)
-    sets = (evaluation.features(open_source(point.run.directory), networks.ranks).pool for point in points)
-    fids = fid_spread(sets, evaluation.reference.pool, lambda done: counter(done, len(points)))
-    for k, point in enumerate(group, start=1):
-        names = (show_fractions(large.plan.fractions), show_fractions(point.plan.fractions))
-        difference = fids.difference(0, k)
-        verdict = describe_difference(names, float(fids.values[0]), difference)
-        found = {**expected[point.run.id], **difference.as_dict(), "verdict": verdict}
-        write_json(point.run.directory / PAIRED, found)
+    runs = [(show_fractions(point.plan.fractions), point.run.directory) for point in (large, *group)]
+    differences = compare_runs(runs, networks.evaluation, networks.ranks, quiet=not networks.ranks.is_main)
+    for point, difference in zip(group, differences, strict=True):
+        write_json(point.run.directory / PAIRED, {**expected[point.run.id], **difference.as_dict()})
 
 
 def _collect(point: SweepPoint, paired: dict | None, latency: dict, out: Path) -> Point:

@@ -9,10 +9,12 @@ import torch
 from hydra import compose
 from matplotlib.figure import Figure
 
+from evaluation.report.analysis_plots import draw_analysis
 from evaluation.report.paper import Paper, protocol_differences
 from evaluation.report.plots import draw_curves
+from evaluation.report.render import Table
 from evaluation.report.sweep import Sweep, read_sweep
-from evaluation.report.tables import ModelRow, Table, memory_table, missing_table, models_table, points_table
+from evaluation.report.tables import ModelRow, memory_table, missing_table, models_table, points_table
 from experiments.analyses import analyse
 from experiments.axes import PlannedPoint, plan_points
 from experiments.model_facts import describe_total_cost, model_row, model_rows
@@ -178,5 +180,6 @@ def _analysis_page(paper: Paper, overrides: list[str], command: str) -> Page:
     with joined_ranks(), torch.inference_mode():
         analysis = analyse(own["analysis"], make_plan(own), own, device)
     where = f"{own['pair']['name']}, {own['num_images']} images, {dry.precision}, on {device_name(device)}."
-    notes = [*analysis.found, *paper.notes, where]
-    return Page(Table(paper.title, analysis.columns, analysis.rows, notes), analysis.picture, command, [])
+    notes = [*analysis.sentences, *paper.notes, where]
+    picture = draw_analysis(own["analysis"], analysis.data)
+    return Page(Table(paper.title, analysis.columns, analysis.rows, notes), picture, command, [])

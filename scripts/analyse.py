@@ -19,6 +19,7 @@ def main(config: DictConfig) -> None:
     settings = resolved(config)
     plan = make_plan(settings)
 
+    from evaluation.report.analysis_plots import draw_analysis
     from evaluation.report.figures import save
     from experiments.analyses import ANALYSES, analyse
     from tstitch.runs.outputs import check_output
@@ -37,9 +38,10 @@ def main(config: DictConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with joined_ranks():
         analysis = analyse(kind, plan, settings, device)
-    write_json(out / f"{kind}.json", {"identity": identity, "found": analysis.found, **analysis.data})
-    save(analysis.picture, *pictures)
-    print("\n".join(analysis.found))
+    stored = {"identity": identity, "pair": plan.pair, "found": analysis.sentences, "data": analysis.data}
+    write_json(out / f"{kind}.json", stored)
+    save(draw_analysis(kind, analysis.data), *pictures)
+    print("\n".join(analysis.sentences))
     print(out / f"{kind}.json")
 
 

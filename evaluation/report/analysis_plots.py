@@ -1,21 +1,80 @@
-"""Pictures of the analyses."""
+"""Analyses that `scripts.analyse` stored, drawn from their data."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from evaluation.metrics.trajectories import Curve
 from evaluation.report.figures import PALETTE, figure
+from tstitch.errors import UserError
+from tstitch.runs.run import read_json
 
 
-def draw_over_steps(panels: dict[str, Sequence[Curve]], timesteps: Sequence[int]) -> Figure:
-    """A panel for each title: curves over the timestep, from noise to image, with a band of one standard deviation."""
+@dataclass(frozen=True)
+class StoredAnalysis:
+    """An analysis as it was stored: its kind, the pair and the number of its images, its sentences and its data."""
+
+    kind: str
+    pair: str
+    num_images: int
+    sentences: list[str]
+    data: dict
+
+    def draw(self) -> Figure:
+        """Draw the data."""
+        return draw_analysis(self.kind, self.data)
+
+
+def read_analyses(places: Sequence[Path]) -> list[StoredAnalysis]:
+    """Read analyses, each given by its JSON file or by the directory that holds it.
+
+    Raises:
+        UserError: there is none, or it is not of this layout.
+    """
+    paths = []
+    for place in places:
+        held = [place / f"{kind}.json" for kind in DRAWN] if place.is_dir() else [place]
+        held = [path for path in held if path.is_file()]
+        if not held:
+            names = ", ".join(f"{kind}.json" for kind in DRAWN)
+            raise UserError(f"{place} holds no analysis ({names}); run scripts.analyse first")
+        paths += held
+    return [_read(path) for path in paths]
+
+
+def draw_analysis(kind: str, data: Mapping) -> Figure:
+    """Draw the data of an analysis of a kind of `DRAWN`."""
+    return DRAWN[kind](data)
+
+
+def _read(path: Path) -> StoredAnalysis:
+    try:
+        content = read_json(path)
+        identity = content["identity"]
+        analysis = StoredAnalysis(
+            identity["analysis"], content["pair"], identity["num_images"], content["found"], content["data"]
+        )
+        analysis.draw()
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is no analysis of this version of scripts.analyse ({type(error).__name__}: {error})"
+        ) from error
+    return analysis
+
+
+def _draw_similarity(data: Mapping) -> Figure:
+    """Draw a panel for each title: curves over the timestep, with a band of one standard deviation."""
+    panels, timesteps = data["panels"], data["timesteps"]
     with figure(5.2 * len(panels), 3.7) as drawn:
-        for axes, (title, curves) in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-            for colour, curve in zip(PALETTE, curves, strict=False):
+        all_axes = drawn.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
+            for colour, curve in zip(PALETTE, (Curve(**values) for values in curves), strict=False):
                 mean, std = np.array(curve.mean), np.array(curve.std)
                 axes.plot(timesteps, mean, color=colour, label=curve.label)
                 axes.fill_between(timesteps, mean - std, mean + std, color=colour, alpha=0.18, linewidth=0)
@@ -28,8 +87,9 @@ def draw_over_steps(panels: dict[str, Sequence[Curve]], timesteps: Sequence[int]
     return drawn
 
 
-def draw_spectrum(spectra: Tensor, timesteps: Sequence[int]) -> Figure:
-    """A line for each step: log amplitude over the frequency."""
+def _draw_spectrum(data: Mapping) -> Figure:
+    """Draw a line for each step: log amplitude over the frequency."""
+    spectra, timesteps = np.array(data["log_amplitude"]), data["timesteps"]
     with figure(5.2, 3.7) as drawn:
         axes = drawn.subplots()
         frequencies = np.linspace(0, 1, spectra.shape[1])
@@ -43,8 +103,9 @@ def draw_spectrum(spectra: Tensor, timesteps: Sequence[int]) -> Figure:
     return drawn
 
 
-def draw_error(curve: Curve, fractions: Sequence[float]) -> Figure:
-    """Relative error over the fraction of the small model."""
+def _draw_error(data: Mapping) -> Figure:
+    """Draw the relative error over the fraction of the small model."""
+    curve, fractions = Curve(**data["curve"]), [values[0] for values in data["fractions"]]
     with figure(5.2, 3.7) as drawn:
         axes = drawn.subplots()
         mean, std = np.array(curve.mean), np.array(curve.std)
@@ -54,3 +115,10 @@ def draw_error(curve: Curve, fractions: Sequence[float]) -> Figure:
         axes.set_ylabel("distance from the large model's latents")
         axes.grid(alpha=0.25)
     return drawn
+
+
+DRAWN: dict[str, Callable[[Mapping], Figure]] = {
+    "similarity": _draw_similarity,
+    "spectrum": _draw_spectrum,
+    "error": _draw_error,
+}

@@ -6,7 +6,7 @@ SHARED_BY_PAIRED = ("seed", "num_images", "labels", "extractor_sha256", "referen
 
 
 def compare_results(a: dict, b: dict) -> list[str]:
-    """Lines: every metric of either with both values and the difference, then what differs in the protocols."""
+    """List every metric of either with both values and the difference, then what differs in the protocols."""
     lines = [f"{'metric':<28}{'a':>12}{'b':>12}{'b - a':>12}"]
     for name in dict.fromkeys([*a["metrics"], *b["metrics"]]):
         values = [result["metrics"].get(name) for result in (a, b)]
@@ -18,6 +18,6 @@ def compare_results(a: dict, b: dict) -> list[str]:
 
 
 def are_paired(a: dict, b: dict) -> bool:
-    """Whether image i of both was sampled from the same noise and label, and scored the same way."""
+    """Say whether image i of both was sampled from the same noise and label, and scored the same way."""
     first, second = a["protocol"], b["protocol"]
     return all(key in first and first[key] == second.get(key) for key in SHARED_BY_PAIRED)

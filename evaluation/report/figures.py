@@ -1,4 +1,4 @@
-"""How every figure looks, and how it is saved: PNG on white, SVG that takes the text colour of its page."""
+"""The style of every figure, and its files: PNG on white, SVG that takes the text colour of its page."""
 
 import io
 import re
@@ -31,7 +31,7 @@ STYLE = {
 
 @contextmanager
 def figure(width: float, height: float) -> Iterator[Figure]:
-    """An empty figure, in inches; what is drawn on it inside the block has our style."""
+    """Make an empty figure, in inches; all that is drawn on it inside the block has our style."""
     with matplotlib.rc_context(STYLE):
         yield Figure(figsize=(width, height), layout="constrained")
 
@@ -46,7 +46,7 @@ def save(drawn: Figure, *paths: Path) -> None:
 
 
 def svg_text(drawn: Figure, prefix: str = "") -> str:
-    """The figure as an `<svg>` element: no background, ink in the colour of the text around it.
+    """Return the figure as an `<svg>` element: no background, ink in the colour of the text around it.
 
     Args:
         prefix: of every id, so that several figures can stand in one page.

@@ -1,4 +1,4 @@
-"""What the paper reports for an experiment, and whether ours agrees with it."""
+"""The paper's numbers for an experiment, and whether our protocol agrees with theirs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,30 +46,30 @@ class Paper:
         return [line for line in (self.note, source) if line]
 
     def values_at(self, point: Point) -> dict[str, float]:
-        """The paper's metrics, and `time_s` of 8 images, at a point's settings; empty where it has none.
+        """Return the paper's metrics, and `time_s` of 8 images, at a point's settings; empty where it has none.
 
         The paper's fractions are those it asked for, rounded as ours, so they are looked up among those that were asked
         for here; of several that led to the point, the nearest to what ran.
         """
-        for asked in sorted(_requests(point), key=lambda asked: _distance(asked["fractions"], point.fractions)):
-            values = self._values(asked)
+        for request in sorted(_requests(point), key=lambda request: _distance(request["fractions"], point.fractions)):
+            values = self._values(request)
             if values:
                 return values
         return {}
 
-    def _values(self, asked: Mapping[str, object]) -> dict[str, float]:
+    def _values(self, request: Mapping[str, object]) -> dict[str, float]:
         for curve in self.curves:
-            if any(key in curve and curve[key] != asked[key] for key in SETTINGS):
+            if any(key in curve and curve[key] != request[key] for key in SETTINGS):
                 continue
             for position, fractions in enumerate(curve["fractions"]):
-                if same_fractions(fractions, asked["fractions"]):
+                if same_fractions(fractions, request["fractions"]):
                     columns = {key: values[position] for key, values in curve.items() if key not in SETTINGS}
                     return {key: value for key, value in columns.items() if key != "fractions" and value is not None}
         return {}
 
 
 def _requests(point: Point) -> list[dict]:
-    """What was asked for to get a point, by the names of `SETTINGS`, with `fractions`."""
+    """List the requests that led to a point, by the names of `SETTINGS`, with `fractions`."""
     ran = {key: getattr(point, key) for key in (*SETTINGS, "fractions")}
     first = [{**ran, "fractions": asked.fractions} for asked in point.asked[:1]]
     others = [
@@ -84,22 +84,22 @@ def _distance(fractions: Sequence[float], others: Sequence[float]) -> float:
 
 
 def same_fractions(written: float | Sequence[float], fractions: Sequence[float]) -> bool:
-    """Whether two ways to write fractions agree; a number alone is the share of the small one of two models."""
+    """Say whether two ways to write fractions agree; a number alone is the share of the small one of two models."""
     values = written if isinstance(written, Sequence) else [written, 1 - written]
     return len(values) == len(fractions) and all(abs(a - b) < 1e-6 for a, b in zip(values, fractions, strict=True))
 
 
 def protocol_differences(paper: Paper, ours: Mapping[str, object]) -> list[str]:
-    """What was measured differently, a phrase each. Empty means that the numbers may be compared.
+    """List what was measured differently, a phrase each. Empty means that the numbers may be compared.
 
     Args:
         ours: the keys of `paper.protocol` with our values, as far as they are known.
     """
-    found = []
+    differences = []
     for key, value in paper.protocol.items():
         mine = ours.get(key)
         if mine is None:
-            found.append(f"{key.replace('_', ' ')}: {value} in the paper, unknown here")
+            differences.append(f"{key.replace('_', ' ')}: {value} in the paper, unknown here")
         elif mine != value:
-            found.append(f"{key.replace('_', ' ')}: {value} in the paper, {mine} here")
-    return found
+            differences.append(f"{key.replace('_', ' ')}: {value} in the paper, {mine} here")
+    return differences

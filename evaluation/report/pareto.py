@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def pareto_front(times: Sequence[float], values: Sequence[float], higher_is_better: bool = False) -> list[int]:
-    """Positions of the points on the front, from the fastest on; of equal points the first."""
+    """List the positions of the points on the front, from the fastest on; of equal points the first."""
     sign = -1 if higher_is_better else 1
     order = sorted(range(len(times)), key=lambda i: (times[i], sign * values[i], i))
     front: list[int] = []

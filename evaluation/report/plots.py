@@ -24,7 +24,7 @@ Curve = tuple[str, list[Point]]
 
 
 class PlainLog(LogFormatter):
-    """0.6 where matplotlib writes 6e-01."""
+    """A log axis's labels as plain numbers: 0.6 where matplotlib writes 6e-01."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""
@@ -43,13 +43,13 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """`FID5K` for FID, of which the number of images is the name's part; plain words for the others."""
+        """Return `FID5K` for FID, whose name carries the number of images; plain words for the others."""
         return self.key.upper() if self.name == "fid" else self.kind.title
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture of its own: a metric against the fraction of the smallest model, or against time."""
+    """A plot of a metric against the fraction of the smallest model, or against time."""
 
     name: str
     title: str
@@ -57,21 +57,21 @@ class Panel:
 
 
 def panels(sweep: Sweep) -> list[Panel]:
-    """What is drawn of a sweep; where there are three models or more the fraction of one says little."""
+    """List the plots of a sweep; none is against the fraction of one model where there are three or more."""
     shown = [Metric(metric, key) for metric, key in sweep.metrics]
     if all(len(points) == 1 for _, _, points in sweep.curves()) and len(sweep.series) > 1:
         return [Panel(metric.name, metric.title, _bars(metric)) for metric in shown]
-    found = []
+    listed = []
     for metric in shown:
         if len(sweep.points[0].fractions) == 2:
             title = f"{metric.title} against fraction"
-            found.append(Panel(f"{metric.name}_fraction", title, _against_fraction(metric)))
-        found.append(Panel(f"{metric.name}_time", f"{metric.title} against time", _against_time(metric)))
-    return found
+            listed.append(Panel(f"{metric.name}_fraction", title, _against_fraction(metric)))
+        listed.append(Panel(f"{metric.name}_time", f"{metric.title} against time", _against_time(metric)))
+    return listed
 
 
 def draw_curves(sweep: Sweep) -> Figure:
-    """All panels, in rows for each guidance scale; one point a scale is drawn over the scale."""
+    """Draw all panels, in rows for each guidance scale; one point a scale is drawn over the scale."""
     scales = sweep.guidance_scales
     if len(scales) > 1 and all(len(points) == 1 for _, _, points in sweep.curves()) and len(sweep.series) == 1:
         return _draw_scan(sweep)
@@ -84,8 +84,8 @@ def draw_curves(sweep: Sweep) -> Figure:
         for of_scale in grid:
             for axes in of_scale[len(shown) :]:
                 axes.set_visible(False)
-        places = [axes for of_scale in grid for axes in of_scale[: len(shown)]]
-        for (scale, panel), axes in zip(cells, places, strict=True):
+        used_axes = [axes for of_scale in grid for axes in of_scale[: len(shown)]]
+        for (scale, panel), axes in zip(cells, used_axes, strict=True):
             panel.draw(axes, curves_at(sweep, scale))
             axes.set_title(f"guidance scale {scale}", fontsize=10)
         _gather_legends(drawn)
@@ -93,7 +93,7 @@ def draw_curves(sweep: Sweep) -> Figure:
 
 
 def draw_panel(panel: Panel, sweep: Sweep, scale: float | list[float]) -> Figure:
-    """One panel alone."""
+    """Draw one panel."""
     with figure(*PANEL) as drawn:
         panel.draw(drawn.subplots(), curves_at(sweep, scale))
         _gather_legends(drawn)
@@ -101,7 +101,7 @@ def draw_panel(panel: Panel, sweep: Sweep, scale: float | list[float]) -> Figure
 
 
 def _gather_legends(drawn: Figure) -> None:
-    """One legend below all panels, where it would cover the curves inside each."""
+    """Draw one legend below all panels, where it would cover the curves inside each."""
     known = {
         label: handle for axes in drawn.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
@@ -115,9 +115,9 @@ def _gather_legends(drawn: Figure) -> None:
 
 
 def curves_at(sweep: Sweep, scale: float | list[float]) -> list[Curve]:
-    """The curves of a guidance scale, each named by what tells it from the others."""
-    found = [(series, points) for at, series, points in sweep.curves() if at == scale]
-    return [(_label(series, [other for other, _ in found]), points) for series, points in found]
+    """List the curves of a guidance scale, each named by the settings in which it differs from the others."""
+    curves = [(series, points) for at, series, points in sweep.curves() if at == scale]
+    return [(_label(series, [other for other, _ in curves]), points) for series, points in curves]
 
 
 def _label(series: Series, everything: Sequence[Series]) -> str:
@@ -130,9 +130,9 @@ def _label(series: Series, everything: Sequence[Series]) -> str:
 
 
 def _with_metric(metric: Metric, curves: Sequence[Curve]) -> list[Curve]:
-    """The curves with those of their points that have the metric."""
-    found = [(label, [p for p in points if p.metric(metric.name) is not None]) for label, points in curves]
-    return [(label, points) for label, points in found if points]
+    """List the curves with those of their points that have the metric."""
+    kept = [(label, [p for p in points if p.metric(metric.name) is not None]) for label, points in curves]
+    return [(label, points) for label, points in kept if points]
 
 
 def _against_fraction(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]:
@@ -187,7 +187,7 @@ def _against_time(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]:
 
 
 def _bars(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]:
-    """One point for each of several settings: there is nothing to draw it against."""
+    """Draw bars: one point for each of several settings has no axis to be drawn against."""
 
     def draw(axes: Axes, curves: Sequence[Curve]) -> None:
         curves = _with_metric(metric, curves)
@@ -201,7 +201,7 @@ def _bars(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]:
 
 
 def _looks(curves: Sequence[Curve]) -> list[tuple[str, str]]:
-    """Colour and line of each curve: where both samplers or orders and steps vary, the line tells the steps."""
+    """Choose colour and line of each curve: the line tells the steps where samplers or orders vary too."""
     series = [points[0].series for _, points in curves]
     kinds = list(dict.fromkeys((one.sampler, one.order, one.rule) for one in series))
     steps = list(dict.fromkeys(one.num_steps for one in series))
@@ -217,11 +217,11 @@ def _looks(curves: Sequence[Curve]) -> list[tuple[str, str]]:
 
 
 def _intervals(metric: Metric, points: Sequence[Point]) -> np.ndarray | None:
-    """The 95% intervals (2, K), where all points have one. FID's may reach below zero, where a logarithm ends."""
-    found = [point.interval(metric.name) for point in points]
-    if None in found:
+    """Return the 95% intervals (2, K), where all points have one; on a logarithmic axis they end above zero."""
+    intervals = [point.interval(metric.name) for point in points]
+    if None in intervals:
         return None
-    low, high = np.array(found).T
+    low, high = np.array(intervals).T
     lowest = min(point.metric(metric.name) for point in points) / 3
     return np.array([np.maximum(low, lowest) if metric.kind.on_log_axis else low, high])
 
@@ -229,8 +229,8 @@ def _intervals(metric: Metric, points: Sequence[Point]) -> np.ndarray | None:
 def _name_fractions(axes: Axes, points: Sequence[Point], x: Sequence[float], y: Sequence[float]) -> None:
     for index, point in enumerate(points):
         offset = (6, 5) if index % 2 == 0 else (6, -11)  # neighbours on either side of the line
-        place = {"textcoords": "offset points", "xytext": offset, "fontsize": 8}
-        axes.annotate(point.small_label, (x[index], y[index]), **place)
+        style = {"textcoords": "offset points", "xytext": offset, "fontsize": 8}
+        axes.annotate(point.small_label, (x[index], y[index]), **style)
 
 
 def _finish(axes: Axes, y_label: str, log: bool) -> None:
@@ -245,7 +245,7 @@ def _finish(axes: Axes, y_label: str, log: bool) -> None:
 
 
 def _draw_scan(sweep: Sweep) -> Figure:
-    """One point for each guidance scale: each metric against the scale."""
+    """Draw each metric against the guidance scale, where each scale has one point."""
     shown = [Metric(metric, key) for metric, key in sweep.metrics]
     points = [(float(np.mean(scale)), point) for scale, _, (point,) in sweep.curves()]
     with figure(len(shown) * PANEL[0], PANEL[1]) as drawn:
@@ -258,7 +258,7 @@ def _draw_scan(sweep: Sweep) -> Figure:
 
 
 def draw_strip(runs: Sequence[tuple[Point, Run]], num_rows: int = 10, image_size: int = 64) -> Figure:
-    """One row for each class, one column for each point: the same image index, so the same noise."""
+    """Draw a row for each class, a column for each point: the same image index, so the same noise."""
     rows = first_of_each_class(runs[0][1], num_rows)
     is_rounded = any(point.asked_otherwise for point, _ in runs)
     with figure(0.75 * len(runs) + 0.6, 0.75 * len(rows) + 0.7) as drawn:
@@ -279,18 +279,18 @@ def draw_strip(runs: Sequence[tuple[Point, Run]], num_rows: int = 10, image_size
 
 
 def first_of_each_class(run: Run, num_rows: int) -> dict[int, int]:
-    """Class -> index of its first image, for the lowest `num_rows` classes among the first shards."""
-    found: dict[int, int] = {}
+    """Return class -> index of its first image, for the lowest `num_rows` classes among the first shards."""
+    first: dict[int, int] = {}
     for block, shard in zip(run.blocks, read_shards(run.shards, run.blocks, run.id), strict=True):
         for offset, label in enumerate(shard.labels.tolist()):
-            found.setdefault(label, block.start + offset)
-        if len(found) >= num_rows:
+            first.setdefault(label, block.start + offset)
+        if len(first) >= num_rows:
             break
-    return dict(sorted(found.items())[:num_rows])
+    return dict(sorted(first.items())[:num_rows])
 
 
 def read_images(run: Run, indices: Sequence[int]) -> list[np.ndarray]:
-    """Images (H, W, 3) uint8 of a run by their index."""
+    """Read images (H, W, 3) uint8 of a run by their index."""
     wanted = [next(block for block in run.blocks if block.start <= index < block.stop) for index in indices]
     shards = {block: shard for block in set(wanted) for shard in read_shards(run.shards, [block], run.id)}
     return [shards[block].images[index - block.start] for block, index in zip(wanted, indices, strict=True)]

@@ -4,32 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.metrics.metric_names import METRIC_NAMES
+from evaluation.report.findings import FLAT_WITHIN, describe_finding, last_flat
 from evaluation.report.paper import METRICS, Paper, same_fractions
-from evaluation.report.summary import FLAT_WITHIN, describe_finding, last_flat
+from evaluation.report.render import NO_VALUE, Table
 from evaluation.report.sweep import Point, Sweep
 from tstitch.allocation import show_fractions
 
 TIMED_IMAGES = 8  # what the paper's seconds are for
 TITLES = {metric.name: metric.title for metric in METRIC_NAMES}
 TITLES |= {"inception_score": "IS", "precision": "precision", "recall": "recall"}
-NOTHING = "-"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A finished table: every cell is text."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A denoiser, or some stitched: what it costs here. `gmacs` is of a forward, counted as the paper does.
+    """The cost of a denoiser, or of some stitched. `gmacs` is of a forward, counted as the paper does.
 
-    `fractions` is what runs, `asked` the fractions that were asked for.
+    `fractions` is what runs, `asked` the requested fractions.
     """
 
     name: str
@@ -41,12 +31,12 @@ class ModelRow:
     asked: tuple[list[float], ...] = ()
 
     def is_for(self, fractions: Sequence[float]) -> bool:
-        """Whether it is what these fractions lead to."""
-        return any(same_fractions(fractions, own) for own in self.asked or (self.fractions,))
+        """Say whether it is the row that runs for these requested fractions."""
+        return any(same_fractions(fractions, values) for values in self.asked or (self.fractions,))
 
 
 def points_table(paper: Paper, sweep: Sweep, differences: Sequence[str]) -> Table:
-    """Each point of a sweep beside the paper's.
+    """Make the table of each point of a sweep beside the paper's.
 
     Args:
         differences: between the protocols; where there are any, no point is judged within tolerance, and where the data
@@ -68,7 +58,7 @@ def points_table(paper: Paper, sweep: Sweep, differences: Sequence[str]) -> Tabl
     columns += ["s per 8 here", "s per 8 paper", "speed-up here", "speed-up paper"]
     rows = []
     for point, values in zip(sweep.points, reported, strict=True):
-        row = [show_fractions(point.fractions), *([point.asked_otherwise or NOTHING] if is_rounded else [])]
+        row = [show_fractions(point.fractions), *([point.asked_otherwise or NO_VALUE] if is_rounded else [])]
         row += [point.shown(key) for key in keys]
         for name in metrics:
             ours, theirs = point.metric(name), values.get(name)
@@ -82,7 +72,7 @@ def points_table(paper: Paper, sweep: Sweep, differences: Sequence[str]) -> Tabl
 
 
 def models_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, differences: Sequence[str]) -> Table:
-    """Denoisers alone: parameters, multiply-accumulates of a forward, time, FID."""
+    """Make the table of denoisers alone: parameters, multiply-accumulates of a forward, time, FID."""
     columns = ["model", "paper's model"]
     for title in ("parameters (M)", "GMACs", "s per 8", "FID"):
         columns += [f"{title} here", f"{title} paper"]
@@ -102,7 +92,7 @@ def models_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, 
 
 
 def memory_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, differences: Sequence[str]) -> Table:
-    """What stitching two models costs beside each of them alone."""
+    """Make the table of what stitching two models costs beside each of them alone."""
     columns = ["fractions"]
     for title in ("parameters (M)", "storage (MB)", "peak memory (MB)", "s per 8"):
         columns += [f"{title} here", f"{title} paper"]
@@ -110,26 +100,26 @@ def memory_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, 
     for theirs in paper.rows:
         model = next(row for row in models if row.is_for(theirs["fractions"]))
         point = None if sweep is None else _find(sweep, model.fractions)
-        asked = show_fractions(theirs["fractions"])
+        requested = show_fractions(theirs["fractions"])
         ran = show_fractions(model.fractions)
         seconds = None if point is None else TIMED_IMAGES * point.seconds_per_image
         ours = [model.parameters_m, model.storage_mb, model.memory_mb, seconds]
         reported = [theirs[key] for key in ("parameters_m", "storage_mb", "memory_mb", "time_s")]
         cells = [_number(value) for pair in zip(ours, reported, strict=True) for value in pair]
-        rows.append([ran if ran == asked else f"{ran} (asked {asked})", *cells])
+        rows.append([ran if ran == requested else f"{ran} (asked {requested})", *cells])
     return Table(paper.title, columns, rows, _notes(paper, differences))
 
 
 def missing_table(paper: Paper, reasons: Sequence[str]) -> Table:
-    """The paper's numbers alone, where ours cannot be made, and why."""
+    """Make the table of the paper's numbers alone, where ours cannot be made, with the reasons."""
     rows = []
     known = [name for name in (*METRICS, "time_s") if any(name in curve for curve in paper.curves)]
     settings = [key for key in ("sampler", "num_steps", "order") if any(key in curve for curve in paper.curves)]
     for curve in paper.curves:
         for position, fractions in enumerate(curve["fractions"]):
             values = fractions if isinstance(fractions, Sequence) else [fractions, round(1 - fractions, 9)]
-            cells = [_number(curve[name][position]) if name in curve else NOTHING for name in known]
-            rows.append([show_fractions(values), *(_text(curve.get(key, NOTHING)) for key in settings), *cells])
+            cells = [_number(curve[name][position]) if name in curve else NO_VALUE for name in known]
+            rows.append([show_fractions(values), *(_text(curve.get(key, NO_VALUE)) for key in settings), *cells])
     columns = ["fractions", *settings, *(f"{TITLES.get(name, 's per 8')} paper" for name in known)]
     return Table(paper.title, columns, rows, [*reasons, *_notes(paper, [])])
 
@@ -144,8 +134,8 @@ def _find(sweep: Sweep, fractions: Sequence[float]) -> Point | None:
 
 def _judge(ours: float | None, theirs: float | None, tolerance: float, other_protocol: bool) -> list[str]:
     if ours is None or theirs is None:
-        return [NOTHING, NOTHING]
-    verdict = NOTHING if other_protocol else ("yes" if abs(ours - theirs) <= tolerance else "no")
+        return [NO_VALUE, NO_VALUE]
+    verdict = NO_VALUE if other_protocol else ("yes" if abs(ours - theirs) <= tolerance else "no")
     return [f"{ours - theirs:+.4g}", verdict]
 
 
@@ -156,17 +146,17 @@ def _times(point: Point, values: dict[str, float], sweep: Sweep, paper: Paper) -
     theirs = values.get("time_s")
     faster_there = None if theirs is None or large_time is None else large_time / theirs
     times = [TIMED_IMAGES * point.seconds_per_image, theirs]
-    return [*map(_number, times), *(NOTHING if ratio is None else f"{ratio:.2f}x" for ratio in (faster, faster_there))]
+    return [*map(_number, times), *(NO_VALUE if ratio is None else f"{ratio:.2f}x" for ratio in (faster, faster_there))]
 
 
 def _shapes(paper: Paper, sweep: Sweep) -> list[str]:
-    """How far FID stays flat, here and in the paper: what may be compared on any data."""
+    """Describe how far FID stays flat, in the sweep and in the paper: this may be compared on any data."""
     notes = []
     for scale, series, points in sweep.curves():
         if len(points) < 2 or not any(point.is_large_alone for point in points):
             continue
-        where = f"{series.sampler.upper()}, {series.num_steps} steps: " if len(sweep.series) > 1 else ""
-        text = f"{where}{describe_finding(points, scale)}"
+        prefix = f"{series.sampler.upper()}, {series.num_steps} steps: " if len(sweep.series) > 1 else ""
+        text = f"{prefix}{describe_finding(points, scale)}"
         if len(points[0].fractions) == 2:
             text += _flat_in_paper(paper, points)
         notes.append(text)
@@ -192,7 +182,7 @@ def _notes(paper: Paper, differences: Sequence[str]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.4g}"
+    return NO_VALUE if value is None else f"{value:.4g}"
 
 
 def _text(value: object) -> str:

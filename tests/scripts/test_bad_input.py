@@ -86,8 +86,9 @@ def test_sample_names_the_value(capfd, monkeypatch, tmp_path: Path, argument: st
         ),
         ("evaluate", [], "give one of run=DIR (a run of ours) and samples=FILE_OR_DIR"),
         ("evaluate", ["run=nowhere"], "nowhere holds no run (no run.json)"),
-        ("summary", ["sweeps=[nowhere]"], "nowhere holds no sweep (no sweep.json)"),
-        ("summary", ["sweeps=nowhere"], "sweeps must be a list of directories, got 'nowhere'"),
+        ("report", ["sweeps=[nowhere]"], "nowhere holds no sweep (no sweep.json)"),
+        ("report", ["sweeps=nowhere"], "sweeps must be a list of directories, got 'nowhere'"),
+        ("report", [], "give one of sweep=DIR and sweeps=[DIR,...]"),
         ("train", ["recipe=digits_dit_xxl"], "unknown recipe 'digits_dit_xxl'; known: digits_autoencoder"),
     ],
 )
@@ -161,7 +162,7 @@ def test_a_mistake_leaves_no_traceback_in_a_process_of_its_own() -> None:
     check_one_line(run(sys.executable, "-m", "scripts.sample", "sampler.num_steps=0"), "sampler.num_steps")
 
 
-@pytest.mark.parametrize("name", ["sample", "evaluate", "sweep", "train", "summary"])
+@pytest.mark.parametrize("name", ["sample", "evaluate", "sweep", "train", "report"])
 def test_help_and_configuration_are_shown(name: str) -> None:
     shown = run(sys.executable, "-m", f"scripts.{name}", "--help")
     assert shown.code == 0

@@ -1,5 +1,6 @@
 """What goes to the dashboard: real offline runs whose files are read back."""
 
+import csv
 import json
 import struct
 from pathlib import Path
@@ -79,7 +80,10 @@ def test_a_sweep_offline_is_read_back(capfd, monkeypatch, tmp_path: Path) -> Non
     assert fids == pytest.approx(sorted(point["metrics"]["fid8"] for point in sweep["points"]))
     assert all(summary["seconds_per_image"] > 0 for summary in points.values())
     assert list(out.glob("wandb/offline-run-*/files/media/images/strip*.png"))
-    assert list(out.glob("wandb/offline-run-*/files/media/table/points*.json"))
+    (logged,) = out.glob("wandb/offline-run-*/files/media/table/points*.json")
+    table, rows = json.loads(logged.read_text()), list(csv.reader((out / "sweep.csv").open()))
+    assert table["columns"] == rows[0], "the table of the dashboard is that of the file"
+    assert [["" if cell is None else str(cell) for cell in row] for row in table["data"]] == rows[1:]
     config = next(values(run.config.update) for run in runs.values() if run.run_id.startswith("point-"))
     assert config["small_fraction"] in (0, 0.5)
     assert config["seed"] == 0
@@ -93,6 +97,7 @@ def test_started_again_it_sends_nothing_twice_and_a_new_point_joins_the_group(
     first = set(records(out))
     assert run_here(capfd, monkeypatch, "sweep", *SWEEP, f"out={out}").code == 0
     assert set(records(out)) == first
+    assert [path.parent for path in out.rglob("wandb.json")] == [out], "points may be shared with other sweeps"
     assert run_here(capfd, monkeypatch, "sweep", *SWEEP, "fractions=[0,0.5,1]", f"out={out}").code == 0
     new = set(records(out)) - first
     ids = {next(r.run.run_id for r in records(out)[path] if r.WhichOneof("record_type") == "run") for path in new}

@@ -19,7 +19,7 @@ CLASSIFIER = ROOT / "models/zoo/digits/classifier.safetensors"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A sweep of two points with its page and summary, and the result of an evaluation."""
+    """A sweep of two points and the results of their evaluations."""
     out = tmp_path_factory.mktemp("outputs") / "sweep"
     tiny = [*TINY, "pair.evaluation.bootstrap=2"]
     assert run(*PYTHON, "-m", "scripts.sweep", *tiny, f"out={out}").code == 0
@@ -51,14 +51,20 @@ def test_files_of_a_run_are_not_replaced(capfd, monkeypatch, sweep: Path, file: 
     reason = "is a directory" if file == "shards" else "is there and is not"
     refused(capfd, monkeypatch, sweep, reason, "evaluate", f"run={point}", f"out={target}")
     refused(capfd, monkeypatch, sweep, reason, "latency", "fractions=[0]", "repeats=1", f"out={target}")
-    refused(capfd, monkeypatch, sweep, reason, "report", f"sweep={sweep}", "analyses=[]", f"out={target}")
-    refused(capfd, monkeypatch, sweep, reason, "summary", f"sweeps=[{sweep}]", f"out={target}")
+    refused(capfd, monkeypatch, sweep, reason, "report", f"sweep={sweep}", f"out={target}")
 
 
 @pytest.mark.parametrize("file", ["sweep.json", "sweep.csv", "curve.png"])
 def test_files_of_a_sweep_are_not_replaced_by_its_page(capfd, monkeypatch, sweep: Path, file: str) -> None:
-    for name, arguments in {"report": [f"sweep={sweep}", "analyses=[]"], "summary": [f"sweeps=[{sweep}]"]}.items():
-        refused(capfd, monkeypatch, sweep, "is there and is not", name, *arguments, f"out={sweep / file}")
+    arguments = [f"sweeps=[{sweep}]", f"out={sweep / file}"]
+    refused(capfd, monkeypatch, sweep, "is there and is not", "report", *arguments)
+
+
+def test_the_markdown_page_replaces_no_other_file(capfd, monkeypatch, sweep: Path) -> None:
+    (sweep / "report.md").write_text("# My thesis")
+    refused(capfd, monkeypatch, sweep, "report.md is there and is not", "report", f"sweep={sweep}")
+    target = sweep / "page.md"
+    refused(capfd, monkeypatch, sweep, "the name of the HTML page", "report", f"sweep={sweep}", f"out={target}")
 
 
 def test_an_output_below_a_file_is_one_line(capfd, monkeypatch, sweep: Path) -> None:
@@ -117,8 +123,7 @@ def test_an_earlier_output_of_the_same_kind_is_replaced(capfd, monkeypatch, swee
     point = next((sweep / "points").iterdir())
     commands = {
         "evaluate": [f"run={point}", "bootstrap=0", f"out={tmp_path / 'result.json'}"],
-        "report": [f"sweep={sweep}", "analyses=[]"],
-        "summary": [f"sweeps=[{sweep}]", f"out={tmp_path / 'summary.md'}"],
+        "report": [f"sweep={sweep}"],
         "analyse": ["analysis=error", "num_images=2", "fractions=[0,1]", f"out={tmp_path / 'analysis'}"],
         "table": ["name=table4", f"out={tmp_path / 'tables'}"],
         "sweep": [*TINY, "pair.evaluation.bootstrap=2", f"out={sweep}"],

@@ -1,6 +1,7 @@
 """The report as a browser shows it."""
 
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -10,9 +11,9 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from evaluation.report.page import draw_pictures
+from evaluation.report.content import Chapter, make_chapter
 from evaluation.report.sweep import Point, Sweep
-from tests.scripts.command import PYTHON, run
+from tests.scripts.command import PYTHON, run, run_here
 from tests.scripts.test_bad_input import check_one_line
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -25,7 +26,9 @@ SECTIONS = ["trade-off", "images", "latency", "analysis", "numbers", "protocol",
 def page(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("report") / "sweep"
     assert run(*PYTHON, "-m", "scripts.sweep", *TINY, "fractions=0:1:0.5", f"out={out}").code == 0
-    outcome = run(*PYTHON, "-m", "scripts.report", f"sweep={out}")
+    analysis = ["analysis=similarity", "num_images=4", "sampler.num_steps=4", f"out={out.parent / 'analysis'}"]
+    assert run(*PYTHON, "-m", "scripts.analyse", *analysis).code == 0
+    outcome = run(*PYTHON, "-m", "scripts.report", f"sweep={out}", f"analyses=[{out.parent / 'analysis'}]")
     assert outcome.code == 0, outcome.err
     return out / "report.html"
 
@@ -78,26 +81,65 @@ def test_its_plots_are_files_beside_it(page: Path) -> None:
     assert "report_pictures" not in page.read_text(), "the page needs none of them"
 
 
-def test_each_guidance_scale_has_its_plots(tmp_path: Path) -> None:
-    def point(scale: float | list[float]) -> Point:
-        latency = {"seconds_per_image": 1.0, "seconds_per_image_min": 1.0, "seconds_per_image_max": 1.0}
-        metrics = {"fid5k": 9.0, "inception_score": 5.0}
-        return Point([0, 1], scale, "ddim", 50, "small_to_large", "steps", [1], metrics, latency)
+def test_the_markdown_page_says_the_same(page: Path) -> None:
+    text, shown = page.with_suffix(".md").read_text(), html.unescape(page.read_text())
+    links = re.findall(r"\]\((.*?)\)", text)
+    assert len(links) == 6 + 1, "the plots, the strip"
+    assert all((page.parent / link).is_file() for link in links)
+    for line in text.splitlines():
+        if line.startswith("| "):
+            assert all(f">{cell}</t" in shown for cell in line.strip("| ").split(" | ") if cell != "---"), line
+        elif line and line[0] not in "#!`" and not line.endswith(":"):
+            assert line.removeprefix("- ").removesuffix(".") in shown
 
-    drawn = draw_pictures(Sweep([point(1.5), point([1, 1.5])], {"pair": "a"}), [])
-    assert len(drawn) == 8, "no latency split: the points have no stages"
-    assert {"fid_time_scale_1.5", "fid_time_scale_1_1.5"} <= drawn.keys()
+
+def test_the_analysis_is_drawn_as_it_was_where_it_was_stored(page: Path) -> None:
+    stored, drawn = page.parent.parent / "analysis/similarity", page.with_name("report_pictures") / "similarity"
+    for suffix in (".svg", ".png"):
+        assert stored.with_suffix(suffix).read_bytes() == drawn.with_suffix(suffix).read_bytes()
 
 
-def test_several_models_stand_beside_the_papers(tmp_path: Path) -> None:
-    sweep = ["pair=digits_dit_s_b_xl", "fractions=[[0,0,1],[0.5,0,0.5]]", f"out={tmp_path}"]
-    assert run(*PYTHON, "-m", "scripts.sweep", *TINY, *sweep).code == 0
-    outcome = run(*PYTHON, "-m", "scripts.report", f"sweep={tmp_path}", "analyses=[]")
+def stitched(scale: float | list[float], fractions: tuple[float, ...] = (0, 1)) -> Point:
+    latency = {"seconds_per_image": 1.0, "seconds_per_image_min": 1.0, "seconds_per_image_max": 1.0}
+    metrics = {"fid5k": 9.0, "inception_score": 5.0}
+    return Point(list(fractions), scale, "ddim", 50, "small_to_large", "steps", [1], metrics, latency)
+
+
+def chapter(points: list[Point], **others: object) -> Chapter:
+    protocol = {"pair": "a", "num_images": 5000, "seed": 0, "precision": "float32", "device_name": "cpu",
+                "reference_num_images": None, "extractor": "digits"}  # fmt: skip
+    return make_chapter(Sweep(points, protocol), strips=[], tables=[], **others)
+
+
+def test_each_guidance_scale_has_its_plots() -> None:
+    panels = chapter([stitched(1.5), stitched([1, 1.5])], prefix="1_").panels
+    assert [len(pictures) for _, pictures in panels] == [4, 4]
+    names = [picture.name for _, pictures in panels for picture in pictures]
+    assert len(set(names)) == 8
+    assert {"1_fid_time_scale_1.5", "1_fid_time_scale_1_1.5"} <= set(names)
+    alone = chapter([stitched(1.5, (0.2, 0.3, 0.5))])
+    assert (alone.panels, alone.stages) == ([], None), "the points have no stages"
+
+
+def test_several_sweeps_are_joined_by_their_pair(capfd, monkeypatch, tmp_path: Path, page: Path) -> None:
+    scale, three = tmp_path / "scale", tmp_path / "three"
+    for sweep in (["guidance.scale=1.5", "fractions=[0,1]", f"out={scale}"],
+                  ["pair=digits_dit_s_b_xl", "fractions=[[0.5,0,0.5]]", f"out={three}"]):  # fmt: skip
+        assert run_here(capfd, monkeypatch, "sweep", *TINY, *sweep).code == 0
+    sweeps = f"sweeps=[{page.parent},{scale},{three}]"
+    outcome = run_here(capfd, monkeypatch, "report", sweeps, f"out={tmp_path / 'all.html'}")
     assert outcome.code == 0, outcome.err
-    text = html.unescape((tmp_path / "report.html").read_text())
-    assert "the fastest of 2 points with FID within 10%" in text
+    text = html.unescape((tmp_path / "all.html").read_text())
+    assert re.findall(r'<h2 id="chapter-\d">(\w+)', text) == ["digits_dit_s_xl", "digits_dit_s_b_xl"]
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert text.count('<img src="data:image/png;base64,') == 10 * (3 + 2 + 1)
     assert "protocols differ: data: imagenet256 in the paper, digits here" in text
     assert "<td>0.5/0/0.5</td>" in text
+    assert "Fractions 0.5/0/0.5 at guidance scale 1.1: FID" in text
+    assert "faster than the large model alone." in text, "the large model's sweep is another one"
+    links = re.findall(r"\]\((.*?)\)", (tmp_path / "all.md").read_text())
+    assert all((tmp_path / link).is_file() for link in links)
 
 
 @needs_browser
@@ -134,7 +176,17 @@ def test_it_is_drawn_in_light_and_dark(page: Path, tmp_path: Path, dark: bool) -
     assert sum(histogram) - sum(histogram[max(0, background - 8) : background + 9]) > 0.02 * sum(histogram)
 
 
-def test_mistakes_are_one_line(tmp_path: Path, page: Path) -> None:
-    check_one_line(run(*PYTHON, "-m", "scripts.report", f"sweep={tmp_path}"), "holds no sweep (no sweep.json)")
-    outcome = run(*PYTHON, "-m", "scripts.report", f"sweep={page.parent}", "analyses=[magic]")
-    check_one_line(outcome, "analyses must be of similarity, spectrum, error, got 'magic'")
+def test_mistakes_are_one_line(capfd, monkeypatch, tmp_path: Path, page: Path) -> None:
+    def refused(message: str, *arguments: str) -> None:
+        check_one_line(run_here(capfd, monkeypatch, "report", *arguments), message)
+
+    place, stored = f"sweep={page.parent}", tmp_path / "similarity.json"
+    refused("holds no sweep (no sweep.json)", f"sweep={tmp_path}")
+    refused("give one of sweep=DIR and sweeps=[DIR,...]", place, f"sweeps=[{page.parent}]")
+    refused("analyses must be a list of directories or files, got 'x'", place, "analyses=x")
+    refused("holds no analysis (similarity.json, spectrum.json, error.json)", place, f"analyses=[{tmp_path}]")
+    stored.write_text('{"identity": {}, "found": []}')
+    refused("is no analysis of this version of scripts.analyse", place, f"analyses=[{stored}]")
+    content = json.loads((page.parent.parent / "analysis/similarity.json").read_text())
+    stored.write_text(json.dumps({**content, "pair": "other"}))
+    refused("the analysis similarity is of other, the sweeps of digits_dit_s_xl", place, f"analyses=[{stored}]")

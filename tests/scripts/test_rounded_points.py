@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from evaluation.report.content import reproduce
 from evaluation.report.paper import Paper
 from evaluation.report.sweep import Asked, Point, Sweep
 from evaluation.report.tables import points_table
@@ -17,7 +18,6 @@ from experiments.axes import plan_points
 from experiments.sweep import kept_overrides
 from models.checkout import CONFIG_DIR
 from sampling.configuration import resolved
-from scripts.report import reproduce
 from tests.scripts.command import run_here
 
 TINY = ["num_images=8", "batch_size=8", "latency.repeats=1", "pair.evaluation.bootstrap=5"]
@@ -95,15 +95,11 @@ def test_files_and_pages_show_what_ran(capfd, monkeypatch, tmp_path: Path) -> No
     assert len(list((out / "points").iterdir())) == 3
     rows = list(csv.DictReader((out / "sweep.csv").open()))
     assert [row["fractions"] for row in rows] == ["0/1", "0.25/0.75", "0.5/0.5"]
-    assert [row["asked_fractions"] for row in rows] == ["0.1/0.9", "0.3/0.7", "0.6/0.4"]
-    for command, arguments in {
-        "report": [f"sweep={out}", "analyses=[]", f"out={tmp_path / 'report.html'}"],
-        "summary": [f"sweeps=[{out}]", f"out={tmp_path / 'summary.md'}"],
-    }.items():
-        outcome = run_here(capfd, monkeypatch, command, *arguments)
-        assert outcome.code == 0, outcome.err
-    assert "<td>0.25/0.75</td><td>0.3/0.7</td>" in (tmp_path / "report.html").read_text()
-    assert "| 0.25/0.75 (asked 0.3/0.7) |" in (tmp_path / "summary.md").read_text()
+    assert [row["requested_fractions"] for row in rows] == ["0.1/0.9", "0.3/0.7", "0.6/0.4"]
+    outcome = run_here(capfd, monkeypatch, "report", f"sweep={out}")
+    assert outcome.code == 0, outcome.err
+    assert "<td>0.25/0.75</td><td>0.3/0.7</td>" in (out / "report.html").read_text()
+    assert "| 0.25/0.75 | 0.3/0.7 |" in (out / "report.md").read_text()
 
 
 @pytest.mark.parametrize("metrics", ["kid", "precision", "inception_score", "recall,precision,kid", "sfid"])
@@ -120,8 +116,7 @@ def test_a_sweep_draws_the_metrics_that_there_are(capfd, monkeypatch, tmp_path: 
     assert (out / "curve.png").stat().st_size > 5000
     assert (out / "strip.png").is_file()
     for command, arguments in {
-        "report": [f"sweep={out}", "analyses=[]"],
-        "summary": [f"sweeps=[{out}]", f"out={tmp_path / 'summary.md'}"],
+        "report": [f"sweep={out}"],
         "table": ["name=table9", "pairs=digits", f"sweep={out}", f"out={tmp_path / 'tables'}"],
     }.items():
         outcome = run_here(capfd, monkeypatch, command, *arguments)
@@ -177,7 +172,7 @@ def test_the_report_prints_the_overrides_of_the_sweep(capfd, monkeypatch, tmp_pa
            "also=[{fractions: [0], orders: [interleave]}]"]  # fmt: skip
     assert run_here(capfd, monkeypatch, "sweep", *own, f'out="{out}"').code == 0
     assert json.loads((out / "sweep.json").read_text())["overrides"] == own
-    assert run_here(capfd, monkeypatch, "report", f'sweep="{out}"', "analyses=[error]").code == 0
+    assert run_here(capfd, monkeypatch, "report", f'sweep="{out}"').code == 0
     text = html.unescape((out / "report.html").read_text())
     printed = text[text.index("python -m scripts.sweep") : text.index("python -m scripts.report")]
     assert shlex.split(printed)[3:] == own

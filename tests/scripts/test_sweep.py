@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 
 from PIL import Image
@@ -9,7 +10,7 @@ from tests.scripts.command import run_here
 SWEEP = ["fractions=[0,0.5,1]", "num_images=24", "batch_size=12", "sampler.num_steps=4", "latency.repeats=2"]
 
 
-def test_sweep_then_summary(capfd, monkeypatch, tmp_path: Path) -> None:
+def test_sweep_then_report(capfd, monkeypatch, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     outcome = run_here(capfd, monkeypatch, "sweep", *SWEEP, "guidance_scales=[1,1.5]", f"out={out}")
     assert outcome.code == 0, outcome.err
@@ -25,6 +26,9 @@ def test_sweep_then_summary(capfd, monkeypatch, tmp_path: Path) -> None:
         assert ("0/1: FID " in point["paired"]["verdict"]) if point["fractions"][0] else point["paired"] is None
         latency = point["latency"]
         assert 0 < latency["seconds_per_image_min"] <= latency["seconds_per_image"] <= latency["seconds_per_image_max"]
+    first, second = (out / point["run"] for point in sweep["points"][:2])
+    compared = run_here(capfd, monkeypatch, "compare", f"a={first}", f"b={second}").out
+    assert sweep["points"][1]["paired"]["verdict"].replace("0.5/0.5 against 0/1", "b against a") in compared
     assert sweep["protocol"]["num_images"] == 24
     assert sweep["protocol"]["reference_num_images"] == 5000
     with (out / "sweep.csv").open() as file:
@@ -33,13 +37,14 @@ def test_sweep_then_summary(capfd, monkeypatch, tmp_path: Path) -> None:
     for name in ("curve.png", "strip.png"):
         assert min(Image.open(out / name).size) > 200
 
-    page = tmp_path / "summary.md"
-    outcome = run_here(capfd, monkeypatch, "summary", f"sweeps=[{out}]", f"out={page}")
+    outcome = run_here(capfd, monkeypatch, "report", f"sweeps=[{out}]", f"out={tmp_path / 'page.html'}")
     assert outcome.code == 0, outcome.err
-    assert "(summary_digits_dit_s_xl.png)" in page.read_text()
-    assert "(sweep/strip.png)" in page.read_text()
-    assert (tmp_path / "summary_digits_dit_s_xl.png").is_file()
-    assert page.read_text().count("| 0.5/0.5 |") == 2
+    text = (tmp_path / "page.md").read_text()
+    links = re.findall(r"\]\((.*?)\)", text)
+    assert "sweep/strip.png" in links
+    assert "page_pictures/fid_time_scale_1.5.png" in links
+    assert all((tmp_path / link).is_file() for link in links)
+    assert text.count("| 0.5/0.5 | 0.5 |") == 2
 
 
 def test_finished_points_are_skipped_and_new_ones_added(capfd, monkeypatch, tmp_path: Path) -> None:

@@ -1,0 +1,234 @@
+"""The content of a report on sweeps: made once, written as HTML and as Markdown by `page.py`."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from evaluation.report.analysis_plots import StoredAnalysis
+from evaluation.report.findings import describe_curves, key_numbers
+from evaluation.report.plots import Panel, draw_panel, first_of_each_class, panels, read_images
+from evaluation.report.render import Table
+from evaluation.report.results import results_table
+from evaluation.report.stage_plot import draw_stages
+from evaluation.report.sweep import Point, Scale, Sweep, join_sweeps
+from tstitch.errors import UserError
+from tstitch.runs.run import load_run
+
+NUM_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot, its caption, and the name of its files without suffix."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Images of one guidance scale: a column for each fraction, a row for each class, the same noise along a row.
+
+    `images` are (H, W, 3) uint8 by row, then column; `path` is the strip that `scripts.sweep` drew, where there is one.
+    """
+
+    scale: Scale
+    fractions: list[str]
+    labels: list[int]
+    images: list[list[np.ndarray]]
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """The sweeps of one pair and protocol: findings, plots, images and tables.
+
+    `verdicts` and `panels` are by guidance scale; there are no panels where there is one point alone.
+    """
+
+    pair: str
+    lead: str
+    numbers: list[tuple[str, str]]
+    findings: list[str]
+    verdicts: list[tuple[Scale, list[str]]]
+    panels: list[tuple[Scale, list[Picture]]]
+    strips: list[Strip]
+    stages: Picture | None
+    tables: list[Table]
+    protocol: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An analysis in the report: its plot and its sentences."""
+
+    picture: Picture
+    sentences: list[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the pages say; `commands` make the sweeps and the pages again."""
+
+    title: str
+    chapters: list[Chapter]
+    commands: list[str]
+    analyses: list[Finding] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """Every plot."""
+        plots = []
+        for chapter in self.chapters:
+            plots += [picture for _, pictures in chapter.panels for picture in pictures]
+            plots += [chapter.stages] if chapter.stages is not None else []
+        return [*plots, *(analysis.picture for analysis in self.analyses)]
+
+
+def make_report(
+    sweeps: Sequence[tuple[Sweep, Path]],
+    analyses: Sequence[StoredAnalysis] = (),
+    commands: Sequence[str] = (),
+    beside_paper: Callable[[Sweep], Sequence[Table]] = lambda sweep: (),
+) -> Report:
+    """Put together the report on sweeps; those of one protocol share a chapter.
+
+    Args:
+        sweeps: each with its directory, below which the images of its points lie.
+        analyses: of the sweeps' pairs.
+        beside_paper: makes the tables of ours beside the paper's, of sweeps that are joined.
+
+    Raises:
+        UserError: an analysis is of another pair.
+    """
+    joined = join_sweeps(sweeps)
+    points = [point for sweep, _ in sweeps for point in sweep.points]
+    sweep_in = {directory: sweep for sweep, directory in sweeps}
+    chapters = [
+        make_chapter(
+            sweep,
+            strips=[make_strip(sweep_in[directory], directory) for directory in directories],
+            tables=beside_paper(sweep),
+            others=points,
+            prefix=f"{number}_" if len(joined) > 1 else "",
+        )
+        for number, (sweep, directories) in enumerate(joined, start=1)
+    ]
+    pairs = ", ".join(dict.fromkeys(chapter.pair for chapter in chapters))
+    return Report(f"Trajectory stitching: {pairs}", chapters, list(commands), _describe_analyses(analyses, chapters))
+
+
+def make_chapter(
+    sweep: Sweep, strips: Sequence[Strip], tables: Sequence[Table], others: Sequence[Point] = (), prefix: str = ""
+) -> Chapter:
+    """Put together what is said of the sweeps of one protocol, joined.
+
+    Args:
+        tables: ours beside the paper's; the table of results comes after them.
+        others: points of the other sweeps.
+        prefix: of the names of the pictures.
+    """
+    _, _, points = sweep.curves()[0]
+    stages = None
+    if all(point.stages_s_per_image for point in points):
+        caption = (
+            "Median milliseconds of an image by stage, as it is sampled in a batch of "
+            f"{points[0].latency.get('batch_size')} on {sweep.timed_on}."
+        )
+        stages = Picture(f"{prefix}latency", caption, draw_stages(points))
+    return Chapter(
+        pair=sweep.protocol["pair"],
+        lead=_lead(sweep),
+        numbers=key_numbers(points),
+        findings=describe_curves(sweep, others),
+        verdicts=_verdicts(sweep),
+        panels=_panels(sweep, prefix) if len(sweep.points) > 1 else [],
+        strips=list(strips),
+        stages=stages,
+        tables=[*tables, results_table(sweep)],
+        protocol=list(_flatten(sweep.protocol)),
+    )
+
+
+def make_strip(sweep: Sweep, directory: Path) -> Strip:
+    """Read the images of the sweep's first curve: the first of each class."""
+    scale, _, points = sweep.curves()[0]
+    runs = [load_run(directory / point.run) for point in points]
+    rows = first_of_each_class(runs[0], NUM_CLASSES)
+    columns = [read_images(run, list(rows.values())) for run in runs]
+    path = directory / "strip.png"
+    fractions = [point.small_label for point in points]
+    images = [list(row) for row in zip(*columns, strict=True)]
+    return Strip(scale, fractions, list(rows), images, path if path.is_file() else None)
+
+
+def reproduce(sweep: Sweep) -> str:
+    """Return the command that makes a sweep again: its own overrides, without where files lie."""
+    return shlex.join(["python", "-m", "scripts.sweep", *sweep.overrides])
+
+
+def _describe_analyses(analyses: Sequence[StoredAnalysis], chapters: Sequence[Chapter]) -> list[Finding]:
+    pairs = list(dict.fromkeys(chapter.pair for chapter in chapters))
+    shown = []
+    for number, analysis in enumerate(analyses, start=1):
+        if analysis.pair not in pairs:
+            raise UserError(f"the analysis {analysis.kind} is of {analysis.pair}, the sweeps of {', '.join(pairs)}")
+        is_one_of_several = [other.kind for other in analyses].count(analysis.kind) > 1
+        name = f"{analysis.kind}_{number}" if is_one_of_several else analysis.kind
+        caption = f"{analysis.kind.capitalize()} of {analysis.pair}, {analysis.num_images} images."
+        shown.append(Finding(Picture(name, caption, analysis.draw()), analysis.sentences))
+    return shown
+
+
+def _verdicts(sweep: Sweep) -> list[tuple[Scale, list[str]]]:
+    """List the verdicts on the points of each guidance scale that has any."""
+    verdicts = [
+        (scale, [p.paired["verdict"] for p in sweep.points if p.paired is not None and p.guidance_scale == scale])
+        for scale in sweep.guidance_scales
+    ]
+    return [(scale, texts) for scale, texts in verdicts if texts]
+
+
+def _panels(sweep: Sweep, prefix: str) -> list[tuple[Scale, list[Picture]]]:
+    return [
+        (
+            scale,
+            [
+                Picture(f"{prefix}{_panel_name(panel, scale)}", panel.title, draw_panel(panel, sweep, scale))
+                for panel in panels(sweep)
+            ],
+        )
+        for scale in sweep.guidance_scales
+    ]
+
+
+def _panel_name(panel: Panel, scale: Scale) -> str:
+    scales = scale if isinstance(scale, list) else [scale]
+    return f"{panel.name}_scale_{'_'.join(f'{value:g}' for value in scales)}"
+
+
+def _lead(sweep: Sweep) -> str:
+    p = sweep.protocol
+    sampler = f"{p['sampler']['name'].upper()}, {p['num_steps']} steps, " if "sampler" in p and "num_steps" in p else ""
+    return (
+        f"{sampler}{p['num_images']:,} images a point with the same noise and labels (seed {p['seed']}), "
+        f"{p['precision']}, on {p['device_name']}; times on {sweep.timed_on}. "
+        f"Scored against {p['reference_num_images'] or 'the'} real images over the features of {p['extractor']}."
+    )
+
+
+def _flatten(values: dict, prefix: str = "") -> list[tuple[str, str]]:
+    """List the values of nested mappings, each with the names that lead to it."""
+    rows = []
+    for key, value in values.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, dict):
+            rows += _flatten(value, f"{name}: ")
+        else:
+            rows.append((name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+    return rows

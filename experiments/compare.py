@@ -1,0 +1,102 @@
+"""Runs compared with one another: results that are current, and differences of FID between runs of the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from evaluation.metrics.influence import fid_spread
+from evaluation.metrics.sources import open_source
+from evaluation.metrics.spread import Spread, describe_difference
+from evaluation.report.compare import are_paired, compare_results
+from experiments.evaluation import SETTINGS, Evaluation, extractor_name, load_evaluation
+from experiments.scored import RESULT, images_digest, read_scoring
+from tstitch.errors import UserError
+from tstitch.runs.progress import Counter
+from tstitch.runs.ranks import Ranks
+from tstitch.runs.run import load_run, read_json
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How much larger a run's FID is than the first run's, with its interval, and a verdict in words."""
+
+    spread: Spread
+    verdict: str
+
+    def as_dict(self) -> dict:
+        """Return what is stored beside a point of a sweep."""
+        return {**self.spread.as_dict(), "verdict": self.verdict}
+
+
+def compare_runs(
+    runs: Sequence[tuple[str, Path]], evaluation: Evaluation, ranks: Ranks, quiet: bool = True
+) -> list[PairedDifference]:
+    """Compare the FID of each run after the first with the first run's, from features kept beside the runs.
+
+    Args:
+        runs: the name in the verdict and the directory of each; image i of all has the same noise and label.
+        quiet: without a counter.
+    """
+    counter = Counter("points compared", quiet=quiet)
+    sets = (evaluation.features(open_source(directory), ranks).pool for _, directory in runs)
+    fids = fid_spread(sets, evaluation.reference.pool, lambda done: counter(done, len(runs)))
+    first_name, first_fid = runs[0][0], float(fids.values[0])
+    differences = []
+    for k, (name, _) in enumerate(runs[1:], start=1):
+        spread = fids.difference(0, k)
+        differences.append(PairedDifference(spread, describe_difference((first_name, name), first_fid, spread)))
+    return differences
+
+
+def compare_places(places: Sequence[Path], ranks: Ranks, device: torch.device) -> list[str]:
+    """Compare two results line by line, and their images where both are runs of the same noise.
+
+    Args:
+        places: of each, its directory or its `result.json`.
+
+    Raises:
+        UserError: a result is missing, or does not say what it was made with.
+    """
+    stored = [_read_result(place) for place in places]
+    results = [_current(*named, ranks, device) for named in zip("ab", places, stored, strict=True)]
+    lines = compare_results(*results)
+    if all(_is_run(place) for place in places) and are_paired(*results):
+        evaluation = load_evaluation(results[0]["asked"], device, ranks)
+        (difference,) = compare_runs(list(zip("ab", places, strict=True)), evaluation, ranks)
+        lines.append(difference.verdict)
+    return lines
+
+
+def _is_run(place: Path) -> bool:
+    return (place / "run.json").is_file()
+
+
+def _current(name: str, place: Path, result: dict, ranks: Ranks, device: torch.device) -> dict:
+    """Return a result; a run is scored anew where its images or the files it was scored with have changed since."""
+    if not _is_run(place):
+        return result
+    settings = result.get("asked")
+    if not isinstance(settings, dict) or not set(SETTINGS) <= settings.keys():
+        raise UserError(
+            f"{place / RESULT} does not say what it was scored with; python -m scripts.evaluate run={place} "
+            "makes it anew"
+        )
+    scoring = read_scoring(settings, extractor_name(settings["extractor"]), device)
+    if result.get("images_sha256") == images_digest(load_run(place)) and scoring.is_of(result):
+        return result
+    print(f"{name}: the images, or what they were scored with, have changed since result.json; scored anew")
+    return load_evaluation(settings, device, ranks).result(open_source(place), ranks)
+
+
+def _read_result(place: Path) -> dict:
+    path = place / RESULT if place.is_dir() else place
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; python -m scripts.evaluate makes it")
+    result = read_json(path)
+    if not {"metrics", "protocol"} <= result.keys():
+        raise UserError(f"{path} is not the result of an evaluation")
+    return result

@@ -1,0 +1,59 @@
+"""A report on finished sweeps: what it reads, with ours beside the paper's."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from hydra import compose
+
+from evaluation.report.analysis_plots import read_analyses
+from evaluation.report.content import Report, make_report, reproduce
+from evaluation.report.paper import Paper
+from evaluation.report.render import Table
+from evaluation.report.sweep import Sweep, read_sweep
+from evaluation.report.tables import points_table
+from experiments.tables import quality_differences
+from sampling.configuration import resolved
+from tstitch.errors import UserError
+
+
+def sweep_directories(settings: dict) -> list[Path]:
+    """Return the directories that `sweep` or `sweeps` name.
+
+    Raises:
+        UserError: neither or both are given, or a list is none.
+    """
+    for key, kind in (("sweeps", "directories"), ("analyses", "directories or files")):
+        if not isinstance(settings[key], list):
+            raise UserError(f"{key} must be a list of {kind}, got {settings[key]!r}")
+    if (settings["sweep"] is None) == (not settings["sweeps"]):
+        raise UserError("give one of sweep=DIR and sweeps=[DIR,...]")
+    directories = settings["sweeps"] or [settings["sweep"]]
+    return [Path(directory) for directory in dict.fromkeys(map(str, directories))]
+
+
+def read_report(directories: list[Path], settings: dict) -> Report:
+    """Read sweeps and analyses, and put them together."""
+    sweeps = [(read_sweep(directory), directory) for directory in directories]
+    analyses = read_analyses([Path(place) for place in settings["analyses"]])
+    names = ",".join(map(str, directories))
+    places = [f"sweep={names}" if len(directories) == 1 else f"sweeps=[{names}]"]
+    places += [f"analyses=[{','.join(map(str, settings['analyses']))}]"] if analyses else []
+    command = shlex.join(["python", "-m", "scripts.report", *places])
+    commands = [*(reproduce(sweep) for sweep, _ in sweeps), command]
+    return make_report(sweeps, analyses, commands, lambda sweep: beside_paper(sweep, settings))
+
+
+def beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
+    """Make the table of a sweep beside the paper's numbers; none where the paper has none for its pair."""
+    pair = sweep.protocol["pair"]
+    name = settings["experiment"] or settings["beside"].get(pair.removeprefix("digits_"))
+    if name is None:
+        return []
+    published = resolved(compose("sweep", [f"experiment={name}", "dry_run=true"]))
+    if published["paper"]["kind"] != "points":
+        return []
+    paper = Paper(**published["paper"])
+    data = compose("sweep", [f"pair={pair}"]).pair.data
+    return [points_table(paper, sweep, quality_differences(paper, published, sweep, data))]
