@@ -60,6 +60,7 @@ def test_the_pages_commands_fetch_sample_and_score() -> None:
     assert "python -m scripts.weights fetch pair=dit_s_xl" in page_commands(*FROM_HERE)
 
 
+@pytest.mark.long
 def test_a_first_hour_with_small_networks(tmp_path: Path) -> None:
     """The commands of the DiT pair on small files in the published formats."""
     checkout = make_checkout(tmp_path / "checkout")

@@ -95,6 +95,7 @@ def test_batches_are_runs_side_by_side() -> None:
     assert len(pipe(["a cat"], num_images_per_prompt=3, num_inference_steps=2, output_type="np", **call).images) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["before", "each", "in_place", "whole"])
 def test_compiled_denoisers_run_as_plain_ones(how: str) -> None:
     """Both networks go through the compiler, and neither the switch nor the counting does."""

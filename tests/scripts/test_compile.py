@@ -70,6 +70,7 @@ def test_compiled_images_are_the_eager_ones_and_nothing_compiles_twice(
     assert counters["stats"]["unique_graphs"] == 1, "the last batch is shorter"
 
 
+@pytest.mark.long
 @needs_compiler
 def test_fractions_steps_and_samplers_compile_nothing_anew() -> None:
     """Two denoisers, whatever the allocation, the timesteps, the solver and the weights of guidance."""
@@ -149,6 +150,7 @@ def test_staged_networks_are_not_compiled_again_and_again(capfd, monkeypatch, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 @needs_compiler
 def test_what_breaks_in_an_image_that_only_fills_the_batch_is_nothing(capfd, monkeypatch, tmp_path: Path) -> None:
     """Seven images in batches of four: the eighth is sampled too, so that the batch has its compiled size."""

@@ -47,6 +47,7 @@ def runs(tmp_path_factory) -> list[Path]:
     return directories
 
 
+@pytest.mark.long
 def test_a_run_is_scored_with_its_own_settings_and_the_features_are_kept(capfd, monkeypatch, runs: list[Path]) -> None:
     outcome = run_here(capfd, monkeypatch, "evaluate", f"run={runs[0]}")
     assert outcome.code == 0, outcome.err
@@ -74,6 +75,7 @@ def test_a_run_is_scored_with_its_own_settings_and_the_features_are_kept(capfd, 
     assert 0 < found["precision"] <= 1
 
 
+@pytest.mark.long
 def test_the_same_images_score_the_same_from_a_file_a_folder_and_two_ranks(tmp_path: Path, runs: list[Path]) -> None:
     with np.load(runs[0] / "samples.npz") as file:
         images = file["arr_0"]
@@ -105,6 +107,7 @@ def test_two_runs_of_the_same_noise_are_compared(capfd, monkeypatch, runs: list[
     check_one_line(run_here(capfd, monkeypatch, "compare", "a=nowhere", "b=nowhere"), "nowhere does not exist")
 
 
+@pytest.mark.long
 def test_a_reference_made_here_serves_the_evaluation(tmp_path: Path, runs: list[Path]) -> None:
     reference = tmp_path / "reference.npz"
     weights = ["--extractor", "digits", "--extractor-weights", str(ZOO / "classifier.safetensors")]
@@ -119,6 +122,7 @@ def test_a_reference_made_here_serves_the_evaluation(tmp_path: Path, runs: list[
     assert (found["precision"], found["recall"]) == (1, 1)
 
 
+@pytest.mark.long
 def test_a_reference_of_images_alone_serves_as_its_statistics(capfd, monkeypatch, tmp_path, runs) -> None:
     monkeypatch.setattr(experiments.evaluation, "CACHE", tmp_path / "features")
     with np.load(runs[1] / "samples.npz") as file:
@@ -140,6 +144,7 @@ def test_a_reference_of_images_alone_serves_as_its_statistics(capfd, monkeypatch
     assert found[0]["protocol"]["reference_num_images"] == 60
 
 
+@pytest.mark.long
 def test_a_reference_of_images_has_spatial_statistics(monkeypatch, tmp_path: Path) -> None:
     """Alone, and beside `mu` and `sigma`."""
     torch.manual_seed(0)
@@ -199,6 +204,7 @@ def test_what_cannot_be_scored_is_one_line(capfd, monkeypatch, tmp_path: Path, r
         check_one_line(run_here(capfd, monkeypatch, "evaluate", *arguments), message)
 
 
+@pytest.mark.long
 def test_fid_inception_score_and_kid_equal_torch_fidelity(tmp_path: Path) -> None:
     torch.manual_seed(0)
     weights, rng = tmp_path / "inception.pth", np.random.default_rng(0)

@@ -65,6 +65,7 @@ def whole(tmp_path_factory) -> str:
     return sha256(out)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_ranks", [2, 3, 4])
 def test_any_number_of_ranks_gives_the_same_bytes(tmp_path: Path, whole: str, num_ranks: int) -> None:
     outcome = run(*torchrun(num_ranks), *SAMPLE, f"out={tmp_path / 'out'}")
@@ -105,6 +106,7 @@ def test_killed_again_and_again_the_bytes_are_the_same(tmp_path: Path, whole: st
     assert sha256(out) == whole
 
 
+@pytest.mark.long
 def test_a_rank_that_dies_is_restarted(tmp_path: Path, whole: str) -> None:
     out = tmp_path / "out"
     process = start(*torchrun(2, max_restarts=2), *SAMPLE, f"out={out}")
@@ -124,6 +126,7 @@ def node(port: int) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_two_nodes_of_which_one_is_killed(tmp_path: Path, whole: str) -> None:
     """The survivor goes on alone."""
     out, launcher = tmp_path / "out", node(random.randint(20000, 40000))
@@ -152,6 +155,7 @@ def test_two_nodes_of_which_one_loses_a_rank(tmp_path: Path, whole: str) -> None
     assert sha256(out) == whole
 
 
+@pytest.mark.long
 def test_damaged_shards_are_reported_set_aside_and_made_again(tmp_path: Path, whole: str) -> None:
     out = tmp_path / "out"
     assert run(*PYTHON, *SAMPLE, f"out={out}").code == 0
@@ -170,6 +174,7 @@ def test_damaged_shards_are_reported_set_aside_and_made_again(tmp_path: Path, wh
     assert sha256(out) == whole
 
 
+@pytest.mark.long
 def test_the_second_of_two_launches_stops(tmp_path: Path, whole: str) -> None:
     out = tmp_path / "out"
     first = start(*PYTHON, *SAMPLE, f"out={out}")
@@ -184,6 +189,7 @@ def test_the_second_of_two_launches_stops(tmp_path: Path, whole: str) -> None:
     assert sha256(out) == whole
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_says_how_to_continue(tmp_path: Path, whole: str, number: int, code: int) -> None:
     out = tmp_path / "out"
@@ -198,6 +204,7 @@ def test_a_stopped_run_says_how_to_continue(tmp_path: Path, whole: str, number: 
     assert sha256(out) == whole
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_line_and_the_run_continues_elsewhere(tmp_path: Path, whole: str) -> None:
     small = tmp_path / "small"
     small.mkdir()

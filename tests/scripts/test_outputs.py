@@ -97,6 +97,7 @@ def reference_command(*arguments: object) -> tuple[str, ...]:
     return (sys.executable, "-m", "scripts.reference", "make", *map(str, arguments), "--extractor", "digits")
 
 
+@pytest.mark.long
 def test_a_reference_does_not_replace_its_images_or_a_published_one(tmp_path: Path) -> None:
     images = tmp_path / "images.npz"
     np.savez(images, arr_0=np.zeros((4, 32, 32, 3), np.uint8), mu=np.zeros(64), sigma=np.eye(64), extractor="digits")
@@ -119,6 +120,7 @@ def test_converted_weights_do_not_replace_other_files(tmp_path: Path) -> None:
     assert other.read_text() == "precious"
 
 
+@pytest.mark.long
 def test_an_earlier_output_of_the_same_kind_is_replaced(capfd, monkeypatch, sweep: Path, tmp_path: Path) -> None:
     point = next((sweep / "points").iterdir())
     commands = {

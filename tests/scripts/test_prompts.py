@@ -33,6 +33,7 @@ def images(out: Path) -> np.ndarray:
         return file["arr_0"]
 
 
+@pytest.mark.long
 def test_two_ranks_give_the_bytes_of_one(tmp_path: Path, weights: Path) -> None:
     for name, launcher in {"one": PYTHON, "two": TORCHRUN}.items():
         outcome = run(*launcher, "-m", "scripts.prompts", *arguments(weights, tmp_path / name))
@@ -50,6 +51,7 @@ def test_two_ranks_give_the_bytes_of_one(tmp_path: Path, weights: Path) -> None:
     assert json.loads((tmp_path / "one" / "run.json").read_text())["captions"] == CAPTIONS
 
 
+@pytest.mark.long
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path, weights: Path) -> None:
     command = [*PYTHON, "-m", "scripts.prompts", "num_images=60", "call.num_inference_steps=10"]
     process = start(*command, *arguments(weights, tmp_path / "killed")[:-1], "stitch.fraction=0.5")

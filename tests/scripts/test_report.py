@@ -47,6 +47,7 @@ def browse(page: Path, profile: Path, *arguments: str) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
+@pytest.mark.long
 def test_everything_is_inside_the_page(page: Path) -> None:
     text = html.unescape(page.read_text())
     for section in SECTIONS:

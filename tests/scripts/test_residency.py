@@ -41,6 +41,7 @@ def sha256(out: Path) -> str:
     return hashlib.sha256((out / "samples.npz").read_bytes()).hexdigest()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "settings",
     [
@@ -65,6 +66,7 @@ def test_staged_networks_give_the_same_bytes(capfd, monkeypatch, tmp_path: Path,
     assert set(staged) == {0}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("residency", ["both", "staged"])
 @pytest.mark.parametrize(("fractions", "name"), [("[1,0]", "digits_dit_s"), ("[0,1]", "digits_dit_xl")])
 def test_nothing_is_loaded_that_is_not_used(

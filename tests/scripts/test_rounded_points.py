@@ -102,6 +102,7 @@ def test_files_and_pages_show_what_ran(capfd, monkeypatch, tmp_path: Path) -> No
     assert "| 0.25/0.75 | 0.3/0.7 |" in (out / "report.md").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("metrics", ["kid", "precision", "inception_score", "recall,precision,kid", "sfid"])
 def test_a_sweep_draws_the_metrics_that_there_are(capfd, monkeypatch, tmp_path: Path, metrics: str) -> None:
     out = tmp_path / "sweep"

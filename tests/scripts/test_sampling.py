@@ -26,6 +26,7 @@ def samples(out: Path) -> tuple[bytes, np.ndarray, np.ndarray]:
         return (out / "samples.npz").read_bytes(), file["arr_0"], file["arr_1"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_two_ranks_give_the_bytes_of_one(tmp_path: Path, precision: str) -> None:
     arguments = ["-m", "scripts.sample", *STITCHED, f"precision={precision}"]
@@ -60,6 +61,7 @@ def test_an_image_does_not_depend_on_how_many_are_asked_for(capfd, monkeypatch, 
     assert difference.max() <= 1
 
 
+@pytest.mark.long
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path: Path) -> None:
     arguments = [*PYTHON, "-m", "scripts.sample", *STITCHED, "num_images=400", "sampler.num_steps=10"]
     shards = tmp_path / "killed" / "shards"

@@ -32,6 +32,7 @@ def finished(tmp_path_factory) -> Path:
     return directory
 
 
+@pytest.mark.long
 def test_started_again_it_writes_the_same_bytes_and_loads_no_network(finished: Path) -> None:
     before, times = (finished / "sweep.json").read_bytes(), (finished / "sweep.json").stat().st_mtime_ns
     points = {path: path.stat().st_mtime_ns for path in finished.glob("points/*/*") if path.is_file()}
@@ -42,6 +43,7 @@ def test_started_again_it_writes_the_same_bytes_and_loads_no_network(finished: P
     assert {path: path.stat().st_mtime_ns for path in points} == points
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_moments_it_ends_with_the_same_sweep(tmp_path: Path, finished: Path, seed: int) -> None:
     """Moments from when the first points are begun to just before the end, for each launch anew."""
@@ -64,6 +66,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_sweep(tmp_path: Path, fi
     assert without_times(out) == without_times(finished)
 
 
+@pytest.mark.long
 def test_a_point_that_fails_leaves_the_others(tmp_path: Path, finished: Path) -> None:
     out = tmp_path / "sweep"
     shutil.copytree(finished, out)
@@ -80,6 +83,7 @@ def test_a_point_that_fails_leaves_the_others(tmp_path: Path, finished: Path) ->
     assert (out / "sweep.json").read_bytes() == (finished / "sweep.json").read_bytes()
 
 
+@pytest.mark.long
 def test_one_torchrun_goes_through_all_points_and_a_failure_leaves_the_others(tmp_path: Path, finished: Path) -> None:
     """The second point of three is locked: torchrun ends there, and starts anew for the third."""
     out, fractions = tmp_path / "sweep", "fractions=[0,0.25,1]"
@@ -102,6 +106,7 @@ def test_one_torchrun_goes_through_all_points_and_a_failure_leaves_the_others(tm
         assert point["metrics"] == pytest.approx(scores[tuple(point["fractions"])])
 
 
+@pytest.mark.long
 def test_a_killed_driver_takes_its_torchrun_with_it(tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     settings = ["fractions=[0]", "num_images=4000", "sampler.num_steps=50", "ranks=1", f"out={out}"]
@@ -118,6 +123,7 @@ def test_a_killed_driver_takes_its_torchrun_with_it(tmp_path: Path) -> None:
     assert len(list(out.glob("points/*/shards/*.npz"))) == there
 
 
+@pytest.mark.long
 def test_a_sweep_does_not_start_under_torchrun() -> None:
     launcher = [*PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "scripts.sweep"]
     outcome = run(*launcher, *TINY, "fractions=[1]")

@@ -21,6 +21,7 @@ def make(capfd, monkeypatch, tmp_path: Path, *arguments: str):
     return run_here(capfd, monkeypatch, "table", *arguments, *places)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "table8"])
 def test_every_experiment_runs_on_the_digits(capfd, monkeypatch, tmp_path: Path, name: str) -> None:
     outcome = make(capfd, monkeypatch, tmp_path, f"name={name}", *TINY)
@@ -42,6 +43,7 @@ def test_every_experiment_runs_on_the_digits(capfd, monkeypatch, tmp_path: Path,
         assert (tmp_path / "tables" / f"{name}.svg").read_text().startswith("<svg")
 
 
+@pytest.mark.long
 def test_memory_is_measured_in_a_process_for_each_point(capfd, monkeypatch, tmp_path: Path) -> None:
     outcome = make(capfd, monkeypatch, tmp_path, "name=table8", *TINY)
     assert outcome.code == 0, outcome.err

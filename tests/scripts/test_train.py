@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file
 
 from tests.scripts.command import run_here
@@ -10,6 +11,7 @@ from tests.scripts.command import run_here
 SHORT = ["recipe.trainer.iterations=2", "recipe.trainer.batch_size=8"]
 
 
+@pytest.mark.long
 def test_recipes_make_a_zoo_that_samples(capfd, monkeypatch, tmp_path: Path) -> None:
     zoo = tmp_path / "zoo"
     for recipe in ("classifier", "autoencoder", "dit_s", "unet_s"):
