@@ -37,6 +37,8 @@ class Progress:
         elif now - self.shown >= REPORT_EVERY_S:
             self.shown = now
             done = self._count()
+            if done == self.before:  # the first shard is still being written
+                return
             rate = (done - self.before) / (now - self.started)
             left = (self.total - done) / rate
             print(f"{done}/{self.total} images, {rate:.1f} images/s, {left:.0f} s left ({self.label})")
