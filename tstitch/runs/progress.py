@@ -37,7 +37,7 @@ class Progress:
         elif now - self.shown >= REPORT_EVERY_S:
             self.shown = now
             done = self._count()
-            if done == self.before:
+            if done == self.before:  # the first shard is still being written
                 return
             rate = (done - self.before) / (now - self.started)
             left = (self.total - done) / rate
