@@ -99,8 +99,8 @@ def measure_ours(directory: Path) -> dict:
         "extractor": "inception", "extractor_weights": weights, "reference": directory / "reference.npz",
     }  # fmt: skip
     evaluation = experiments.evaluation.load_evaluation(settings, cpu)
-    found = evaluation.result(open_source(directory / "samples.npz"), alone)["metrics"]
-    values = {name.rstrip("0123456789k"): value for name, value in found.items() if not name.endswith("std")}
+    metrics = evaluation.result(open_source(directory / "samples.npz"), alone)["metrics"]
+    values = {name.rstrip("0123456789k"): value for name, value in metrics.items() if not name.endswith("std")}
     return {
         "seconds": time.perf_counter() - started,
         "peak_memory_mb": peak_mb(),
@@ -116,7 +116,7 @@ def measure_theirs(directory: Path) -> dict:
 
     samples, real = (np.load(directory / f"{name}.npz")["arr_0"] for name in ("samples", "real"))
     started = time.perf_counter()
-    found = torch_fidelity.calculate_metrics(
+    metrics = torch_fidelity.calculate_metrics(
         input1=Bytes(samples), input2=Bytes(real), feature_extractor="inception-v3-compat", isc=True, fid=True,
         kid=True, kid_subset_size=min(1000, NUM_REAL), feature_extractor_weights_path=str(directory / "inception.pth"),
         batch_size=64, cuda=False, verbose=False, cache=False,
@@ -125,9 +125,9 @@ def measure_theirs(directory: Path) -> dict:
         "seconds": time.perf_counter() - started,
         "peak_memory_mb": peak_mb(),
         "metrics": {
-            "fid": found["frechet_inception_distance"],
-            "is": found["inception_score_mean"],
-            "kid": found["kernel_inception_distance_mean"],
+            "fid": metrics["frechet_inception_distance"],
+            "is": metrics["inception_score_mean"],
+            "kid": metrics["kernel_inception_distance_mean"],
         },
     }
 

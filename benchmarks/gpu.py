@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a part ended: `passed`, `failed` or `timed out`, its last words unless it passed, and its numbers."""
+    """The end of a part: `passed`, `failed` or `timed out`, its last words unless it passed, and its numbers."""
 
     outcome: str
     seconds: float

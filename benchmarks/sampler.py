@@ -48,7 +48,7 @@ Call = Callable[[StageClock], object]
 
 @dataclass(frozen=True)
 class Setting:
-    """What all candidates of a network share."""
+    """The settings that all candidates of a network share."""
 
     size: str
     num_steps: int
@@ -115,11 +115,11 @@ def measure(setting: Setting, modes: Sequence[str], repeats: int) -> dict:
     rates = {name: precision_tflops(name, setting.device) for name in ("float32", "bf16")}
     latencies = dict(zip(calls, measure_latency(list(calls.values()), repeats, setting.device), strict=True))
     gflops = setting.batch_size * flops_per_image(plan) / 1e9
-    found = {}
+    candidates = {}
     for name, latency in latencies.items():
         denoiser_s = latency.stages_s.get(DENOISER, latency.stages_s.get(plan.names[setting.index]))
         rate = 1000 * rates["bf16" if "bf16" in name else "float32"]
-        found[name] = {
+        candidates[name] = {
             "seconds": latency.median_s,
             "all_seconds": latency.totals_s,
             "stages_s": latency.stages_s,
@@ -128,8 +128,8 @@ def measure(setting: Setting, modes: Sequence[str], repeats: int) -> dict:
             "share_of_matmul_rate": gflops / denoiser_s / rate,
         }
         if name in ours:
-            found[name]["outside_networks"] = _outside_networks(*ours[name], setting)
-    return {"num_steps": setting.num_steps, "matmul_tflops": rates, "candidates": found}
+            candidates[name]["outside_networks"] = _outside_networks(*ours[name], setting)
+    return {"num_steps": setting.num_steps, "matmul_tflops": rates, "candidates": candidates}
 
 
 def _our_candidates(
@@ -144,7 +144,7 @@ def _our_candidates(
         network.load_state_dict(state)
         return place(network, precision, setting.device)
 
-    found, plain = {}, cache(build)
+    calls, plain = {}, cache(build)
     asked = [(precision, "float32", mode) for precision in ("float32", "bf16") for mode in modes]
     fastest = [("bf16", "bf16", mode) for mode in dict.fromkeys((modes[0], modes[-1]))]
     for precision, decoding, mode in [*asked, *fastest]:
@@ -156,8 +156,8 @@ def _our_candidates(
         compile_pair(pair, mode, setting.device)
         own = replace(plan, precisions=[precision] * len(plan.specs), autoencoder_precision=decoding, compile=mode)
         compiled = {"none": "", "default": ", compiled", "max": ", compiled max"}[mode]
-        found[f"ours, {precision}{compiled}{', autoencoder too' if decoding == 'bf16' else ''}"] = own, pair
-    return found
+        calls[f"ours, {precision}{compiled}{', autoencoder too' if decoding == 'bf16' else ''}"] = own, pair
+    return calls
 
 
 def _ours(plan: Plan, pair: Pair, setting: Setting) -> Call:
@@ -176,7 +176,7 @@ def _outside_networks(plan: Plan, pair: Pair, setting: Setting) -> float:
 
 def _their_candidates(setting: Setting, theirs: dict[str, torch.Tensor], modes: Sequence[str]) -> dict[str, Call]:
     """diffusers' pipeline by name."""
-    autoencoder, found = place(make_autoencoder(), "float32", setting.device), {}
+    autoencoder, calls = place(make_autoencoder(), "float32", setting.device), {}
     asked = [("float32", "none"), *(("bf16", mode) for mode in modes if mode != "max")]
     for precision, mode in asked:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -186,8 +186,8 @@ def _their_candidates(setting: Setting, theirs: dict[str, torch.Tensor], modes: 
         if mode != "none":
             network.compile(dynamic=False)
         name = f"diffusers, {precision}" + (", compiled" if mode != "none" else "")
-        found[name] = _diffusers(network, autoencoder, setting, dtype)
-    return found
+        calls[name] = _diffusers(network, autoencoder, setting, dtype)
+    return calls
 
 
 def _diffusers(

@@ -1,4 +1,4 @@
-"""How well the images of prompt runs follow their prompts: the CLIP score as a metric of `scripts.evaluate`."""
+"""Alignment of images with their prompts: the CLIP score as a metric of `scripts.evaluate`."""
 
 from __future__ import annotations
 

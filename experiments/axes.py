@@ -88,7 +88,7 @@ def refuse_explicit_allocation(settings: dict, command: str) -> None:
 
 
 def _resolved_key(plan: Plan) -> str:
-    """What tells the run of a point from those of the others, which share everything but the axes."""
+    """Make what tells the run of a point from those of the others, which share everything but the axes."""
     scales = {index: plan.scales[index] for index in plan.used}
     return json.dumps([plan.allocation, scales, plan.sampler], sort_keys=True)
 
@@ -145,12 +145,12 @@ def parse_fractions(fractions: object, num_denoisers: int) -> list[list[float]]:
         return _fraction_range(fractions, num_denoisers)
     if not isinstance(fractions, list) or not fractions:
         raise UserError(f"fractions must be a list of numbers, or of lists, or START:STOP:STEP, got {fractions!r}")
-    found = []
+    lists = []
     for fraction in fractions:
         if isinstance(fraction, bool) or not isinstance(fraction, int | float | list):
             raise UserError(f"fractions must be a list of numbers, or of lists, got {fraction!r} in it")
-        found.append(fraction if isinstance(fraction, list) else [fraction, round(1 - fraction, 9)])
-    return found
+        lists.append(fraction if isinstance(fraction, list) else [fraction, round(1 - fraction, 9)])
+    return lists
 
 
 def _fraction_range(text: str, num_denoisers: int) -> list[list[float]]:

@@ -22,7 +22,7 @@ from tstitch.runs.run import load_run, read_json
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much larger a run's FID is than the first run's, with its interval, and a verdict in words."""
+    """The difference of a run's FID from the first run's, with its interval, and a verdict in words."""
 
     spread: Spread
     verdict: str

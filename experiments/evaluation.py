@@ -39,7 +39,7 @@ class Evaluation:
 
     @property
     def scoring(self) -> Scoring:
-        """What its numbers are made with."""
+        """The settings and files that its numbers are made with."""
         digests = self.extractor.weights_sha256, self.reference.sha256
         return Scoring(
             self.settings, scoring_protocol(self.extractor.name, *digests, self.num_draws, self.extractor.device)

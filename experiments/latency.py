@@ -60,7 +60,7 @@ def measure_pair(
     repeats: int,
     device: torch.device,
 ) -> dict:
-    """What `latency.json` holds.
+    """Measure the content of `latency.json`.
 
     Args:
         plans: of different allocations, every denoiser alone among them.
@@ -166,7 +166,7 @@ def _measure_batch(
 
 
 def _alone(plans: Sequence[Plan], index: int) -> int:
-    """Where a denoiser takes all steps."""
+    """Find the plan in which a denoiser takes all steps."""
     return next(position for position, plan in enumerate(plans) if plan.used == [index])
 
 

@@ -1,4 +1,4 @@
-"""What denoisers cost before they run: parameters, operations, storage."""
+"""The cost of denoisers before they run: parameters, operations, storage."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ def model_row(plan: Plan, used: Sequence[int], fractions: list[float], memory_mb
 
 
 def describe_total_cost(plans: Sequence[Plan]) -> str:
-    """What all points cost in operations of the denoisers, and how long that takes at a rate."""
+    """Describe what all points cost in operations of the denoisers, and how long that takes at a rate."""
     total = sum(plan.num_images * flops_per_image(plan) for plan in plans)
     points = f"{len(plans)} point{'s' if len(plans) > 1 else ''}"
     return (

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from experiments.axes import parse_fractions
-from sampling.plan import Plan, make_plan
+from experiments.axes import AXES, parse_fractions, refuse_explicit_allocation
+from sampling.plan import Plan, check_whole_number, make_plan
 from tstitch.errors import UserError
 
 
@@ -27,8 +27,28 @@ class Mode:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether its networks are compiled."""
+        """Tell whether its networks are compiled."""
         return self.plans[0].compile != "none"
+
+
+def check_settings(settings: dict) -> None:
+    """Check the settings of a latency measurement that are not checked with its plans.
+
+    Raises:
+        UserError: names the setting and what would be accepted.
+    """
+    check_whole_number("repeats", settings["repeats"], lowest=1)
+    batch_sizes = settings["batch_sizes"]
+    if not isinstance(batch_sizes, list) or not batch_sizes:
+        raise UserError(f"batch_sizes must be a list of whole numbers, got {batch_sizes!r}")
+    for size in batch_sizes:
+        check_whole_number("batch_sizes", size, lowest=1)
+    refuse_explicit_allocation(settings, "a latency measurement")
+    if settings["residency"] == "staged":
+        raise UserError("residency=staged loads weights anew for each batch, which is not timed here; use both or swap")
+    for key in (*AXES, "also"):  # an experiment brings them
+        if key != "fractions" and settings.get(key) is not None:
+            raise UserError(f"{key} is for scripts.sweep; a latency measurement goes through fractions alone")
 
 
 def plan_modes(settings: dict) -> list[Mode]:

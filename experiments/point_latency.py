@@ -17,7 +17,7 @@ LATENCY = "latency.json"
 
 
 def latency_key(plan: Plan, settings: dict, device: torch.device) -> dict:
-    """What a latency depends on beside the run itself: the machine, how networks are in memory, how it is measured."""
+    """List what a latency depends on beside the run: the machine, how networks are in memory, how it is measured."""
     machine = {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
     return {"machine": machine, "residency": plan.residency, **settings}
 

@@ -44,12 +44,12 @@ class SweepPoint:
         return self.planned.plan
 
     def is_done(self, scoring: Scoring) -> bool:
-        """Whether it is sampled and scored as it would be now."""
+        """Tell whether it is sampled and scored as it would be now."""
         return self.run.samples.is_file() and is_scored(self.plan, self.run, scoring)
 
 
 class Networks:
-    """What the points of a sweep share in this process, loaded when the first one needs it."""
+    """The networks that the points of a sweep share in this process, loaded when the first one needs it."""
 
     def __init__(self, plans: Sequence[Plan], ranks: Ranks, device: torch.device):
         self.plan, self.used = plans[0], {index for plan in plans for index in plan.used}
@@ -65,7 +65,7 @@ class Networks:
 
     @cached_property
     def scoring(self) -> Scoring:
-        """What `evaluation` would score with, without loading it."""
+        """The settings and files that `evaluation` would score with, without loading it."""
         settings = self.plan.evaluation
         return read_scoring(settings, extractor_name(settings["extractor"]), self.device)
 

@@ -1,4 +1,4 @@
-"""Whether a result on disk is of the images, the files and the settings as they are now."""
+"""The check whether a result on disk is of the images, the files and the settings as they are now."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ NOT_DECISIVE = ("metrics", "batch_size")
 
 @dataclass(frozen=True)
 class Scoring:
-    """What numbers are made with: the settings of an evaluation, and the part of a protocol that it decides."""
+    """The making of numbers: the settings of an evaluation, and the part of a protocol that it decides."""
 
     settings: dict
     protocol: dict
 
     def is_of(self, result: dict) -> bool:
-        """Whether a result was made with the same settings and the same files."""
+        """Tell whether a result was made with the same settings and the same files."""
         asked, protocol = result.get("asked"), result.get("protocol")
         if not isinstance(asked, dict) or not isinstance(protocol, dict):
             return False
@@ -89,12 +89,12 @@ def metrics_there(run: Run, scoring: Scoring) -> list[str]:
 
 
 def is_scored(plan: Plan, run: Run, scoring: Scoring) -> bool:
-    """Whether the run's result is there, as it would be made now, with the plan's metrics among others."""
+    """Tell whether the run's result is there, as it would be made now, with the plan's metrics among others."""
     return set(plan.evaluation["metrics"]) <= set(metrics_there(run, scoring))
 
 
 def holds(path: Path, **expected: object) -> bool:
-    """Whether a JSON file is there and has these values."""
+    """Tell whether a JSON file is there and has these values."""
     if not path.is_file():
         return False
     content = read_json(path)

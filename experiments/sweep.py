@@ -36,7 +36,7 @@ OF_PLACE = ("out", "points", "wandb", "dry_run", "tflops")
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep's directory, what it found (None where every point failed), the points' runs, and what failed."""
+    """A sweep's directory, its result (None where every point failed), the points' runs, and what failed."""
 
     directory: Path
     sweep: Sweep | None
@@ -97,14 +97,14 @@ def describe_point(point: Point) -> str:
 
 
 def points_directory(settings: dict) -> Path:
-    """Where the points' runs lie: shared by all sweeps unless they have a directory of their own."""
+    """Return the directory of the points' runs: shared by all sweeps unless they have a directory of their own."""
     if settings["points"] is not None:
         return Path(settings["points"])
     return (ROOT / "runs" if settings["out"] is None else Path(settings["out"])) / POINTS
 
 
 def planned_places(planned: Sequence[PlannedPoint], settings: dict, device: torch.device) -> list[str | None]:
-    """Where the points' runs lie or will lie; None where weights are missing, which decide it too."""
+    """Return where the points' runs lie or will lie; None where weights are missing, which decide it too."""
     directory = points_directory(settings)
     return [
         None if point.plan.missing_weights else str(point_run(point, directory, device).run.directory)
@@ -133,7 +133,7 @@ def _measure_missing_latencies(points: Sequence[SweepPoint], networks: Networks,
 
 
 def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dict[str, dict]:
-    """Whether points are worse than the one of the large model alone with their noise, scale and sampler; by run id.
+    """Compare points with that of the large model alone with their noise, scale and sampler; results by run id.
 
     Only where FID was asked for, since it is FID that is compared.
     """
@@ -156,12 +156,12 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dic
 
 
 def _begins_as(plan: Plan, large: Plan) -> bool:
-    """Whether a plan has the sampler of the large model alone, and its scale in the large model's steps."""
+    """Tell whether a plan has the sampler of the large model alone, and its scale in the large model's steps."""
     return (plan.scales[-1], plan.sampler) == (large.scales[-1], large.sampler)
 
 
 def _expected(run: Run, large: Run, scoring: Scoring) -> dict:
-    """What a comparison of two runs depends on: their images, and what they are scored with."""
+    """List what a comparison of two runs depends on: their images, and what they are scored with."""
     return {
         "run_id": run.id,
         "images_sha256": images_digest(run),
@@ -200,7 +200,7 @@ def _collect(point: SweepPoint, paired: dict | None, latency: dict, out: Path) -
 
 
 def _shared_protocol(points: Sequence[SweepPoint]) -> dict:
-    """What the protocols of all points agree on; a sampler or its steps only where they were not swept."""
+    """Collect what the protocols of all points agree on; a sampler or its steps only where they were not swept."""
     protocols = [read_json(point.run.directory / RESULT)["protocol"] for point in points]
     first = protocols[0]
     shared = {

@@ -137,7 +137,7 @@ def _memory_rows(planned: list[PlannedPoint], swept: Swept | None) -> list[Model
 
 
 def _without_weights(paper: Paper, planned: list[PlannedPoint], reasons: list[str]) -> Table:
-    """What can be said without weights: the paper's numbers, and parameters and operations of our networks."""
+    """Make the table that needs no weights: the paper's numbers, parameters and operations of our networks."""
     if paper.kind == "models":
         table = models_table(paper, model_rows(planned[0].plan), None, [])
     elif paper.kind == "memory":
@@ -148,7 +148,7 @@ def _without_weights(paper: Paper, planned: list[PlannedPoint], reasons: list[st
 
 
 def quality_differences(paper: Paper, published: dict, sweep: Sweep, data: str) -> list[str]:
-    """What was measured differently from the paper, as far as it bears on quality.
+    """List what was measured differently from the paper, as far as it bears on quality.
 
     Args:
         published: the experiment's settings as the paper has them.

@@ -54,7 +54,7 @@ class ObservingRouter:
 
 
 def outputs_along(plan: Plan, pair: Pair, leader: int, device: torch.device) -> Tensor:
-    """What every denoiser predicts along the trajectory of `leader`: (models, T, N, C, H, W) of eps, on the host."""
+    """Collect every denoiser's eps along the trajectory of `leader`: (models, T, N, C, H, W), on the host."""
     router = ObservingRouter(leader, len(plan.specs))
     sample_latents(plan, router, pair, ImageNoise(plan.seed, range(plan.num_images)), device)
     return torch.stack([torch.stack(outputs) for outputs in router.observed]).transpose(0, 1)

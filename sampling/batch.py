@@ -187,5 +187,5 @@ def _decode(plan: Plan, autoencoder: AutoencoderKL | VQModel, latents: Tensor) -
 
 
 def _is_finite(values: Tensor) -> Tensor:
-    """Whether each of the batch (N,) is free of NaN and Inf."""
+    """Tell whether each of the batch (N,) is free of NaN and Inf."""
     return values.flatten(1).isfinite().all(dim=1)

@@ -1,4 +1,4 @@
-"""What a run would cost, before it starts: network calls, disk, time."""
+"""The cost of a run, before it starts: network calls, disk, time."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +92,7 @@ def missing_evaluation(plans: Sequence[Plan]) -> list[str]:
 
 
 def make_estimate(plans: Sequence[Plan], device: torch.device, tflops: float | None) -> Estimate:
-    """What estimates the time of plans of one pair: from a rate in TFLOP/s, or from a short measurement."""
+    """Make what estimates the time of plans of one pair: from a rate in TFLOP/s, or from a short measurement."""
     if tflops is not None:
         if not isinstance(tflops, int | float) or not tflops > 0:
             raise UserError(f"tflops must be a rate above 0 in TFLOP/s, got {tflops!r}")

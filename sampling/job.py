@@ -46,7 +46,7 @@ class RunPlan(Protocol):
 
 
 class Job(Protocol):
-    """What `sampling.run.sample_run` fills a run from."""
+    """The maker of a run's images, for `sampling.run.sample_run`."""
 
     plan: RunPlan
     device: torch.device
@@ -56,7 +56,7 @@ class Job(Protocol):
         """Evaluations of each denoiser's network so far, by name."""
 
     def facts(self) -> dict:
-        """What `run.json` says besides the identity."""
+        """Describe what `run.json` says besides the identity."""
 
     def shards(self, blocks: Sequence[Block], clock: StageClock) -> Iterator[tuple[Block, Shard]]:
         """Make the shards of blocks, in order; each depends on its block alone. The clock gets the stages."""

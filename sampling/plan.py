@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def is_float32(self) -> bool:
-        """Whether nothing of it runs in a lower precision."""
+        """Tell whether nothing of it runs in a lower precision."""
         return {*self.precisions, self.autoencoder_precision} == {"float32"}
 
     @property

@@ -43,7 +43,7 @@ def show_precisions(precisions: list[str]) -> str:
 
 
 def on_cpu(device: str) -> bool:
-    """Whether the setting `device` means a CPU here."""
+    """Tell whether the setting `device` means a CPU here."""
     return device == "cpu" or not torch.cuda.is_available()
 
 

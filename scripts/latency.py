@@ -13,7 +13,7 @@ from scripts.cli import run_command
 
 
 def main(config: DictConfig) -> None:
-    from experiments.modes import plan_modes
+    from experiments.modes import check_settings, plan_modes
     from tstitch.runs.outputs import check_output
 
     settings = resolved(config)
@@ -49,30 +49,6 @@ def main(config: DictConfig) -> None:
             if mode.is_compiled:
                 torch.compiler.reset()
     print(out)
-
-
-def check_settings(settings: dict) -> None:
-    """Check what is not checked with the plans.
-
-    Raises:
-        UserError: names the setting and what would be accepted.
-    """
-    from experiments.axes import AXES, refuse_explicit_allocation
-    from sampling.plan import check_whole_number
-    from tstitch.errors import UserError
-
-    check_whole_number("repeats", settings["repeats"], lowest=1)
-    batch_sizes = settings["batch_sizes"]
-    if not isinstance(batch_sizes, list) or not batch_sizes:
-        raise UserError(f"batch_sizes must be a list of whole numbers, got {batch_sizes!r}")
-    for size in batch_sizes:
-        check_whole_number("batch_sizes", size, lowest=1)
-    refuse_explicit_allocation(settings, "a latency measurement")
-    if settings["residency"] == "staged":
-        raise UserError("residency=staged loads weights anew for each batch, which is not timed here; use both or swap")
-    for key in (*AXES, "also"):  # an experiment brings them
-        if key != "fractions" and settings.get(key) is not None:
-            raise UserError(f"{key} is for scripts.sweep; a latency measurement goes through fractions alone")
 
 
 if __name__ == "__main__":

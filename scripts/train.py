@@ -37,7 +37,7 @@ def main(config: DictConfig) -> None:
 
 
 def _command(arguments: list[str]) -> str:
-    """What to type to train the same again, wherever its files go."""
+    """Write the command that trains the same again, wherever its files go."""
     kept = [argument for argument in arguments if not argument.startswith(("out=", "zoo="))]
     return " ".join(["python -m scripts.train", *kept])
 

@@ -1,9 +1,7 @@
 """Published weights: list, fetch, verify; and convert old checkpoints to safetensors.
 
 python -m scripts.weights list
-python -m scripts.weights fetch dit_xl_256 sd_vae_ft_ema
-python -m scripts.weights fetch pair=dit_s_xl
-python -m scripts.weights verify pair=dit_s_xl
+python -m scripts.weights fetch|verify dit_xl_256 sd_vae_ft_ema | pair=dit_s_xl
 python -m scripts.weights convert last.ckpt last.safetensors
 """
 
@@ -40,9 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--directory", type=Path, default=argparse.SUPPRESS, help="where weights lie (default: weights/)"
-    )
+    shared.add_argument("--directory", type=Path, default=argparse.SUPPRESS, help="of the weights (default: weights/)")
     parser = argparse.ArgumentParser(
         prog="python -m scripts.weights", description="Published weights.", parents=[shared]
     )

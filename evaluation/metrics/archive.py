@@ -168,7 +168,7 @@ def array_names(path: Path) -> list[str]:
 
 
 def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin: after its local header, whose name and extra field have lengths of their own."""
+    """Return the offset of a member's bytes: after its local header, which has lengths of its own."""
     with path.open("rb") as file:
         file.seek(info.header_offset + LOCAL_HEADER)
         name_size, extra_size = struct.unpack("<HH", file.read(4))

@@ -71,13 +71,13 @@ def clip_scores(clip: Clip, images: np.ndarray, captions: Sequence[str]) -> np.n
         text=list(captions), images=list(images), return_tensors="pt", padding=True, truncation=True,
         max_length=clip.model.config.text_config.max_position_embeddings,
     ).to(clip.device)  # fmt: skip
-    found = clip.model(**inputs)
-    embeddings = [each / each.norm(dim=-1, keepdim=True) for each in (found.image_embeds, found.text_embeds)]
+    outputs = clip.model(**inputs)
+    embeddings = [each / each.norm(dim=-1, keepdim=True) for each in (outputs.image_embeds, outputs.text_embeds)]
     return (embeddings[0] * embeddings[1]).sum(dim=-1).double().cpu().numpy()
 
 
 def describe_alignment(difference: Spread) -> str:
-    """What a paired difference of CLIP scores says, in a sentence."""
+    """Describe a paired difference of CLIP scores in a sentence."""
     low, high = difference.interval
     verdict = "cannot be told apart with so few images"
     if low > 0:

@@ -102,17 +102,17 @@ def score(
             if num_draws:
                 spread[name] = bootstrap_inception_score(logits, INCEPTION_SCORE_SPLIT, num_draws, SEED).as_dict()
         elif name == "inception_score_ten_splits":
-            found = isc_features_to_metric(torch.from_numpy(features.logits), splits=10)
-            scores[name] = found["inception_score_mean"]
-            scores[f"{name}_std"] = found["inception_score_std"]
+            isc = isc_features_to_metric(torch.from_numpy(features.logits), splits=10)
+            scores[name] = isc["inception_score_mean"]
+            scores[f"{name}_std"] = isc["inception_score_std"]
         elif name == "kid":
             size = min(KID_SUBSET_SIZE, len(features.pool), len(reference_features))
-            found = kid_features_to_metric(
+            kid = kid_features_to_metric(
                 torch.from_numpy(features.pool), torch.from_numpy(reference_features),
                 kid_subsets=KID_SUBSETS, kid_subset_size=size, verbose=False,
             )  # fmt: skip
-            scores[f"kid{n}"] = found["kernel_inception_distance_mean"]
-            scores[f"kid{n}_std"] = found["kernel_inception_distance_std"]
+            scores[f"kid{n}"] = kid["kernel_inception_distance_mean"]
+            scores[f"kid{n}_std"] = kid["kernel_inception_distance_std"]
     if {"precision", "recall"} & set(metrics):
         both = dict(zip(("precision", "recall"), precision_recall(features.pool, reference_features), strict=True))
         scores |= {name: value for name, value in both.items() if name in metrics}
@@ -120,7 +120,7 @@ def score(
 
 
 def protocol(source: Source, extractor: Extractor, reference: Reference, num_draws: int) -> dict:
-    """What was measured: two results compare only where these agree."""
+    """Describe what was measured: two results compare only where these agree."""
     made = {"source": source.path.name, "num_images": source.num}
     if source.run is not None:
         facts = read_json(source.run.record)
@@ -142,7 +142,7 @@ def protocol(source: Source, extractor: Extractor, reference: Reference, num_dra
 def scoring_protocol(
     extractor: str, extractor_sha256: str, reference_sha256: str, num_draws: int, device: torch.device
 ) -> dict:
-    """What decides the numbers beside the images: files by their checksums, settings, versions."""
+    """List what decides the numbers beside the images: files by their checksums, settings, versions."""
     return {
         "extractor": extractor,
         "extractor_sha256": extractor_sha256,

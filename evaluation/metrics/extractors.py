@@ -103,7 +103,7 @@ class DINOv2Extractor(FeatureExtractorBase):
 
 @dataclass(frozen=True)
 class Features:
-    """What an extractor says of N images, float32: `pool` (N, D), and where it has them `logits` and `spatial`."""
+    """Outputs of an extractor for N images, float32: `pool` (N, D), and where it has them `logits` and `spatial`."""
 
     pool: np.ndarray
     logits: np.ndarray | None = None
@@ -132,7 +132,7 @@ class Extractor:
         return self.name != DINOV2
 
     def batch_size(self, asked: int) -> int:
-        """How many images at once, of as many as were asked for."""
+        """Return the number of images at once, of as many as were asked for."""
         on_cpu = self.device.type == "cpu" and self.name == INCEPTION
         return min(asked, INCEPTION_CPU_BATCH) if on_cpu else asked
 

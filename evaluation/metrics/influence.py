@@ -1,4 +1,4 @@
-"""How far a FID may be off by chance, from the influence of every image on it; no draws are needed.
+"""Intervals of FID from the influence of every image on it; no draws are needed.
 
 FID is a smooth function F of the mean and the covariance of N feature vectors, so it has an expansion in its images:
 
@@ -85,7 +85,7 @@ class FIDSpread:
         return Spread(influence.fid, _std(influence.values, noise))
 
     def difference(self, first: int, second: int) -> Spread:
-        """How much larger the second set's FID is than the first's; image i of both has the same noise."""
+        """Return the second set's FID less the first's; image i of both has the same noise."""
         a, b = self.sets[first], self.sets[second]
         return Spread(b.fid - a.fid, _std(b.values - a.values, _variance(b.noise - a.noise)))
 
@@ -115,17 +115,17 @@ def fid_spread(
 
 
 def _influence(features: np.ndarray, reference: Statistics, root: np.ndarray) -> Influence:
-    num, found = len(features), statistics(features)
-    fid = frechet_distance(found, reference)
-    eigenvalues, vectors = linalg.eigh(root @ found.sigma @ root)
+    num, sample = len(features), statistics(features)
+    fid = frechet_distance(sample, reference)
+    eigenvalues, vectors = linalg.eigh(root @ sample.sigma @ root)
     kept = eigenvalues > NEGLIGIBLE * max(eigenvalues[-1], 0)
     singular = np.sqrt(eigenvalues[kept])
     whitening = root @ vectors[:, kept] / singular
     weights = (np.outer(singular, singular) / np.add.outer(singular, singular)).astype(np.float32)
 
     signs = _signs(num)
-    shift, covariances = np.zeros((NUM_SIGNS, len(found.mu))), np.zeros((NUM_SIGNS, len(singular), len(singular)))
-    for rows, centred in _chunks(features, found.mu):
+    shift, covariances = np.zeros((NUM_SIGNS, len(sample.mu))), np.zeros((NUM_SIGNS, len(singular), len(singular)))
+    for rows, centred in _chunks(features, sample.mu):
         whitened = (centred @ whitening).astype(np.float32)
         shift += signs[:, rows] @ centred / num
         for covariance, sign in zip(covariances, signs[:, rows].astype(np.float32), strict=True):
@@ -134,17 +134,17 @@ def _influence(features: np.ndarray, reference: Statistics, root: np.ndarray) ->
     tilts = [weights * covariance.astype(np.float32) for covariance in covariances]
 
     values, noise = np.empty(num), np.empty((NUM_SIGNS, num))
-    for rows, centred in _chunks(features, found.mu):
+    for rows, centred in _chunks(features, sample.mu):
         whitened = centred @ whitening
         squares, lengths = whitened**2, (centred**2).sum(axis=1)
         whitened, small = whitened.astype(np.float32), squares.astype(np.float32)
         own = 2 * lengths + (small @ weights * small).sum(axis=1) - squares @ singular
-        values[rows] = 2 * centred @ (found.mu - reference.mu) + lengths - squares @ singular - own / (2 * num)
+        values[rows] = 2 * centred @ (sample.mu - reference.mu) + lengths - squares @ singular - own / (2 * num)
         for k, tilt in enumerate(tilts):
             noise[k, rows] = 2 * centred @ shift[k] + (whitened @ tilt * whitened).sum(axis=1)
             noise[k, rows] -= signs[k, rows] * own / num
     normal_noise = (
-        2 * (2 * np.square(found.sigma).sum() + np.square(weights).sum() + np.square(singular).sum() / 4) / num
+        2 * (2 * np.square(sample.sigma).sum() + np.square(weights).sum() + np.square(singular).sum() / 4) / num
     )
     return Influence(fid, values - values.mean(), noise - noise.mean(axis=1, keepdims=True), float(normal_noise))
 

@@ -29,7 +29,7 @@ DISTANCES = ("fid", "fd_dinov2")  # what says how far a point is from the large 
 
 
 def is_metric(key: str, name: str, with_std: bool = True) -> bool:
-    """Whether a result's key such as `fid5k`, `fd_dinov2_5k` or `kid5k_std` is of the metric `name`."""
+    """Tell whether a result's key such as `fid5k`, `fd_dinov2_5k` or `kid5k_std` is of the metric `name`."""
     return re.fullmatch(rf"{name}(_?\d+k?)?{'(_std)?' if with_std else ''}", key) is not None
 
 

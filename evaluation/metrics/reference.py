@@ -1,4 +1,4 @@
-"""What is compared with: ADM's reference batches, images alone, or references made here, in one `.npz`."""
+"""References that images are compared with: ADM's batches, images alone, or references made here, in one `.npz`."""
 
 import io
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Where images come from: a run's shards, an `.npz` of the ADM layout, or a folder of PNGs. Each is read in parts."""
+"""Sources of images: a run's shards, an `.npz` of the ADM layout, or a folder of PNGs. Each is read in parts."""
 
 import hashlib
 from collections.abc import Callable, Sequence

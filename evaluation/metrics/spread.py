@@ -49,7 +49,7 @@ def mean_spread(values: np.ndarray, num_draws: int, seed: int = 0) -> Spread:
 
 
 def describe_difference(names: tuple[str, str], first_fid: float, difference: Spread, margin: float = 0.10) -> str:
-    """What a difference says, in a sentence.
+    """Describe a difference in a sentence.
 
     Args:
         names: of the first and the second set.

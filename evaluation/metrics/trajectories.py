@@ -47,7 +47,7 @@ def log_spectrum(latents: Tensor) -> Tensor:
 
 
 def describe_similarity(curve: Curve, timesteps: Sequence[int]) -> str:
-    """How long two models stay alike, and where they end."""
+    """Describe how long two models stay alike, and where they end."""
     alike = next((k for k, mean in enumerate(curve.mean) if mean < NEARLY_ONE), len(curve.mean))
     start = f"above {NEARLY_ONE} for the first {alike} of {len(timesteps)} steps"
     if 0 < alike < len(timesteps):
@@ -79,7 +79,7 @@ def describe_spectrum(spectra: Tensor, timesteps: Sequence[int]) -> str:
 
 
 def describe_error(curve: Curve, fractions: Sequence[float]) -> str:
-    """How the distance to the large model's image grows with the fraction."""
+    """Describe how the distance to the large model's image grows with the fraction."""
     worst = curve.mean[-1]
     cheap = [fraction for fraction, mean in zip(fractions, curve.mean, strict=True) if mean <= 0.25 * worst]
     return (

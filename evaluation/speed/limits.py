@@ -1,4 +1,4 @@
-"""What the device can do at most: the rate of a large matrix product in a precision."""
+"""The limit of a device: the rate of a large matrix product in a precision."""
 
 import time
 from collections.abc import Callable

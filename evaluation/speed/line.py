@@ -16,7 +16,7 @@ def ideal_seconds(fractions: Sequence[float], alone_s: Sequence[Sequence[float]]
 
 
 def deviation_percent(measured_s: Sequence[float], ideal_s: Sequence[float]) -> float:
-    """How much longer than ideal measured times are: the median over rounds.
+    """Return how much longer than ideal measured times are: the median over rounds.
 
     Measured and ideal times of a round are neighbours in time, so a machine that is slow for a while is slow in both.
     """

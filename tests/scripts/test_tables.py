@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from scripts.table import experiment_names
+from experiments.experiment_files import find_experiments
 from tests.conftest import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
 
-EXPERIMENTS = experiment_names(None)
+EXPERIMENTS = find_experiments(None)
 TINY = ["pairs=digits", "num_images=8", "batch_size=8", "num_steps=4", "step_counts=[2,4]", "fractions=0:1:0.5"]
 
 

@@ -1,0 +1,65 @@
+"""Experiments as files: which there are, and the files that a page of one is written to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra import compose
+
+from models.checkout import CONFIG_DIR
+from tstitch.errors import UserError
+from tstitch.runs.outputs import check_output
+from tstitch.runs.shards import write_atomically
+
+if TYPE_CHECKING:
+    from experiments.tables import Page
+
+
+def find_experiments(name: str | None) -> list[str]:
+    """Find the experiments of a name: itself, or those that begin with it and an underscore; all without one."""
+    known = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
+    names = known if name is None else [each for each in known if each == name or each.startswith(f"{name}_")]
+    if not names:
+        raise UserError(f"unknown experiment {name!r}; known: {', '.join(known)}")
+    return names
+
+
+def check_takes_sweep(name: str | None, names: list[str]) -> None:
+    """Raise `UserError` unless a finished sweep can be read for the experiments of a name."""
+    if len(names) != 1:
+        raise UserError(f"sweep= is for one experiment; name={name} is {len(names)}: {', '.join(names)}")
+    if compose("sweep", [f"experiment={names[0]}"]).paper.kind == "analysis":
+        raise UserError(f"sweep= has no meaning for name={names[0]}: it is an analysis, which reads no sweep")
+
+
+def check_outputs(out: Path, names: Sequence[str], with_index: bool) -> None:
+    """Check that the pages of experiments, and the index of all, may be written to a directory."""
+    for name in names:
+        beside = [out / f"{name}.{suffix}" for suffix in ("csv", "tex", "png", "svg")]
+        check_output(out / f"{name}.md", "a table", beside=beside)
+    if with_index:
+        check_output(out / "README.md", "a list of tables")
+
+
+def write_page(page: Page, name: str, out: Path) -> str:
+    """Write a page as Markdown, CSV and LaTeX, and its picture as PNG and SVG; return the Markdown of its table."""
+    from evaluation.report.figures import save
+    from evaluation.report.render import FORMATS, markdown
+
+    for suffix, render in FORMATS.items():
+        write_atomically(out / f"{name}.{suffix}", render(page.table).encode())
+    text = markdown(page.table)
+    if page.picture is not None:
+        save(page.picture, out / f"{name}.png", out / f"{name}.svg")
+        text += f"\n![{page.table.title}]({name}.png)\n"
+    write_atomically(out / f"{name}.md", f"{text}\n```\n{page.command}\n```\n".encode())
+    return text
+
+
+def write_index(titles: Mapping[str, str], pairs: str, out: Path) -> None:
+    """Write a page with a link to that of each experiment, by name and title."""
+    links = [f"- [{title}]({name}.md)" for name, title in titles.items()]
+    text = "\n".join([f"# The paper's tables and figures, {pairs}", "", *links, ""])
+    write_atomically(out / "README.md", text.encode())
