@@ -66,7 +66,7 @@ test: $(READY) ## Run the tests but the long ones, a process for each core
 	$(PYTEST)
 
 test-fast: $(READY) ## Run the tests of the library, the networks and the metrics, for the loop while coding
-	$(PYTEST) tests/tstitch tests/models tests/evaluation
+	$(PYTEST) tests/tstitch tests/checkpoints tests/models tests/evaluation
 
 test-all: $(READY) ## Run the long tests too, as CI does (25 minutes on two cores)
 	$(PYTEST) -m 'not slow and not gpu'

@@ -112,7 +112,7 @@ def measure_theirs(directory: Path) -> dict:
     """The same by torch-fidelity."""
     import torch_fidelity
 
-    from tests.scripts.test_evaluation import Bytes
+    from tests.experiments.test_evaluation import Bytes
 
     samples, real = (np.load(directory / f"{name}.npz")["arr_0"] for name in ("samples", "real"))
     started = time.perf_counter()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.sampling.test_interruptions import torchrun
 from tests.scripts.command import PYTHON, run, run_here
-from tests.scripts.test_interruptions import torchrun
 from tstitch.transfer import to_device, to_host
 
 pytestmark = pytest.mark.gpu

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from models.checkout import ROOT
+from tests.sampling.prompt_runs import arguments, save_weights
 from tests.scripts.command import run_here
-from tests.scripts.prompt_runs import arguments, save_weights
 from tests.scripts.test_bad_input import check_one_line
 
 ZOO = ROOT / "models" / "zoo" / "digits"

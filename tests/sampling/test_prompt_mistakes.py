@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.pipelines.families import FAMILIES, unet
+from tests.sampling.prompt_runs import arguments, save_weights
 from tests.scripts.command import run_here
-from tests.scripts.prompt_runs import arguments, save_weights
 from tests.scripts.test_bad_input import check_one_line
 
 

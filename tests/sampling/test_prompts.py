@@ -15,8 +15,8 @@ import yaml
 from tests.conftest import ROOT
 from tests.pipelines.families import FAMILIES, image, sdxl_unet, unet
 from tests.pipelines.test_lora import lora_file
+from tests.sampling.prompt_runs import CAPTIONS, arguments, save_weights
 from tests.scripts.command import PYTHON, run, run_here, start
-from tests.scripts.prompt_runs import CAPTIONS, arguments, save_weights
 from tests.scripts.test_bad_input import check_one_line
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
