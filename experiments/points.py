@@ -140,9 +140,11 @@ def _run_under_torchrun(
 
 def _take_done(waiting: dict[int, SweepPoint], scoring: Scoring) -> Iterator[tuple[int, None]]:
     """Take the first points out of those that wait, as far as they are done."""
-    while waiting and (first := next(iter(waiting))) is not None and waiting[first].is_done(scoring):
-        del waiting[first]
-        yield first, None
+    for number, point in list(waiting.items()):
+        if not point.is_done(scoring):
+            return
+        del waiting[number]
+        yield number, None
 
 
 def _launch(waiting: dict[int, SweepPoint], num_ranks: int, out: Path, total: int) -> subprocess.Popen:

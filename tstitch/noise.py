@@ -9,6 +9,7 @@ from torch import Tensor
 from tstitch.errors import UserError
 
 LABEL, LATENTS, STEP, UNCONDITIONAL = range(4)
+GENERATOR = LABEL  # images of prompts have a generator and no drawn label, those of classes the reverse
 
 
 class ImageNoise:
@@ -40,6 +41,11 @@ class ImageNoise:
         """Draw a uniform [0, 1) embedding (N, 1, width), float32, of its own for each denoiser."""
         generators = self._generators(UNCONDITIONAL, denoiser)
         return torch.from_numpy(np.stack([g.random((1, width), dtype=np.float32) for g in generators]))
+
+    def generators(self) -> list[torch.Generator]:
+        """Seed a generator on the host for each image, for a pipeline that draws its noise itself."""
+        seeds = [int(generator.integers(2**63)) for generator in self._generators(GENERATOR)]
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def _normal(self, purpose: int, step: int, shape: Sequence[int]) -> Tensor:
         draws = [g.standard_normal(tuple(shape), dtype=np.float32) for g in self._generators(purpose, step)]

@@ -16,6 +16,7 @@ from models.placement.precision import products
 from sampling.job import run_facts
 from sampling.prompts.plan import PromptPlan
 from tstitch.errors import UserError
+from tstitch.noise import ImageNoise
 from tstitch.runs.shards import Block, Shard
 from tstitch.runs.timing import StageClock
 
@@ -55,7 +56,7 @@ class PromptJob:
     def _call(self, block: Block, prompts: list[str], control: Image.Image | None) -> np.ndarray:
         """The pipeline's images (N, H, W, 3) float32 in [0, 1]."""
         plan, name = self.plan, type(self.pipe).__name__
-        call = {**plan.call, "generator": generators(plan.seed, range(block.start, block.stop))}
+        call = {**plan.call, "generator": ImageNoise(plan.seed, range(block.start, block.stop)).generators()}
         if control is not None:
             call["image"] = [control] * len(block)
         try:
@@ -81,12 +82,6 @@ class PromptJob:
                 image = image.resize((plan.resize, plan.resize), Image.Resampling.BICUBIC)
             images.append(np.asarray(image))
         return np.stack(images)
-
-
-def generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
-    """A generator for each image, on the CPU: start latents and step noise depend on (seed, index) alone."""
-    draws = [np.random.Generator(np.random.Philox(key=[seed, index])).integers(2**63) for index in indices]
-    return [torch.Generator().manual_seed(int(draw)) for draw in draws]
 
 
 @contextmanager

@@ -94,15 +94,20 @@ def test_stochastic_schedulers_draw_from_each_image_alone(capfd, monkeypatch, tm
 def test_the_command_samples_what_the_library_samples(capfd, monkeypatch, tmp_path: Path, weights: Path) -> None:
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
-    from sampling.prompts.job import generators
     from tstitch import stitch
+    from tstitch.noise import ImageNoise
 
     assert run_here(capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / "out")).code == 0
     pipe = StableDiffusionPipeline.from_pretrained(weights / "large", safety_checker=None)
     stitch(pipe, UNet2DConditionModel.from_pretrained(weights / "small"), fraction=0.4)
     pipe.set_progress_bar_config(disable=True)
     found = pipe(
-        CAPTIONS[:2], height=16, width=16, num_inference_steps=5, guidance_scale=7.5, generator=generators(0, [0, 1])
+        CAPTIONS[:2],
+        height=16,
+        width=16,
+        num_inference_steps=5,
+        guidance_scale=7.5,
+        generator=ImageNoise(0, [0, 1]).generators(),
     ).images
     difference = np.abs(images(tmp_path / "out")[:2].astype(int) - np.stack([np.asarray(each) for each in found]))
     assert difference.max() <= 1
@@ -201,9 +206,9 @@ def test_every_experiment_composes_and_names_the_missing_weights(capfd, monkeypa
 
 
 def test_the_noise_of_an_image_is_its_own() -> None:
-    from sampling.prompts.job import generators
+    from tstitch.noise import ImageNoise
 
-    first, second = generators(0, [0, 1]), generators(0, [1, 2])
+    first, second = ImageNoise(0, [0, 1]).generators(), ImageNoise(0, [1, 2]).generators()
     draws = [[torch.randn(3, generator=generator) for generator in each] for each in (first, second)]
     assert torch.equal(draws[0][1], draws[1][0])
     assert not torch.equal(draws[0][0], draws[0][1])

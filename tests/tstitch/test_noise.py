@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -52,3 +53,10 @@ GOLDEN_LATENTS = [1.5053303, 0.5184232, -1.2998049, -0.2862371]
 def test_bad_seed_is_named(seed: int) -> None:
     with pytest.raises(UserError, match=f"got {seed}"):
         ImageNoise(seed, [0])
+
+
+def test_generators_of_images_are_keyed_as_all_their_draws_are() -> None:
+    """The seeds that runs of prompts have had from the beginning: their bytes stay."""
+    seeds = [generator.initial_seed() for generator in ImageNoise(7, [0, 5]).generators()]
+    assert seeds == [int(np.random.Generator(np.random.Philox(key=[7, i])).integers(2**63)) for i in (0, 5)]
+    assert seeds == [generator.initial_seed() for generator in ImageNoise(7, [5, 0]).generators()][::-1]
