@@ -44,8 +44,10 @@ class SweepPoint:
         return self.planned.plan
 
     def is_done(self, scoring: Scoring) -> bool:
-        """Tell whether it is sampled and scored as it would be now."""
-        return self.run.samples.is_file() and is_scored(self.plan, self.run, scoring)
+        """Tell whether it is sampled and scored as it would be now; not so where its result cannot be read."""
+        with suppress(UserError):
+            return self.run.samples.is_file() and is_scored(self.plan, self.run, scoring)
+        return False
 
 
 class Networks:
@@ -87,13 +89,15 @@ def run_points(
         out: the sweep's directory, for what torchrun is told.
         process_per_point: start a torchrun for each point, so that its peak memory is its own.
     """
-    waiting = {number: point for number, point in enumerate(points) if not point.is_done(networks.scoring)}
+    scoring = networks.scoring  # a file that is missing is said before anything is sampled
+    waiting = {number: point for number, point in enumerate(points) if not point.is_done(scoring)}
     yield from ((number, None) for number in range(len(points)) if number not in waiting)
     if num_ranks is not None:
         size = 1 if process_per_point else len(points)
         while part := dict(islice(waiting.items(), size)):
             yield from _run_under_torchrun(dict(part), networks, num_ranks, out, len(points))
-            waiting = {number: point for number, point in waiting.items() if number not in part}
+            scoring = networks.scoring  # a file that is missing is said before anything is sampled
+    waiting = {number: point for number, point in waiting.items() if number not in part}
         return
     for number, point in waiting.items():
         print(f"[{number + 1}/{len(points)}] {point.plan.describe()}")
