@@ -96,8 +96,7 @@ def run_points(
         size = 1 if process_per_point else len(points)
         while part := dict(islice(waiting.items(), size)):
             yield from _run_under_torchrun(dict(part), networks, num_ranks, out, len(points))
-            scoring = networks.scoring  # a file that is missing is said before anything is sampled
-    waiting = {number: point for number, point in waiting.items() if number not in part}
+            waiting = {number: point for number, point in waiting.items() if number not in part}
         return
     for number, point in waiting.items():
         print(f"[{number + 1}/{len(points)}] {point.plan.describe()}")
