@@ -25,6 +25,8 @@ class Outcome:
 def run_here(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> Outcome:
     """Run `python -m scripts.<name> <arguments>` inside this process."""
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    if name == "prompts":
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # as the command does for its own process; later tests are online
     monkeypatch.setattr(sys.stdout, "reconfigure", lambda **_: None, raising=False)
     code = 0
     try:
