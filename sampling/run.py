@@ -8,7 +8,7 @@ from models.checkout import ROOT
 from sampling.job import Job
 from tstitch.allocation import show_fractions
 from tstitch.errors import UserError, is_out_of_memory
-from tstitch.runs.fill import find_missing, merge_all, record_measurements, write_shards
+from tstitch.runs.fill import ShardWriter, find_missing, merge_all, record_measurements
 from tstitch.runs.progress import Progress
 from tstitch.runs.ranks import Ranks
 from tstitch.runs.run import Run, identity_hash, open_run
@@ -39,7 +39,9 @@ def sample_run(job: Job, run: Run, ranks: Ranks) -> None:
         missing = find_missing(run, ranks, plan.image_shape, plan.image_bytes)
         progress = Progress(run, missing, show_fractions(plan.fractions)) if ranks.is_main else None
         mine = missing[ranks.rank :: ranks.world_size]
-        write_shards(run, job.shards(mine, clock), clock, progress)
+        with ShardWriter(run, clock, progress) as writer:
+            for block, shard in job.shards(mine, clock):
+                writer.write(block, shard)
         ranks.wait_for_all()
         if ranks.is_main:
             merge_all(run, bool(missing), clock)

@@ -1,6 +1,5 @@
 """The making of what a run lacks: find the missing blocks, write shards while the next ones are made, record, merge."""
 
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from types import TracebackType
@@ -34,27 +33,16 @@ def find_missing(run: Run, ranks: Ranks, image_shape: tuple[int, ...] | None, im
     return missing
 
 
-def write_shards(run: Run, shards: Iterable[tuple[Block, Shard]], clock: StageClock, progress: Progress | None) -> None:
-    """Write shards while the next ones are made. One at most waits to be written, also when this is interrupted.
+class ShardWriter:
+    """A writer of shards, while the next ones are made. One at most waits to be written, also when it is interrupted.
 
     Args:
         clock: gets the stage `writing`, the wait for a shard to be on disk.
         progress: shown after each shard that is on disk.
     """
-    with ShardWriter(run, clock) as writer:
-        for block, shard in shards:
-            writer.write(block, shard)
-            if progress is not None:
-                progress.show()
-    if progress is not None:
-        progress.show()
 
-
-class ShardWriter:
-    """Writer of one shard at a time, in a thread of its own; leaving the context waits for the last one."""
-
-    def __init__(self, run: Run, clock: StageClock):
-        self.run, self.clock = run, clock
+    def __init__(self, run: Run, clock: StageClock, progress: Progress | None = None):
+        self.run, self.clock, self.progress = run, clock, progress
         self.thread, self.pending = ThreadPoolExecutor(1), None
 
     def __enter__(self) -> "ShardWriter":
@@ -63,7 +51,7 @@ class ShardWriter:
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.thread.shutdown()  # an interrupted run keeps the shard that was finished
         if kind is None:
-            self._wait()
+            self._wait()  # raises what the thread did
 
     def write(self, block: Block, shard: Shard) -> None:
         """Begin to write a shard, when the one before is on disk."""
@@ -76,6 +64,8 @@ class ShardWriter:
             self.pending.result()
             self.clock.mark("writing")
             self.pending = None
+            if self.progress is not None:
+                self.progress.show()
 
 
 def _write(run: Run, block: Block, shard: Shard) -> None:

@@ -17,7 +17,7 @@ import torch
 import tstitch.runs.fill
 from tests.conftest import ROOT
 from tstitch.errors import UserError
-from tstitch.runs.fill import find_missing, merge_all, write_shards
+from tstitch.runs.fill import ShardWriter, find_missing, merge_all
 from tstitch.runs.ranks import Ranks
 from tstitch.runs.run import Run, check_run, load_run, locked, open_run, read_json, write_json
 from tstitch.runs.shards import Block, Shard
@@ -65,7 +65,9 @@ def fill(run: Run, make: Callable[[Block], Shard] = make_shard) -> list[Block]:
     """Fill a run on one rank; the blocks that it made."""
     clock = StageClock(torch.device("cpu"))
     missing = find_missing(run, ONE_RANK, (2, 2, 3), 12)
-    write_shards(run, ((block, make(block)) for block in missing), clock, None)
+    with ShardWriter(run, clock) as writer:
+        for block in missing:
+            writer.write(block, make(block))
     merge_all(run, bool(missing), clock)
     return missing
 
