@@ -93,7 +93,7 @@ class PendingBatch:
         first = positions[0]
         step = self._find_steps().get(first, "the autoencoder")
         more = f" (and {len(positions) - 1} more of its batch)" if len(positions) > 1 else ""
-        advice = "" if self.plan.is_float32 else f"; try {self.plan.in_float32}"
+        advice = f"; try {remedy}" if (remedy := self.plan.in_float32) else ""
         label = int(self.labels[first])
         return f"image {self.noise.indices[first]} (label {label}) has NaN or Inf after {step}{more}{advice}"
 

@@ -69,13 +69,8 @@ class Plan:
         return show_precisions(self.precisions)
 
     @property
-    def is_float32(self) -> bool:
-        """Tell whether nothing of it runs in a lower precision."""
-        return {*self.precisions, self.autoencoder_precision} == {"float32"}
-
-    @property
     def in_float32(self) -> str:
-        """The settings that run in float32 what does not."""
+        """The settings that would run in float32 what does not; empty where everything does."""
         settings = {"precision": self.precisions, "autoencoder_precision": [self.autoencoder_precision]}
         return " ".join(f"{key}=float32" for key, values in settings.items() if set(values) != {"float32"})
 

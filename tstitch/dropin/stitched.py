@@ -163,8 +163,9 @@ class StitchedDenoiser(nn.Module):
                 self._enter(model)
             return self._call(model, args, kwargs)
 
-        predict = self._route(trajectory.steps[step], args[:1], ask)  # which denoiser predicts here
-        output = predict(args[:1], trajectory.timesteps[step])
+        latents = args[0] if args else None  # some pipelines pass them by name; an allocation does not look at them
+        predict = self._route(trajectory.steps[step], latents, ask)  # which denoiser predicts here
+        output = predict(latents, trajectory.timesteps[step])
         self._steps_taken.add(step)
         return output
 
