@@ -7,13 +7,10 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from omegaconf import OmegaConf
-
-from models.checkout import CONFIG_DIR
 from tstitch.errors import UserError
 
 if TYPE_CHECKING:
-    from sampling.plan import Plan
+    from sampling.job import RunPlan
 
 AXES = ("fractions", "guidance_scales", "samplers", "num_steps", "orders", "rules")
 
@@ -28,7 +25,7 @@ class PlannedPoint:
     """
 
     settings: dict
-    plan: Plan
+    plan: RunPlan
     asked: tuple[dict, ...]
 
     @property
@@ -38,7 +35,7 @@ class PlannedPoint:
         return {
             "fractions": self.plan.fractions,
             "guidance_scale": first["guidance_scale"],
-            "sampler": self.plan.sampler["name"],
+            "sampler": self.plan.sampler_name,
             "num_steps": len(self.plan.timesteps),
             "order": first["order"],
             "rule": first["rule"],
@@ -58,16 +55,16 @@ def plan_points(settings: dict) -> list[PlannedPoint]:
     if not isinstance(also, list) or not all(isinstance(grid, dict) for grid in also):
         raise UserError(f"also must be a list of further grids, each with some of {', '.join(AXES)}, got {also!r}")
     refuse_explicit_allocation(settings, "a sweep")
-    if settings["residency"] == "staged":
+    if settings.get("residency") == "staged":
         raise UserError("residency=staged is for scripts.sample; a sweep times its points with all networks in memory")
-    axes = {axis: settings[axis] for axis in AXES}
+    axes = {axis: settings[axis] for axis in AXES if axis in settings}
     planned: dict[str, PlannedPoint] = {}
     for grid in [{}, *also]:
-        unknown = sorted(grid.keys() - set(AXES))
+        unknown = sorted(grid.keys() - axes.keys())
         if unknown:
-            raise UserError(f"unknown key {unknown[0]!r} in also; known: {', '.join(AXES)}")
+            raise UserError(f"unknown key {unknown[0]!r} in also; known: {', '.join(axes)}")
         for point in _grid_points({**axes, **grid}, settings):
-            key = _resolved_key(point.plan)
+            key = json.dumps(point.plan.resolved_settings, sort_keys=True)
             known = planned.get(key, point)
             asked = (*known.asked, *(place for place in point.asked if place not in known.asked))
             planned[key] = replace(known, asked=asked)
@@ -87,51 +84,21 @@ def refuse_explicit_allocation(settings: dict, command: str) -> None:
         )
 
 
-def _resolved_key(plan: Plan) -> str:
-    """Make what tells the run of a point from those of the others, which share everything but the axes."""
-    scales = {index: plan.scales[index] for index in plan.used}
-    return json.dumps([plan.allocation, scales, plan.sampler], sort_keys=True)
-
-
 def _grid_points(axes: dict, settings: dict) -> list[PlannedPoint]:
-    from sampling.plan import make_plan
+    """The points of one grid."""
+    from experiments.places import class_place, prompt_place
+    from sampling.jobs import plan_run
 
-    sampler, guidance, allocation = settings["sampler"], settings["guidance"], settings["allocation"]
-    num_denoisers = len(settings["pair"]["denoisers"])
-    values = [
-        _values("guidance_scales", axes["guidance_scales"], guidance["scale"]),
-        _values("samplers", axes["samplers"], sampler["name"]),
-        _values("num_steps", axes["num_steps"], None),
-        _values("orders", axes["orders"], allocation["order"]),
-        _values("rules", axes["rules"], allocation["rule"]),
-        parse_fractions(axes["fractions"], num_denoisers),
-    ]
+    has_prompts = "large" in settings
+    num_denoisers = 1 + len(settings["small"]) if has_prompts else len(settings["pair"]["denoisers"])
+    base = {key: value for key, value in settings.items() if key not in (*AXES, "also")}
+    values = {axis: _values(axis, axes[axis]) for axis in axes if axis != "fractions"}
+    values["fractions"] = parse_fractions(axes["fractions"], num_denoisers)
     points = []
-    for scale, name, num_steps, order, rule, fractions in itertools.product(*values):
-        own = _sampler(name, sampler, settings["pair"]["grid"])
-        own = {**own, "num_steps": own["num_steps"] if num_steps is None else num_steps}
-        complete = {
-            **{key: value for key, value in settings.items() if key not in (*AXES, "also")},
-            "stitch": {**settings["stitch"], "fractions": fractions},
-            "guidance": {**guidance, "scale": scale},
-            "sampler": own,
-            "allocation": {**allocation, "order": order, "rule": rule},
-        }
-        asked = {
-            "fractions": fractions,
-            "guidance_scale": _one_scale(scale),
-            "num_steps": own["num_steps"],
-            "order": order,
-            "rule": rule,
-        }
-        points.append(PlannedPoint(complete, make_plan(complete), (asked,)))
+    for chosen in itertools.product(*values.values()):
+        place = (prompt_place if has_prompts else class_place)(base, dict(zip(values, chosen, strict=True)))
+        points.append(PlannedPoint(place.settings, plan_run(place.settings), (place.asked,)))
     return points
-
-
-def _one_scale(scale: object) -> object:
-    """A list of equal guidance scales as the one number that it means."""
-    is_constant = isinstance(scale, list) and scale and all(value == scale[0] for value in scale)
-    return scale[0] if is_constant else scale
 
 
 def parse_fractions(fractions: object, num_denoisers: int) -> list[list[float]]:
@@ -171,23 +138,10 @@ def _fraction_range(text: str, num_denoisers: int) -> list[list[float]]:
     return [[round(count * step, 9) for count in (*first, num - sum(first))] for first in counts if sum(first) <= num]
 
 
-def _values(axis: str, values: object, default: object) -> list:
+def _values(axis: str, values: object) -> list:
+    """The values of an axis; None stands for what a run has without it."""
     if values is None:
-        return [default]
+        return [None]
     if not isinstance(values, list) or not values:
         raise UserError(f"{axis} must be a list, or null, got {values!r}")
     return values
-
-
-def _sampler(name: object, chosen: dict, grid: str) -> dict:
-    """The settings of a sampler: those that were chosen, or the defaults of another one."""
-    if name == chosen["name"]:
-        return chosen
-    path = CONFIG_DIR / "sampler" / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
-        raise UserError(f"unknown sampler {name!r}; known: {', '.join(known)}")
-    base, own = OmegaConf.load(CONFIG_DIR / "base" / "sampler.yaml"), OmegaConf.load(path)
-    del own["defaults"]
-    with_pair = OmegaConf.create({"pair": {"grid": grid}, "sampler": OmegaConf.merge(base, own)})
-    return OmegaConf.to_container(with_pair, resolve=True)["sampler"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from evaluation.metrics.clip_score import CLIP_SCORE
 from evaluation.metrics.influence import fid_spread
 from evaluation.metrics.sources import open_source
 from evaluation.metrics.spread import Spread, describe_difference
@@ -64,7 +65,8 @@ def compare_places(places: Sequence[Path], ranks: Ranks, device: torch.device) -
     stored = [_read_result(place) for place in places]
     results = [_current(*named, ranks, device) for named in zip("ab", places, stored, strict=True)]
     lines = compare_results(*results)
-    if all(_is_run(place) for place in places) and are_paired(*results):
+    has_features = all(set(result["metrics"]) - {CLIP_SCORE} for result in results)
+    if has_features and all(_is_run(place) for place in places) and are_paired(*results):
         evaluation = load_evaluation(results[0]["asked"], device, ranks)
         (difference,) = compare_runs(list(zip("ab", places, strict=True)), evaluation, ranks)
         lines.append(difference.verdict)

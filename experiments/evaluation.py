@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
-from evaluation.metrics.evaluate import FEATURE_METRICS, check_metrics, check_names, protocol, score, scoring_protocol
+from evaluation.metrics.clip_score import CLIP_SCORE, load_clip
+from evaluation.metrics.evaluate import FEATURE_METRICS, check_metrics, check_names, protocol, score
 from evaluation.metrics.extractors import Extractor, load_extractor
 from evaluation.metrics.features import FeatureCache, FeatureSet, gather_features
 from evaluation.metrics.reference import Reference, load_reference, with_statistics
 from evaluation.metrics.sources import Source, open_source
-from experiments.scored import Scoring, images_digest
+from experiments.alignment import Alignment, check_aligned, check_draws
+from experiments.scored import images_digest
 from models.checkout import ROOT, resolve_path
 from models.weights.catalog import explain_missing, is_published
 from sampling.plan import check_whole_number
@@ -33,17 +35,10 @@ class Evaluation:
     metrics: list[str]
     num_draws: int
     batch_size: int
-    extractor: Extractor
-    reference: Reference
+    extractor: Extractor | None  # None, as the reference, where the CLIP score alone is asked for
+    reference: Reference | None
+    alignment: Alignment | None  # None where the CLIP score is not asked for
     settings: dict
-
-    @property
-    def scoring(self) -> Scoring:
-        """The settings and files that its numbers are made with."""
-        digests = self.extractor.weights_sha256, self.reference.sha256
-        return Scoring(
-            self.settings, scoring_protocol(self.extractor.name, *digests, self.num_draws, self.extractor.device)
-        )
 
     def features(
         self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
@@ -52,24 +47,46 @@ class Evaluation:
         return _features(source, self.extractor, ranks, "sfid" in self.metrics, self.batch_size, show)
 
     def result(
-        self, source: Source, ranks: Ranks, show: Callable[[int, int], None] = lambda done, total: None
+        self,
+        source: Source,
+        ranks: Ranks,
+        show: Callable[[int, int], None] = lambda done, total: None,
+        against: Source | None = None,
     ) -> dict | None:
         """The content of `result.json` for a source, on rank 0; None on the others.
 
         `run_id` and `images_sha256` are of the run, `asked` are the settings of the evaluation.
+
+        Args:
+            against: another run of prompts, for the difference of their CLIP scores.
         """
-        check_metrics(self.metrics, self.extractor, self.reference, source)
+        metrics = [name for name in self.metrics if name != CLIP_SCORE]
+        if CLIP_SCORE in self.metrics:
+            check_aligned(source, against)
+        result = self._image_result(metrics, source, ranks, show) if metrics else {}
+        if not ranks.is_main:
+            return None
+        if CLIP_SCORE in self.metrics:
+            aligned = self.alignment.result(source, against)
+            joined = {key: {**result.get(key, {}), **aligned[key]} for key in ("metrics", "spread", "protocol")}
+            result = {**aligned, **joined}
+        return {**result, "asked": {**self.settings, "metrics": self.metrics}}
+
+    def _image_result(
+        self, metrics: list[str], source: Source, ranks: Ranks, show: Callable[[int, int], None]
+    ) -> dict | None:
+        """The part of the metrics over an extractor's features."""
+        check_metrics(metrics, self.extractor, self.reference, source)
         features = self.features(source, ranks, show)
         reference_features = self.reference.features
-        if reference_features is None and set(self.metrics) & set(FEATURE_METRICS):
+        if reference_features is None and set(metrics) & set(FEATURE_METRICS):
             reference_features = self.features(open_source(self.reference.path), ranks, show).pool
         if not ranks.is_main:
             return None
-        scores = score(source, features, self.reference, reference_features, self.metrics, self.num_draws)
+        scores = score(source, features, self.reference, reference_features, metrics, self.num_draws)
         return {
             "run_id": source.run.id if source.run is not None else None,
             "images_sha256": images_digest(source.run) if source.run is not None else None,
-            "asked": {**self.settings, "metrics": self.metrics},
             "metrics": scores.metrics,
             "spread": scores.spread,
             "protocol": protocol(source, self.extractor, self.reference, self.num_draws),
@@ -77,7 +94,7 @@ class Evaluation:
 
 
 def load_evaluation(settings: dict, device: torch.device, ranks: Ranks = ALONE) -> Evaluation:
-    """Load the reference and the extractor; the cheap checks come first.
+    """Load the reference, the extractor and CLIP, as far as the metrics need them; the cheap checks come first.
 
     Statistics that a reference lacks are computed from its images, whose features are kept under `runs/features`.
 
@@ -89,21 +106,29 @@ def load_evaluation(settings: dict, device: torch.device, ranks: Ranks = ALONE) 
         raise UserError(f"metrics must be a list of names, got {metrics!r}")
     check_whole_number("bootstrap", settings["bootstrap"], lowest=0)
     check_whole_number("batch_size", settings["batch_size"], lowest=1)
+    asked = {key: settings[key] for key in SETTINGS}
+    alignment = None
+    if CLIP_SCORE in metrics:
+        asked |= {"clip": settings["clip"]}
+        draws = check_draws(settings["bootstrap"])
+        alignment = Alignment(load_clip(resolve_path(settings["clip"]), device), draws, settings["batch_size"])
+    num_draws, batch_size = settings["bootstrap"], settings["batch_size"]
+    if set(metrics) == {CLIP_SCORE}:
+        return Evaluation(metrics, num_draws, batch_size, None, None, alignment, asked)
     weights, reference_path = resolve_path(settings["extractor_weights"]), resolve_path(settings["reference"])
     missing = [path for path in (weights, reference_path) if not path.is_file()]
     if any(is_published(path) for path in missing):
         raise UserError(explain_missing(missing))
     reference = load_reference(reference_path)
     extractor = load_extractor(extractor_name(name), weights, device)
-    check_names(metrics, extractor)
+    check_names([name for name in metrics if name != CLIP_SCORE], extractor)
     with_spatial = "sfid" in metrics and extractor.has_spatial
     if reference.has_images and (reference.pool is None or (with_spatial and reference.spatial is None)):
         show = Counter("images of the reference", quiet=not ranks.is_main)
         images = open_source(reference.path)
-        features = _features(images, extractor, ranks, with_spatial, settings["batch_size"], show)
+        features = _features(images, extractor, ranks, with_spatial, batch_size, show)
         reference = with_statistics(reference, features)
-    asked = {key: settings[key] for key in SETTINGS}
-    return Evaluation(metrics, settings["bootstrap"], settings["batch_size"], extractor, reference, asked)
+    return Evaluation(metrics, num_draws, batch_size, extractor, reference, alignment, asked)
 
 
 def extractor_name(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hydra import compose
 
 from models.checkout import CONFIG_DIR
+from sampling.configuration import resolved
 from tstitch.errors import UserError
 from tstitch.runs.outputs import check_output
 from tstitch.runs.shards import write_atomically
@@ -16,21 +17,40 @@ from tstitch.runs.shards import write_atomically
 if TYPE_CHECKING:
     from experiments.tables import Page
 
+BASE_OF_PROMPTS = "bk_sdm_tiny"  # the settings that the others begin with, no experiment of the paper
 
-def find_experiments(name: str | None) -> list[str]:
-    """Find the experiments of a name: itself, or those that begin with it and an underscore; all without one."""
-    known = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
+
+def find_experiments(name: str | None, with_prompts: bool = True) -> list[str]:
+    """Find the experiments of a name: itself, or those that begin with it and an underscore; all without one.
+
+    Args:
+        with_prompts: those of text-to-image pipelines among them.
+    """
+    groups = ("experiment", "prompts") if with_prompts else ("experiment",)
+    known = sorted(path.stem for group in groups for path in (CONFIG_DIR / group).glob("*.yaml"))
+    known = [each for each in known if each != BASE_OF_PROMPTS]
     names = known if name is None else [each for each in known if each == name or each.startswith(f"{name}_")]
     if not names:
         raise UserError(f"unknown experiment {name!r}; known: {', '.join(known)}")
     return names
 
 
+def is_of_prompts(name: str) -> bool:
+    """Tell whether an experiment is of a text-to-image pipeline."""
+    return (CONFIG_DIR / "prompts" / f"{name}.yaml").is_file()
+
+
+def compose_experiment(name: str, overrides: Sequence[str] = ()) -> dict:
+    """The settings of the sweep that an experiment of the paper is."""
+    command, group = ("sweep_prompts", "prompts") if is_of_prompts(name) else ("sweep", "experiment")
+    return resolved(compose(command, [f"{group}={name}", *overrides]))
+
+
 def check_takes_sweep(name: str | None, names: list[str]) -> None:
     """Raise `UserError` unless a finished sweep can be read for the experiments of a name."""
     if len(names) != 1:
         raise UserError(f"sweep= is for one experiment; name={name} is {len(names)}: {', '.join(names)}")
-    if compose("sweep", [f"experiment={names[0]}"]).paper.kind == "analysis":
+    if compose_experiment(names[0])["paper"]["kind"] == "analysis":
         raise UserError(f"sweep= has no meaning for name={names[0]}: it is an analysis, which reads no sweep")
 
 

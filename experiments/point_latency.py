@@ -7,16 +7,15 @@ from pathlib import Path
 import torch
 
 from evaluation.speed.latency import measure_latency
-from models.placement.residency import Residency
-from sampling.batch import sample_images
-from sampling.plan import Plan
+from sampling.job import RunPlan
+from sampling.jobs import Jobs
 from tstitch.runs.machine import device_name
 from tstitch.runs.run import Run, read_json, write_json
 
 LATENCY = "latency.json"
 
 
-def latency_key(plan: Plan, settings: dict, device: torch.device) -> dict:
+def latency_key(plan: RunPlan, settings: dict, device: torch.device) -> dict:
     """List what a latency depends on beside the run: the machine, how networks are in memory, how it is measured."""
     machine = {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
     return {"machine": machine, "residency": plan.residency, **settings}
@@ -27,13 +26,11 @@ def read_latency(run: Run, key: dict) -> dict | None:
     return next((own for own in _sessions(run) if all(own.get(name) == value for name, value in key.items())), None)
 
 
-def measure_missing(
-    points: Sequence[tuple[Plan, Run]], networks: Residency, settings: dict, device: torch.device
-) -> None:
+def measure_missing(points: Sequence[tuple[RunPlan, Run]], jobs: Jobs, settings: dict, device: torch.device) -> None:
     """Measure points in one shuffled session and keep what they had of other machines and settings."""
     batch_size, repeats = settings["batch_size"], settings["repeats"]
     print(f"latency: {repeats} repeats of {batch_size} images at {len(points)} points")
-    calls = [partial(sample_images, plan, networks, range(batch_size), device) for plan, _ in points]
+    calls = [partial(jobs.job(plan).sample, range(batch_size)) for plan, _ in points]
     for (plan, run), latency in zip(points, measure_latency(calls, repeats, device), strict=True):
         measured = {**latency_key(plan, settings, device), **latency.per_image(batch_size)}
         write_json(run.directory / LATENCY, {"run_id": run.id, "sessions": [*_sessions(run), measured]})

@@ -18,12 +18,10 @@ import torch
 from evaluation.metrics.sources import open_source
 from experiments.axes import PlannedPoint
 from experiments.evaluation import Evaluation, extractor_name, load_evaluation
-from experiments.scored import RESULT, Scoring, is_scored, metrics_there, read_scoring
+from experiments.scored import RESULT, Scoring, is_scored, metrics_there, read_scoring, with_earlier
 from models.checkout import ROOT
-from models.placement.residency import Residency
-from sampling.job import ClassJob
-from sampling.networks import load_networks
-from sampling.plan import Plan, make_plan
+from sampling.job import RunPlan
+from sampling.jobs import make_jobs, plan_run
 from sampling.run import sample_run
 from tstitch.errors import UserError, is_out_of_memory
 from tstitch.runs.ranks import Ranks, choose_device, end_with_parent, joined_ranks
@@ -40,7 +38,7 @@ class SweepPoint:
     run: Run
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> RunPlan:
         return self.planned.plan
 
     def is_done(self, scoring: Scoring) -> bool:
@@ -53,23 +51,18 @@ class SweepPoint:
 class Networks:
     """The networks that the points of a sweep share in this process, loaded when the first one needs it."""
 
-    def __init__(self, plans: Sequence[Plan], ranks: Ranks, device: torch.device):
-        self.plan, self.used = plans[0], {index for plan in plans for index in plan.used}
-        self.ranks, self.device = ranks, device
-
-    @cached_property
-    def sampling(self) -> Residency:
-        return load_networks(self.plan, self.device, self.used)
+    def __init__(self, plans: Sequence[RunPlan], ranks: Ranks, device: torch.device):
+        self.settings, self.ranks, self.device = plans[0].evaluation, ranks, device
+        self.jobs = make_jobs(plans, device)
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        return load_evaluation(self.plan.evaluation, self.device, self.ranks)
+        return load_evaluation(self.settings, self.device, self.ranks)
 
     @cached_property
     def scoring(self) -> Scoring:
         """The settings and files that `evaluation` would score with, without loading it."""
-        settings = self.plan.evaluation
-        return read_scoring(settings, extractor_name(settings["extractor"]), self.device)
+        return read_scoring(self.settings, extractor_name(self.settings["extractor"]), self.device)
 
 
 def point_run(planned: PlannedPoint, directory: Path, device: torch.device) -> SweepPoint:
@@ -173,7 +166,7 @@ def run_listed_points(path: Path) -> None:
     Networks are loaded, and compiled, once for all of them.
     """
     listed = read_json(path)["points"]
-    plans = [make_plan(entry["settings"]) for entry in listed]
+    plans = [plan_run(entry["settings"]) for entry in listed]
     with joined_ranks() as ranks:
         device = choose_device(listed[0]["settings"]["device"], ranks.local_rank, ranks.local_world_size)
         networks = Networks(plans, ranks, device)
@@ -185,14 +178,13 @@ def run_listed_points(path: Path) -> None:
                 run_point(plan, run, networks)
 
 
-def run_point(plan: Plan, run: Run, networks: Networks) -> None:
+def run_point(plan: RunPlan, run: Run, networks: Networks) -> None:
     """Sample and score one point on the ranks that are joined. Metrics that others have asked for are kept."""
-    sample_run(ClassJob(plan, networks.sampling, networks.device), run, networks.ranks)
-    evaluation = networks.evaluation
-    earlier = metrics_there(run, evaluation.scoring)
-    if set(plan.evaluation["metrics"]) <= set(earlier):
+    sample_run(networks.jobs.job(plan), run, networks.ranks)
+    there = metrics_there(run, networks.scoring)
+    missing = [name for name in plan.evaluation["metrics"] if name not in there]
+    if not missing:
         return
-    metrics = list(dict.fromkeys([*earlier, *plan.evaluation["metrics"]]))
-    result = replace(evaluation, metrics=metrics).result(open_source(run.directory), networks.ranks)
+    result = replace(networks.evaluation, metrics=missing).result(open_source(run.directory), networks.ranks)
     if networks.ranks.is_main:
-        write_json(run.directory / RESULT, result)
+        write_json(run.directory / RESULT, with_earlier(result, run.directory / RESULT))

@@ -13,8 +13,8 @@ from evaluation.report.paper import Paper
 from evaluation.report.render import Table
 from evaluation.report.sweep import Sweep, read_sweep
 from evaluation.report.tables import points_table
+from experiments.experiment_files import compose_experiment, is_of_prompts
 from experiments.tables import quality_differences
-from sampling.configuration import resolved
 from tstitch.errors import UserError
 
 
@@ -51,9 +51,9 @@ def beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
     name = settings["experiment"] or settings["beside"].get(pair.removeprefix("digits_"))
     if name is None:
         return []
-    published = resolved(compose("sweep", [f"experiment={name}", "dry_run=true"]))
+    published = compose_experiment(name)
     if published["paper"]["kind"] != "points":
         return []
     paper = Paper(**published["paper"])
-    data = compose("sweep", [f"pair={pair}"]).pair.data
+    data = None if is_of_prompts(name) else compose("sweep", [f"pair={pair}"]).pair.data
     return [points_table(paper, sweep, quality_differences(paper, published, sweep, data))]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from evaluation.metrics.clip_score import CLIP_SCORE, clip_weights
 from evaluation.metrics.evaluate import scoring_protocol
 from models.checkout import resolve_path
-from sampling.plan import Plan
+from sampling.job import RunPlan
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
 from tstitch.runs.run import Run, read_json
@@ -46,20 +47,19 @@ def read_scoring(settings: dict, extractor: str, device: torch.device) -> Scorin
     Raises:
         UserError: a file is missing.
     """
+    protocol = {}
+    if CLIP_SCORE in settings["metrics"]:
+        protocol |= {"clip_sha256": file_sha256(clip_weights(resolve_path(settings["clip"])))}
+    if set(settings["metrics"]) <= {CLIP_SCORE}:
+        return Scoring(settings, protocol)
     checksums = {}
     for key in ("extractor_weights", "reference"):
         path = resolve_path(settings[key])
         if not path.is_file():
             raise UserError(f"{key} {path} does not exist, so no result can be compared with it")
         checksums[key] = file_sha256(path)
-    protocol = scoring_protocol(
-        extractor,
-        checksums["extractor_weights"],
-        checksums["reference"],
-        settings["bootstrap"],
-        device,
-    )
-    return Scoring(settings, protocol)
+    digests = checksums["extractor_weights"], checksums["reference"]
+    return Scoring(settings, protocol | scoring_protocol(extractor, *digests, settings["bootstrap"], device))
 
 
 def images_digest(run: Run) -> str | None:
@@ -88,7 +88,25 @@ def metrics_there(run: Run, scoring: Scoring) -> list[str]:
     return list(result["asked"]["metrics"]) if is_current and scoring.is_of(result) else []
 
 
-def is_scored(plan: Plan, run: Run, scoring: Scoring) -> bool:
+def with_earlier(result: dict, path: Path) -> dict:
+    """A result, with the metrics of the one on disk where that is of the same images and made alike.
+
+    The two are made alike where their protocols agree in all that both of them name.
+    """
+    earlier = read_json(path) if path.is_file() else {}
+    if result["images_sha256"] is None or any(earlier.get(key) != result[key] for key in ("run_id", "images_sha256")):
+        return result
+    there, new = earlier["protocol"], result["protocol"]
+    if any(there[key] != new[key] for key in there.keys() & new.keys()):
+        return result
+    if CLIP_SCORE in result["metrics"]:
+        earlier.pop("against", None)
+    joined = {key: {**earlier[key], **result[key]} for key in ("metrics", "spread", "protocol")}
+    metrics = list(dict.fromkeys([*earlier["asked"]["metrics"], *result["asked"]["metrics"]]))
+    return {**earlier, **result, **joined, "asked": {**earlier["asked"], **result["asked"], "metrics": metrics}}
+
+
+def is_scored(plan: RunPlan, run: Run, scoring: Scoring) -> bool:
     """Tell whether the run's result is there, as it would be made now, with the plan's metrics among others."""
     return set(plan.evaluation["metrics"]) <= set(metrics_there(run, scoring))
 

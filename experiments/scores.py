@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evaluation.metrics.clip_score import CLIP_SCORE
 from evaluation.metrics.sources import open_source
-from experiments.alignment import CLIP_SCORE, score_alignment
 from experiments.evaluation import load_evaluation
+from experiments.scored import with_earlier
 from models.checkout import resolve_path
 from sampling.plan import check_whole_number
 from tstitch.errors import UserError
@@ -30,7 +31,8 @@ def fill_in(settings: dict) -> dict:
     if settings["run"] is not None:
         recorded = read_json(load_run(Path(settings["run"])).record)["evaluation"]
         if settings["extractor"] in (None, recorded["extractor"]):
-            complete |= {key: recorded[key] for key in FROM_RUN if settings[key] is None and key in recorded}
+            known = {key: recorded[key] for key in FROM_RUN if recorded.get(key) not in (None, [])}
+            complete |= {key: value for key, value in known.items() if settings[key] is None}
     complete["extractor"] = complete["extractor"] or "inception"
     defaults = settings["defaults_of"].get(complete["extractor"], settings["defaults_of"]["inception"])
     return complete | {key: value for key, value in defaults.items() if complete[key] is None}
@@ -38,6 +40,8 @@ def fill_in(settings: dict) -> dict:
 
 def score_images(settings: dict, out: Path) -> dict | None:
     """Score images by settings; the content of `result.json` on rank 0, None on the others.
+
+    Metrics that `out` has of the same images, made alike, are kept.
 
     Args:
         settings: of `scripts.evaluate`, as its configuration has them.
@@ -52,23 +56,13 @@ def score_images(settings: dict, out: Path) -> dict | None:
     aligned = isinstance(metrics, list) and CLIP_SCORE in metrics
     if settings["against"] is not None and not aligned:
         raise UserError("against= is for metrics=[clip_score]; scripts.compare compares results")
-    compared = [metric for metric in metrics if metric != CLIP_SCORE] if aligned else metrics
-    files = [resolve_path(complete[key]) for key in ("extractor_weights", "reference")] if compared else []
+    alone = aligned and set(metrics) == {CLIP_SCORE}
+    files = [] if alone else [resolve_path(complete[key]) for key in ("extractor_weights", "reference")]
     check_output(out, "the result of an evaluation", [path, *files])
     with joined_ranks() as ranks:
         device = choose_device(complete["device"], ranks.local_rank, ranks.local_world_size)
-        source, result = open_source(path), None
-        if compared or not aligned:
-            evaluation = load_evaluation({**complete, "metrics": compared}, device, ranks)
-            result = evaluation.result(source, ranks, Counter("images", quiet=not ranks.is_main))
-        if aligned and ranks.is_main:
-            alignment = score_alignment(source, settings, device)
-            result = _join(result, alignment) if result is not None else alignment
-        return result
-
-
-def _join(result: dict, alignment: dict) -> dict:
-    """One result with the metrics of both, and the protocol of both."""
-    joined = {key: {**result[key], **alignment[key]} for key in ("metrics", "spread")}
-    draws = {"clip_bootstrap_draws": alignment["protocol"]["bootstrap_draws"]}
-    return {**alignment, **result, **joined, "protocol": {**alignment["protocol"], **result["protocol"], **draws}}
+        source = open_source(path)
+        against = settings["against"] and open_source(Path(settings["against"]))
+        evaluation = load_evaluation(complete, device, ranks)
+        result = evaluation.result(source, ranks, Counter("images", quiet=not ranks.is_main), against)
+        return result and with_earlier(result, out)

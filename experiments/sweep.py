@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from evaluation.metrics.evaluate import made_by
 from evaluation.metrics.metric_names import DISTANCES, is_metric
 from evaluation.report.render import comma_separated
 from evaluation.report.results import results_table
@@ -20,7 +21,7 @@ from experiments.point_latency import latency_key, measure_missing, read_latency
 from experiments.points import Networks, SweepPoint, point_run, run_points
 from experiments.scored import PAIRED, RESULT, Scoring, holds, images_digest
 from models.checkout import ROOT
-from sampling.plan import Plan
+from sampling.job import RunPlan
 from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
 from tstitch.runs.outputs import check_output
@@ -116,7 +117,8 @@ def default_directory(settings: dict) -> Path:
     """Named after everything but the axes, so that a fraction more continues the same sweep."""
     ignored = {*AXES, *OF_PLACE, "also", "ranks", "process_per_point", "latency", "residency"}
     shared = {key: value for key, value in settings.items() if key not in ignored}
-    return ROOT / "runs" / f"sweep-{settings['pair']['name']}-{identity_hash(shared)}"
+    name = settings["pair"]["name"] if "pair" in settings else f"prompts-{Path(settings['large']).name}"
+    return ROOT / "runs" / f"sweep-{name}-{identity_hash(shared)}"
 
 
 def kept_overrides(overrides: Sequence[str]) -> list[str]:
@@ -129,7 +131,7 @@ def _measure_missing_latencies(points: Sequence[SweepPoint], networks: Networks,
     device = networks.device
     missing = [p for p in points if read_latency(p.run, latency_key(p.plan, settings, device)) is None]
     if missing:
-        measure_missing([(point.plan, point.run) for point in missing], networks.sampling, settings, device)
+        measure_missing([(point.plan, point.run) for point in missing], networks.jobs, settings, device)
 
 
 def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dict[str, dict]:
@@ -139,7 +141,7 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dic
     """
     compared: dict[str, dict] = {}
     evaluation = points[0].plan.evaluation
-    if evaluation["bootstrap"] == 0 or not set(DISTANCES) & set(evaluation["metrics"]):
+    if not evaluation["bootstrap"] or not set(DISTANCES) & set(evaluation["metrics"]):
         return compared
     for large in points:
         if large.plan.fractions[-1] != 1:
@@ -155,9 +157,9 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dic
     return compared
 
 
-def _begins_as(plan: Plan, large: Plan) -> bool:
+def _begins_as(plan: RunPlan, large: RunPlan) -> bool:
     """Tell whether a plan has the sampler of the large model alone, and its scale in the large model's steps."""
-    return (plan.scales[-1], plan.sampler) == (large.scales[-1], large.sampler)
+    return plan.settings_of_large == large.settings_of_large
 
 
 def _expected(run: Run, large: Run, scoring: Scoring) -> dict:
@@ -182,7 +184,7 @@ def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict[str,
 def _collect(point: SweepPoint, paired: dict | None, latency: dict, out: Path) -> Point:
     """A finished point with the metrics that were asked for; its directory may hold more, for other sweeps."""
     directory, wanted = point.run.directory, point.plan.evaluation["metrics"]
-    result = read_json(directory / RESULT)
+    result = read_json(directory / RESULT) if wanted else {"metrics": {}, "spread": {}}
     metrics, spread = (
         {name: value for name, value in result[key].items() if any(is_metric(name, metric) for metric in wanted)}
         for key in ("metrics", "spread")
@@ -201,7 +203,10 @@ def _collect(point: SweepPoint, paired: dict | None, latency: dict, out: Path) -
 
 def _shared_protocol(points: Sequence[SweepPoint]) -> dict:
     """Collect what the protocols of all points agree on; a sampler or its steps only where they were not swept."""
-    protocols = [read_json(point.run.directory / RESULT)["protocol"] for point in points]
+    protocols = [
+        read_json(point.run.directory / RESULT)["protocol"] if point.plan.evaluation["metrics"] else made_by(point.run)
+        for point in points
+    ]
     first = protocols[0]
     shared = {
         key: value
@@ -209,10 +214,8 @@ def _shared_protocol(points: Sequence[SweepPoint]) -> dict:
         if key not in OF_A_POINT and all(protocol.get(key) == value for protocol in protocols)
     }
     devices = dict.fromkeys(protocol["device_name"] for protocol in protocols)
-    denoisers = {name: digest for protocol in protocols for name, digest in protocol["denoisers"].items()}
-    return {
-        **shared,
-        "device_name": " and ".join(devices),
-        "denoisers": denoisers,
-        "guidance_channels": points[0].plan.channels or "all",
-    }
+    described = {"pair": " to ".join(points[0].plan.names), **shared, "device_name": " and ".join(devices)}
+    if "denoisers" in first:
+        denoisers = {name: digest for protocol in protocols for name, digest in protocol["denoisers"].items()}
+        described |= {"denoisers": denoisers, "guidance_channels": first["guidance"]["channels"]}
+    return described

@@ -17,11 +17,13 @@ from evaluation.report.sweep import Sweep, read_sweep
 from evaluation.report.tables import ModelRow, memory_table, missing_table, models_table, points_table
 from experiments.analyses import analyse
 from experiments.axes import PlannedPoint, plan_points
+from experiments.experiment_files import compose_experiment, is_of_prompts
 from experiments.model_facts import describe_total_cost, model_row, model_rows
 from experiments.sweep import POINTS, Swept, sweep_points
 from models.checkout import ROOT
 from sampling.configuration import resolved
 from sampling.cost import missing_evaluation, missing_weights
+from sampling.jobs import explain_missing_pipeline
 from sampling.plan import make_plan
 from tstitch.runs.machine import device_name
 from tstitch.runs.ranks import choose_device, joined_ranks
@@ -42,40 +44,46 @@ class Page:
 
 def make_page(name: str, settings: dict) -> Page:
     """Run what an experiment lacks, or read a sweep, and put ours beside the paper's."""
-    published = resolved(compose("sweep", [f"experiment={name}", "dry_run=true"]))
+    published = compose_experiment(name)
     paper = Paper(**published["paper"])
-    overrides = _overrides(name, published, settings, paper.kind)
+    overrides = _overrides(published, settings, paper)
     command = f"python -m scripts.table name={name} pairs={settings['pairs']}"
-    command += "".join(f" {key}={settings[key]}" for key in (*FORWARDED, "num_steps") if settings[key] is not None)
+    command += "".join(
+        f" {key}={settings[key]}" for key in (*FORWARDED, "captions", "num_steps") if settings[key] is not None
+    )
     command += "".join(f" '{key}={settings[key]}'" for key in ("step_counts", "fractions") if settings[key] is not None)
     if paper.kind == "analysis":
-        return _analysis_page(paper, overrides, command)
-    dry = resolved(compose("sweep", [*overrides, "dry_run=true"]))
-    planned = plan_points(dry)
+        return _analysis_page(paper, [f"experiment={name}", *overrides], command)
+    dry = compose_experiment(name, [*overrides, "dry_run=true"])
+    reason = explain_missing_pipeline(dry) if is_of_prompts(name) else None
+    if reason is not None and settings["sweep"] is None:
+        return Page(missing_table(paper, [reason]), None, command, [])
+    planned = plan_points(dry) if reason is None else []
     plans = [point.plan for point in planned]
-    cost = describe_total_cost(plans)
-    missing = [*missing_weights(plans), *missing_evaluation(plans)]
+    cost = [] if is_of_prompts(name) else [describe_total_cost(plans)]
     if settings["sweep"] is not None:
         sweep, swept = read_sweep(Path(settings["sweep"])), None
-    elif missing:
-        return Page(_without_weights(paper, planned, [*missing, cost]), None, command, [])
+    elif missing := [*missing_weights(plans), *missing_evaluation(plans)]:
+        return Page(_without_weights(paper, planned, [*missing, *cost]), None, command, [])
     else:
         swept = _run(name, overrides, settings)
         sweep = swept.sweep
     if sweep is None:
         return Page(missing_table(paper, swept.failed), None, command, swept.failed)
-    differences = quality_differences(paper, published, sweep, planned[0].settings["pair"]["data"])
+    differences = quality_differences(paper, published, sweep, dry.get("pair", {}).get("data"))
     judged = [] if settings["mix_protocols"] else differences
     table = _table(paper, sweep, planned, swept, judged)
-    notes = [*table.notes, cost, f"Measured on {sweep.timed_on}, {sweep.protocol['precision']}."]
+    notes = [*table.notes, *cost, f"Measured on {sweep.timed_on}, {sweep.protocol['precision']}."]
     if differences and not judged:
         notes.append(f"Judged although the protocols differ: {'; '.join(differences)}.")
     picture = draw_curves(sweep) if paper.kind == "points" and len(sweep.points) > 1 else None
     return Page(replace(table, notes=notes), picture, command, [] if swept is None else swept.failed)
 
 
-def _overrides(name: str, published: dict, settings: dict, kind: str) -> list[str]:
-    overrides = [f"experiment={name}"]
+def _overrides(published: dict, settings: dict, paper: Paper) -> list[str]:
+    if "large" in published:
+        return _prompt_overrides(settings, paper)
+    overrides, kind = [], paper.kind
     if settings["pairs"] == "digits":
         overrides.append(f"pair=digits_{published['pair']['name']}")
     overrides += [f"{key}={settings[key]}" for key in FORWARDED if settings[key] is not None and kind != "memory"]
@@ -94,6 +102,17 @@ def _overrides(name: str, published: dict, settings: dict, kind: str) -> list[st
     return overrides
 
 
+def _prompt_overrides(settings: dict, paper: Paper) -> list[str]:
+    fractions = settings["fractions"] or paper.curves[0]["fractions"]
+    overrides = [f"fractions={_quoted(fractions)}"]
+    overrides += [f"{key}={settings[key]}" for key in FORWARDED if settings[key] is not None]
+    if settings["captions"] is not None:
+        overrides.append(f'captions="{settings["captions"]}"')
+    if settings["num_steps"] is not None:
+        overrides.append(f"call.num_inference_steps={settings['num_steps']}")
+    return overrides
+
+
 def _flow(grids: list[dict]) -> str:
     """Mappings in a line, as Hydra reads them."""
     return "[" + ",".join("{" + ",".join(f"{key}:{value}" for key, value in grid.items()) + "}" for grid in grids) + "]"
@@ -107,9 +126,10 @@ def _run(name: str, overrides: list[str], settings: dict) -> Swept:
     points = settings["points"] or str(ROOT / "runs" / POINTS)
     out = ROOT / "runs" / "tables" / f"{name}-{settings['pairs']}" if settings["points"] is None else None
     out = out or Path(points).parent / f"{name}-{settings['pairs']}"
-    own = resolved(compose("sweep", [*overrides, f'points="{points}"', f'out="{out}"']))
+    own = compose_experiment(name, [*overrides, f'points="{points}"', f'out="{out}"'])
     device = choose_device(own["device"], local_rank=0, local_world_size=own["ranks"] or 1)
-    return sweep_points(plan_points(own), own, overrides, device)
+    group = "prompts" if is_of_prompts(name) else "experiment"
+    return sweep_points(plan_points(own), own, [f"{group}={name}", *overrides], device)
 
 
 def _table(
@@ -147,7 +167,7 @@ def _without_weights(paper: Paper, planned: list[PlannedPoint], reasons: list[st
     return replace(table, notes=[*reasons, *table.notes])
 
 
-def quality_differences(paper: Paper, published: dict, sweep: Sweep, data: str) -> list[str]:
+def quality_differences(paper: Paper, published: dict, sweep: Sweep, data: str | None) -> list[str]:
     """List what was measured differently from the paper, as far as it bears on quality.
 
     Args:
@@ -155,18 +175,20 @@ def quality_differences(paper: Paper, published: dict, sweep: Sweep, data: str) 
         data: what our pair was trained on.
     """
     first, protocol = sweep.points[0], sweep.protocol
-    is_adm = protocol["extractor"].startswith("inception") and "VIRTUAL_imagenet" in protocol["reference"]
+    extractor, reference = protocol.get("extractor", "none"), protocol.get("reference", "none")
+    is_adm = extractor.startswith("inception") and "VIRTUAL_imagenet" in reference
     scale = first.guidance_scale
     ours = {
         "data": data,
         "num_images": protocol["num_images"],
         "guidance_scale": float(scale) if isinstance(scale, int | float) else scale,
-        "evaluator": "ADM" if is_adm else f"{protocol['extractor']} over {protocol['reference']}",
+        "evaluator": "ADM" if is_adm else f"{extractor} over {reference}",
         "num_steps": first.num_steps,
     }
     theirs = {key: value for key, value in paper.protocol.items() if key != "timed_on"}
     if published["num_steps"] is None:
-        theirs["num_steps"] = published["sampler"]["num_steps"]
+        in_call = published.get("call", {}).get("num_inference_steps")
+        theirs["num_steps"] = in_call or published["sampler"]["num_steps"]
     return protocol_differences(replace(paper, protocol=theirs), ours)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import diffusers
 import torch
+import transformers
 from safetensors import SafetensorError
 
 from tstitch import stitch
@@ -124,6 +125,8 @@ def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.
     Raises:
         UserError: the denoisers do not fit each other, or a file cannot be read.
     """
+    for quiet in (diffusers.utils.logging.disable_progress_bar, transformers.logging.disable_progress_bar):
+        quiet()
     parts = {"scheduler": load_scheduler(spec), spec.component: _load_model(spec.denoisers[-1], dtype)}
     if spec.vae is not None:
         parts["vae"] = _load_model(spec.vae, dtype)

@@ -30,12 +30,19 @@ from tstitch.solvers.steps import trajectory_steps
 Estimate = Callable[[Plan, Ledger, int], str]
 
 
-def describe_cost(plan: Plan, out: str | None, device: torch.device, estimate: Estimate) -> list[str]:
-    """Lines on a plan: the allocation, calls of each denoiser, shards there, disk, time on one device."""
+def describe_cost(plan: RunPlan, out: str | None, device: torch.device, estimate: Estimate | None) -> list[str]:
+    """Lines on a plan: the allocation, calls of each denoiser, shards there, disk, time on one device.
+
+    Args:
+        out: the run's directory; None for a readable one.
+        estimate: what `make_estimate` made for it.
+    """
     lines, num_images = [plan.describe()], plan.num_images
     if not plan.missing_weights:
         line, num_images = describe_shards(plan, out, device)
         lines.append(line)
+    if estimate is None:
+        return [*lines, f"{num_images} images to make", describe_disk(plan, num_images)]
     ledger = count_evaluations(plan)
     num_batches = -(-num_images // plan.batch_size)
     for index, calls in sorted(ledger.calls.items()):
@@ -67,7 +74,7 @@ def describe_disk(plan: RunPlan, num_missing: int) -> str:
 
 
 def describe_costs(
-    plans: Sequence[Plan], places: Sequence[str | None], device: torch.device, tflops: float | None
+    plans: Sequence[RunPlan], places: Sequence[str | None], device: torch.device, tflops: float | None
 ) -> list[str]:
     """Lines on each of several plans of one pair, whose runs lie in `places`, then the weights that are missing."""
     estimate = make_estimate(plans, device, tflops)
@@ -78,21 +85,28 @@ def describe_costs(
     return [*lines, *missing_weights(plans), *missing_evaluation(plans)]
 
 
-def missing_weights(plans: Sequence[Plan]) -> list[str]:
+def missing_weights(plans: Sequence[RunPlan]) -> list[str]:
     """Write a line on each component of plans of one pair that lacks files, then the command that fetches them all."""
     paths = list(dict.fromkeys(path for plan in plans for path in plan.missing_weights))
-    return list_missing(paths, "missing", plans[0].pair)
+    return list_missing(paths, "missing", getattr(plans[0], "pair", None))
 
 
-def missing_evaluation(plans: Sequence[Plan]) -> list[str]:
+def missing_evaluation(plans: Sequence[RunPlan]) -> list[str]:
     """Write the same on what scoring the plans' images needs: it is missed by the next command."""
-    needed = [resolve_path(plan.evaluation[key]) for plan in plans for key in ("extractor_weights", "reference")]
-    paths = [path for path in dict.fromkeys(needed) if not path.is_file()]
-    return list_missing(paths, "missing for the scores", plans[0].pair)
+    scored = [plan.evaluation for plan in plans if plan.evaluation["metrics"]]
+    needed = [resolve_path(settings[key]) for settings in scored for key in ("extractor_weights", "reference")]
+    needed += [resolve_path(settings["clip"]) for settings in scored if "clip_score" in settings["metrics"]]
+    paths = [path for path in dict.fromkeys(needed) if not path.exists()]
+    return list_missing(paths, "missing for the scores", getattr(plans[0], "pair", None))
 
 
-def make_estimate(plans: Sequence[Plan], device: torch.device, tflops: float | None) -> Estimate:
-    """Make what estimates the time of plans of one pair: from a rate in TFLOP/s, or from a short measurement."""
+def make_estimate(plans: Sequence[RunPlan], device: torch.device, tflops: float | None) -> Estimate | None:
+    """Make what estimates the time of plans of one pair: from a rate in TFLOP/s, or from a short measurement.
+
+    None for plans of prompts, whose pipeline calls its denoisers as it likes.
+    """
+    if not isinstance(plans[0], Plan):
+        return None
     if tflops is not None:
         if not isinstance(tflops, int | float) or not tflops > 0:
             raise UserError(f"tflops must be a rate above 0 in TFLOP/s, got {tflops!r}")

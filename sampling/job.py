@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 
-from sampling.batch import PendingBatch, start_batch
+from sampling.batch import PendingBatch, sample_images, start_batch
 from tstitch.errors import UserError
 from tstitch.router import Ledger
 from tstitch.runs.machine import device_name
@@ -21,6 +22,7 @@ from tstitch.runs.timing import StageClock
 if TYPE_CHECKING:
     from models.placement.residency import Residency
     from sampling.plan import Plan
+    from tstitch.allocation import Allocation
 
 
 class RunPlan(Protocol):
@@ -29,11 +31,16 @@ class RunPlan(Protocol):
     names: Sequence[str]  # of the denoisers, small to large
     fractions: Sequence[float]  # the share of the steps that each of them takes
     timesteps: Sequence[float]  # of the solver steps
+    allocation: Allocation
+    sampler_name: str
+    residency: str  # how the denoisers share memory
     num_images: int
     batch_size: int
     evaluation: dict  # how the images are to be scored, unless a command says otherwise
     image_shape: tuple[int, int, int] | None  # (H, W, 3), where it is known
     image_bytes: int
+    resolved_settings: list  # what a sweep may vary, resolved: plans that share the rest and agree in it are one run
+    settings_of_large: list  # the part of them that decides the images of the large model alone
 
     def describe(self) -> str:
         """The resolved allocation and guidance, in a line."""
@@ -60,6 +67,9 @@ class Job(Protocol):
 
     def shards(self, blocks: Sequence[Block], clock: StageClock) -> Iterator[tuple[Block, Shard]]:
         """Make the shards of blocks, in order; each depends on its block alone. The clock gets the stages."""
+
+    def sample(self, indices: range, clock: StageClock) -> np.ndarray:
+        """Make the images (N, H, W, 3) uint8 of indices alone, as a latency measurement times it."""
 
 
 def run_facts(plan: RunPlan, device: torch.device, packages: Sequence[str]) -> dict:
@@ -110,6 +120,10 @@ class ClassJob:
                 yield self._finish(*waiting.popleft())
         while waiting:
             yield self._finish(*waiting.popleft())
+
+    def sample(self, indices: range, clock: StageClock) -> np.ndarray:
+        images, _ = sample_images(self.plan, self.networks, indices, self.device, clock)
+        return images.numpy()
 
     def _indices(self, block: Block) -> range:
         # Compiled networks have one batch size, so a shorter block is sampled with the images that would follow.

@@ -84,6 +84,20 @@ class Plan:
         return fractions_of(self.allocation, len(self.specs))
 
     @property
+    def sampler_name(self) -> str:
+        return self.sampler["name"]
+
+    @property
+    def resolved_settings(self) -> list:
+        """What a sweep may vary of it, resolved: guidance counts where its denoiser takes a step."""
+        return [self.allocation, {index: self.scales[index] for index in self.used}, self.sampler]
+
+    @property
+    def settings_of_large(self) -> list:
+        """The part of them that decides the images of the large model alone."""
+        return [self.scales[-1], self.sampler]
+
+    @property
     def latent_shape(self) -> tuple[int, int, int]:
         """The shape (C, H, W) of an image's latents."""
         config = self.specs[0].config

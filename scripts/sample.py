@@ -12,22 +12,20 @@ from scripts.cli import run_command
 
 
 def main(config: DictConfig) -> None:
-    from sampling.plan import make_plan
+    from sampling.jobs import make_jobs, plan_run
 
     settings = resolved(config)
-    plan = make_plan(settings)
+    plan = plan_run(settings)
 
     # A mistake in the settings should not wait for these.
     from sampling.cost import describe_cost, make_estimate, missing_evaluation, missing_weights
-    from sampling.job import ClassJob
-    from sampling.networks import load_networks
     from sampling.run import place_run, sample_run
     from tstitch.runs.ranks import choose_device, joined_ranks
     from tstitch.runs.run import check_run, locked
 
     if settings["dry_run"]:
         device = choose_device(settings["device"], local_rank=0)
-        estimate = make_estimate([plan], device, settings["tflops"])
+        estimate = make_estimate([plan], device, settings.get("tflops"))
         missing = [*missing_weights([plan]), *missing_evaluation([plan])]
         print("\n".join([*describe_cost(plan, settings["out"], device, estimate), *missing]))
         return
@@ -38,7 +36,7 @@ def main(config: DictConfig) -> None:
         with locked(run.directory) if ranks.is_main else nullcontext():
             if ranks.is_main:
                 print(plan.describe())
-            sample_run(ClassJob(plan, load_networks(plan, device), device), run, ranks)
+            sample_run(make_jobs([plan], device).job(plan), run, ranks)
         if ranks.is_main:
             print(run.samples)
 

@@ -35,7 +35,7 @@ def main(config: DictConfig) -> None:
     device = choose_device(settings["device"], local_rank=0, local_world_size=settings["ranks"] or 1)
     if settings["dry_run"]:
         plans, places = [point.plan for point in planned], planned_places(planned, settings, device)
-        print("\n".join(describe_costs(plans, places, device, settings["tflops"])))
+        print("\n".join(describe_costs(plans, places, device, settings.get("tflops"))))
         return
     swept = sweep_points(planned, settings, list(HydraConfig.get().overrides.task), device)
     if swept.sweep is not None:

@@ -13,9 +13,9 @@ def main(config: DictConfig) -> None:
     from tstitch.errors import UserError
 
     settings = resolved(config)
-    names = find_experiments(settings["name"])
     if settings["pairs"] not in ("imagenet", "digits"):
         raise UserError(f"pairs must be imagenet or digits, got {settings['pairs']!r}")
+    names = find_experiments(settings["name"], with_prompts=settings["pairs"] == "imagenet")
     if settings["sweep"] is not None:
         check_takes_sweep(settings["name"], names)
 

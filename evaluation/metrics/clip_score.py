@@ -15,6 +15,7 @@ from evaluation.metrics.spread import Spread
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
 
+CLIP_SCORE = "clip_score"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -29,8 +30,8 @@ class Clip:
     device: torch.device
 
 
-def load_clip(folder: Path, device: torch.device) -> Clip:
-    """Load a CLIP model from its folder.
+def clip_weights(folder: Path) -> Path:
+    """The file of weights in the folder of a CLIP model.
 
     Raises:
         UserError: the folder is not there, or not that of a CLIP model.
@@ -41,6 +42,16 @@ def load_clip(folder: Path, device: torch.device) -> Clip:
             f"clip={folder} holds no {' or '.join(WEIGHTS)}; weights are local files only: put the folder of a CLIP "
             "model in transformers' layout there, such as laion/CLIP-ViT-g-14-laion2B-s12B-b42K"
         )
+    return weights
+
+
+def load_clip(folder: Path, device: torch.device) -> Clip:
+    """Load a CLIP model from its folder.
+
+    Raises:
+        UserError: the folder is not there, or not that of a CLIP model.
+    """
+    weights = clip_weights(folder)
     try:
         from transformers import CLIPModel, CLIPProcessor, logging
     except ImportError as error:

@@ -20,7 +20,7 @@ from evaluation.metrics.spread import bootstrap_inception_score
 from evaluation.metrics.statistics import statistics
 from tstitch.errors import UserError
 from tstitch.images import UINT8_RULE
-from tstitch.runs.run import read_json
+from tstitch.runs.run import Run, read_json
 
 FEATURE_METRICS = ("precision", "recall", "kid")  # these need the reference's features, not its statistics alone
 METRICS = ("fid", "sfid", "inception_score", "inception_score_ten_splits", *FEATURE_METRICS, "fd_dinov2")
@@ -121,15 +121,7 @@ def score(
 
 def protocol(source: Source, extractor: Extractor, reference: Reference, num_draws: int) -> dict:
     """Describe what was measured: two results compare only where these agree."""
-    made = {"source": source.path.name, "num_images": source.num}
-    if source.run is not None:
-        facts = read_json(source.run.record)
-        made = {
-            **source.run.identity,
-            "num_steps": facts["num_steps"],
-            "device_name": facts["device_name"],
-            "versions": facts["versions"],
-        }
+    made = {"source": source.path.name, "num_images": source.num} if source.run is None else made_by(source.run)
     return {
         **made,
         "uint8_rule": UINT8_RULE if source.run is not None else "unknown",
@@ -137,6 +129,12 @@ def protocol(source: Source, extractor: Extractor, reference: Reference, num_dra
         "reference": reference.path.name,
         "reference_num_images": reference.num,
     }
+
+
+def made_by(run: Run) -> dict:
+    """Describe what a run's images were made by."""
+    facts = read_json(run.record)
+    return {**run.identity, **{key: facts[key] for key in ("num_steps", "device_name", "versions")}}
 
 
 def scoring_protocol(

@@ -23,6 +23,7 @@ METRIC_NAMES = (
     MetricName("kid", "KID"),
     MetricName("precision", "Precision", higher_is_better=True),
     MetricName("recall", "Recall", higher_is_better=True),
+    MetricName("clip_score", "CLIP score", higher_is_better=True),
     MetricName("inception_score_ten_splits", "Inception Score (ten splits)", higher_is_better=True),
 )
 DISTANCES = ("fid", "fd_dinov2")  # what says how far a point is from the large model, the first that there is

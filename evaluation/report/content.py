@@ -169,7 +169,8 @@ def make_strip(sweep: Sweep, directory: Path) -> Strip:
 
 def reproduce(sweep: Sweep) -> str:
     """Return the command that makes a sweep again: its own overrides, without where files lie."""
-    return shlex.join(["python", "-m", "scripts.sweep", *sweep.overrides])
+    command = "scripts.sweep_prompts" if "pipeline" in sweep.protocol else "scripts.sweep"
+    return shlex.join(["python", "-m", command, *sweep.overrides])
 
 
 def _describe_analyses(analyses: Sequence[StoredAnalysis], chapters: Sequence[Chapter]) -> list[Finding]:
@@ -215,10 +216,13 @@ def _panel_name(panel: Panel, scale: Scale) -> str:
 def _lead(sweep: Sweep) -> str:
     p = sweep.protocol
     sampler = f"{p['sampler']['name'].upper()}, {p['num_steps']} steps, " if "sampler" in p and "num_steps" in p else ""
+    scored = ""
+    if "extractor" in p:
+        real = p["reference_num_images"] or "the"
+        scored = f" Scored against {real} real images over the features of {p['extractor']}."
     return (
         f"{sampler}{p['num_images']:,} images a point with the same noise and labels (seed {p['seed']}), "
-        f"{p['precision']}, on {p['device_name']}; times on {sweep.timed_on}. "
-        f"Scored against {p['reference_num_images'] or 'the'} real images over the features of {p['extractor']}."
+        f"{p['precision']}, on {p['device_name']}; times on {sweep.timed_on}.{scored}"
     )
 
 

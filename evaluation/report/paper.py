@@ -7,7 +7,7 @@ from evaluation.report.sweep import Point
 
 KINDS = ("points", "models", "memory", "analysis")
 SETTINGS = ("sampler", "num_steps", "guidance_scale", "order")
-METRICS = ("fid", "inception_score", "precision", "recall")
+METRICS = ("fid", "inception_score", "precision", "recall", "clip_score")
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Paper:
             those of `SETTINGS` that tell it from the others.
         models: of kind `models`, small to large.
         rows: of kind `memory`, one for each allocation.
+        timed_images: how many images `time_s` is of.
         tolerance: how far two runs may lie apart, by metric; a metric without one is shown and not judged.
     """
 
@@ -32,6 +33,7 @@ class Paper:
     curves: list[dict] = field(default_factory=list)
     models: list[dict] = field(default_factory=list)
     rows: list[dict] = field(default_factory=list)
+    timed_images: int = 8
 
     def __post_init__(self) -> None:
         assert self.kind in KINDS, self.kind
@@ -46,7 +48,7 @@ class Paper:
         return [line for line in (self.note, source) if line]
 
     def values_at(self, point: Point) -> dict[str, float]:
-        """Return the paper's metrics, and `time_s` of 8 images, at a point's settings; empty where it has none.
+        """Return the paper's metrics, and `time_s` of `timed_images`, at a point's settings; empty where it has none.
 
         The paper's fractions are those it asked for, rounded as ours, so they are looked up among those that were asked
         for here; of several that led to the point, the nearest to what ran.

@@ -12,6 +12,7 @@ from PIL import Image
 from evaluation.metrics.metric_names import MetricName
 from evaluation.report.figures import INK, MUTED, PALETTE, figure
 from evaluation.report.pareto import pareto_front
+from evaluation.report.stage_plot import draw_times
 from evaluation.report.sweep import Point, Series, Sweep
 from tstitch.runs.run import Run
 from tstitch.runs.shards import read_shards
@@ -59,6 +60,8 @@ class Panel:
 def panels(sweep: Sweep) -> list[Panel]:
     """List the plots of a sweep; none is against the fraction of one model where there are three or more."""
     shown = [Metric(metric, key) for metric, key in sweep.metrics]
+    if not shown:
+        return [Panel("time_fraction", "time against fraction", draw_times)]
     if all(len(points) == 1 for _, _, points in sweep.curves()) and len(sweep.series) > 1:
         return [Panel(metric.name, metric.title, _bars(metric)) for metric in shown]
     listed = []

@@ -1,8 +1,10 @@
 """The plot of where an image's time goes."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluation.report.figures import PALETTE, figure
@@ -32,3 +34,14 @@ def _stage_names(points: Sequence[Point]) -> list[str]:
     names = dict.fromkeys(name for point in reversed(points) for name in point.stages_s_per_image)
     after = [name for name in names if name in ("autoencoder", REST)]
     return [name for name in names if name not in after] + after
+
+
+def draw_times(axes: Axes, curves: Sequence[tuple[str, list[Point]]]) -> None:
+    """Draw milliseconds of an image against the fraction of the smallest model; curves have a name and points."""
+    for colour, (label, points) in zip(cycle(PALETTE), curves, strict=False):
+        x, y = [p.small_fraction for p in points], [1000 * p.seconds_per_image for p in points]
+        axes.plot(x, y, marker="o", markersize=4, color=colour, label=label or None)
+    axes.set_xlabel("fraction of steps of the small model")
+    axes.set_ylabel("time per image (ms)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)

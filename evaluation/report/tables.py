@@ -10,9 +10,8 @@ from evaluation.report.render import NO_VALUE, Table
 from evaluation.report.sweep import Point, Sweep
 from tstitch.allocation import show_fractions
 
-TIMED_IMAGES = 8  # what the paper's seconds are for
 TITLES = {metric.name: metric.title for metric in METRIC_NAMES}
-TITLES |= {"inception_score": "IS", "precision": "precision", "recall": "recall"}
+TITLES |= {"inception_score": "IS", "precision": "precision", "recall": "recall", "clip_score": "CLIP"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def points_table(paper: Paper, sweep: Sweep, differences: Sequence[str]) -> Tabl
         if has_difference and name in paper.tolerance:
             columns += ["difference", f"within {paper.tolerance[name]:g}"]
     columns += [f"{TITLES[name]} here" for name in others]
-    columns += ["s per 8 here", "s per 8 paper", "speed-up here", "speed-up paper"]
+    columns += [f"{_seconds(paper)} here", f"{_seconds(paper)} paper", "speed-up here", "speed-up paper"]
     rows = []
     for point, values in zip(sweep.points, reported, strict=True):
         row = [show_fractions(point.fractions), *([point.asked_otherwise or NO_VALUE] if is_rounded else [])]
@@ -74,7 +73,7 @@ def points_table(paper: Paper, sweep: Sweep, differences: Sequence[str]) -> Tabl
 def models_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, differences: Sequence[str]) -> Table:
     """Make the table of denoisers alone: parameters, multiply-accumulates of a forward, time, FID."""
     columns = ["model", "paper's model"]
-    for title in ("parameters (M)", "GMACs", "s per 8", "FID"):
+    for title in ("parameters (M)", "GMACs", _seconds(paper), "FID"):
         columns += [f"{title} here", f"{title} paper"]
     rows = []
     for model, theirs in zip(models, paper.models, strict=True):
@@ -82,7 +81,7 @@ def models_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, 
         ours = [
             model.parameters_m,
             model.gmacs,
-            None if point is None else TIMED_IMAGES * point.seconds_per_image,
+            None if point is None else paper.timed_images * point.seconds_per_image,
             None if point is None else point.metric("fid"),
         ]
         reported = [theirs.get(key) for key in ("parameters_m", "gflops", "time_s", "fid")]
@@ -94,7 +93,7 @@ def models_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, 
 def memory_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, differences: Sequence[str]) -> Table:
     """Make the table of what stitching two models costs beside each of them alone."""
     columns = ["fractions"]
-    for title in ("parameters (M)", "storage (MB)", "peak memory (MB)", "s per 8"):
+    for title in ("parameters (M)", "storage (MB)", "peak memory (MB)", _seconds(paper)):
         columns += [f"{title} here", f"{title} paper"]
     rows = []
     for theirs in paper.rows:
@@ -102,7 +101,7 @@ def memory_table(paper: Paper, models: Sequence[ModelRow], sweep: Sweep | None, 
         point = None if sweep is None else _find(sweep, model.fractions)
         requested = show_fractions(theirs["fractions"])
         ran = show_fractions(model.fractions)
-        seconds = None if point is None else TIMED_IMAGES * point.seconds_per_image
+        seconds = None if point is None else paper.timed_images * point.seconds_per_image
         ours = [model.parameters_m, model.storage_mb, model.memory_mb, seconds]
         reported = [theirs[key] for key in ("parameters_m", "storage_mb", "memory_mb", "time_s")]
         cells = [_number(value) for pair in zip(ours, reported, strict=True) for value in pair]
@@ -120,8 +119,13 @@ def missing_table(paper: Paper, reasons: Sequence[str]) -> Table:
             values = fractions if isinstance(fractions, Sequence) else [fractions, round(1 - fractions, 9)]
             cells = [_number(curve[name][position]) if name in curve else NO_VALUE for name in known]
             rows.append([show_fractions(values), *(_text(curve.get(key, NO_VALUE)) for key in settings), *cells])
-    columns = ["fractions", *settings, *(f"{TITLES.get(name, 's per 8')} paper" for name in known)]
+    columns = ["fractions", *settings, *(f"{TITLES.get(name, _seconds(paper))} paper" for name in known)]
     return Table(paper.title, columns, rows, [*reasons, *_notes(paper, [])])
+
+
+def _seconds(paper: Paper) -> str:
+    """The heading of times, in seconds for as many images as the paper's."""
+    return "s per image" if paper.timed_images == 1 else f"s per {paper.timed_images}"
 
 
 def _varies(sweep: Sweep, key: str) -> bool:
@@ -145,7 +149,7 @@ def _times(point: Point, values: dict[str, float], sweep: Sweep, paper: Paper) -
     large_time = None if large is None else paper.values_at(large).get("time_s")
     theirs = values.get("time_s")
     faster_there = None if theirs is None or large_time is None else large_time / theirs
-    times = [TIMED_IMAGES * point.seconds_per_image, theirs]
+    times = [paper.timed_images * point.seconds_per_image, theirs]
     return [*map(_number, times), *(NO_VALUE if ratio is None else f"{ratio:.2f}x" for ratio in (faster, faster_there))]
 
 

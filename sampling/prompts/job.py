@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from models.pipelines import load_scheduler
 from models.placement.precision import products
 from sampling.job import run_facts
 from sampling.prompts.plan import PromptPlan
@@ -39,28 +40,42 @@ class PromptJob:
         return {**facts, "captions": self.plan.captions}
 
     def shards(self, blocks: Sequence[Block], clock: StageClock) -> Iterator[tuple[Block, Shard]]:
-        plan = self.plan
-        self.pipe.set_progress_bar_config(disable=True)
-        known = inspect.signature(type(self.pipe).__call__).parameters
+        for block in blocks:
+            indices = range(block.start, block.stop)
+            yield block, Shard(self.sample(indices, clock), np.array(self._captions(indices), dtype=np.int64))
+
+    def sample(self, indices: range, clock: StageClock) -> np.ndarray:
+        self._set_up()
+        clock.start()
+        prompts = [self.plan.captions[caption] for caption in self._captions(indices)]
+        images = self._to_bytes(indices, self._call(indices, prompts))
+        clock.mark("pipeline")
+        return images
+
+    def _captions(self, indices: range) -> list[int]:
+        return [index % len(self.plan.captions) for index in indices]
+
+    def _set_up(self) -> None:
+        """Make the pipeline, which other plans may have used before, this plan's."""
+        plan, pipe = self.plan, self.pipe
+        pipe.set_progress_bar_config(disable=True)
+        known = inspect.signature(type(pipe).__call__).parameters
         for key in plan.call:
             if key not in known:
-                raise UserError(f"call.{key} is unknown to {type(self.pipe).__name__}; null leaves it out")
-        control = Image.open(plan.control_image).convert("RGB") if plan.control_image else None
-        for block in blocks:
-            clock.start()
-            captions = [index % len(plan.captions) for index in range(block.start, block.stop)]
-            pixels = self._call(block, [plan.captions[caption] for caption in captions], control)
-            clock.mark("pipeline")
-            yield block, Shard(self._to_bytes(block, pixels), np.array(captions, dtype=np.int64))
+                raise UserError(f"call.{key} is unknown to {type(pipe).__name__}; null leaves it out")
+        if type(pipe.scheduler).__name__ != plan.sampler_name:
+            pipe.scheduler = load_scheduler(plan.spec)
+        if plan.spec.small:
+            getattr(pipe, plan.spec.component).allocate(allocation=plan.allocation)
 
-    def _call(self, block: Block, prompts: list[str], control: Image.Image | None) -> np.ndarray:
+    def _call(self, indices: range, prompts: list[str]) -> np.ndarray:
         """The pipeline's images (N, H, W, 3) float32 in [0, 1]."""
         plan, name = self.plan, type(self.pipe).__name__
-        call = {**plan.call, "generator": ImageNoise(plan.seed, range(block.start, block.stop)).generators()}
-        if control is not None:
-            call["image"] = [control] * len(block)
+        call = {**plan.call, "generator": ImageNoise(plan.seed, indices).generators()}
+        if plan.control_image is not None:
+            call["image"] = [Image.open(plan.control_image).convert("RGB")] * len(indices)
         try:
-            with products(plan.precision, self.device)(), _accelerated(plan, self.pipe, block):
+            with products(plan.precision, self.device)(), _accelerated(plan, self.pipe, indices.start):
                 result = self.pipe(prompts, output_type="np", **call)
         except UserError:
             raise
@@ -70,10 +85,10 @@ class PromptJob:
             raise UserError(f"{name} makes no images; this command samples text-to-image pipelines")
         return result.images
 
-    def _to_bytes(self, block: Block, pixels: np.ndarray) -> np.ndarray:
+    def _to_bytes(self, indices: range, pixels: np.ndarray) -> np.ndarray:
         """Images (N, H, W, 3) uint8, in the size that the plan asks for."""
         plan, images = self.plan, []
-        for index, own in zip(range(block.start, block.stop), pixels, strict=True):
+        for index, own in zip(indices, pixels, strict=True):
             if not np.isfinite(own).all():
                 advice = "; try precision=bf16 or float32" if plan.precision == "fp16" else ""
                 raise UserError(f"image {index} has NaN or Inf in {plan.precision}{advice}")
@@ -85,7 +100,7 @@ class PromptJob:
 
 
 @contextmanager
-def _accelerated(plan: PromptPlan, pipe: object, block: Block) -> Iterator[None]:
+def _accelerated(plan: PromptPlan, pipe: object, first: int) -> Iterator[None]:
     """DeepCache on the large denoiser and token merging on all, as far as the plan has them."""
     helper = None
     if plan.deepcache_interval is not None:
@@ -100,7 +115,7 @@ def _accelerated(plan: PromptPlan, pipe: object, block: Block) -> Iterator[None]
     if plan.tome_ratio is not None:
         import tomesd
 
-        torch.manual_seed(plan.seed + block.start)  # it takes its random destinations from the global state
+        torch.manual_seed(plan.seed + first)  # it takes its random destinations from the global state
         tomesd.apply_patch(pipe, ratio=plan.tome_ratio)
     try:
         yield

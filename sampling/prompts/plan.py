@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,31 @@ class PromptPlan:
         return fractions_of(self.allocation, len(self.spec.denoisers))
 
     @property
+    def sampler_name(self) -> str:
+        """The scheduler's class."""
+        return type(load_scheduler(self.spec)).__name__
+
+    @property
+    def resolved_settings(self) -> list:
+        """What a sweep may vary of it, resolved."""
+        return [self.allocation, *self.settings_of_large]
+
+    @property
+    def settings_of_large(self) -> list:
+        """The part of them that decides the images of the large model alone."""
+        return [self.call, self.sampler_name]
+
+    @property
+    def residency(self) -> str:
+        """All denoisers are in memory together."""
+        return "both"
+
+    @property
+    def missing_weights(self) -> list[Path]:
+        """Nothing: without its folders there is no plan."""
+        return []
+
+    @property
     def image_shape(self) -> tuple[int, int, int] | None:
         """The shape (H, W, 3) of an image; None where only the pipeline knows its height and width."""
         sides = [self.resize or self.call.get(key) for key in SIDES]
@@ -98,6 +124,7 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
     Raises:
         UserError: a value cannot be, or a file is missing.
     """
+    _check_packages()
     for key, lowest in {"batch_size": 1, "seed": 0}.items():
         check_whole_number(key, settings[key], lowest)
     for key in ("num_images", "resize", "deepcache_interval"):
@@ -106,8 +133,7 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
     ratio = settings["tome_ratio"]
     if ratio is not None and not (isinstance(ratio, int | float) and 0 < ratio <= 0.75):
         raise UserError(f"tome_ratio must lie in (0, 0.75], got {ratio!r}")
-    captions = _captions(settings)
-    spec = _spec(settings)
+    captions, spec = check_inputs(settings)
     call = {key: value for key, value in settings["call"].items() if value is not None}
     for key in OF_COMMAND:
         if key in call:
@@ -118,11 +144,6 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
     for key in ("deepcache_interval", "tome_ratio"):
         if settings[key] is not None and spec.component != "unet":
             raise UserError(f"{key} is for pipelines with a unet; {spec.large} has a {spec.component}")
-    control_image = _path("control_image", settings["control_image"])
-    if (control_image is None) != (spec.controlnet is None):
-        raise UserError("controlnet and control_image go together; give both or neither")
-    if control_image is not None and not control_image.is_file():
-        raise UserError(f"control_image={control_image} does not exist")
     timesteps, schedule = _read_scheduler(spec, call["num_inference_steps"])
     allocation = (0,) * len(timesteps)
     if spec.small:
@@ -133,7 +154,7 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
         spec=spec,
         captions=captions,
         call=call,
-        control_image=control_image,
+        control_image=_path("control_image", settings["control_image"]),
         timesteps=timesteps,
         allocation=allocation,
         num_images=settings["num_images"] or len(captions),
@@ -145,6 +166,29 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
         tome_ratio=ratio,
         evaluation=settings["evaluation"],
     )
+
+
+def check_inputs(settings: dict) -> tuple[list[str], PipelineSpec]:
+    """The captions and the parts of a pipeline, whose files are there.
+
+    Raises:
+        UserError: the first that is not.
+    """
+    captions, spec = _captions(settings), _spec(settings)
+    control_image = _path("control_image", settings["control_image"])
+    if (control_image is None) != (spec.controlnet is None):
+        raise UserError("controlnet and control_image go together; give both or neither")
+    if control_image is not None and not control_image.is_file():
+        raise UserError(f"control_image={control_image} does not exist")
+    return captions, spec
+
+
+def _check_packages() -> None:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are local files only
+    try:
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise UserError("this command needs the extra 'pipelines': pip install '.[research,pipelines]'") from error
 
 
 def _captions(settings: dict) -> list[str]:

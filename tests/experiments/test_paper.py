@@ -19,18 +19,17 @@ NAMES = {
     "precision": {"Precision"},
     "recall": {"Recall"},
     "clip_score": {"CLIP"},
-    "time_s": {"time s"},
+    "time_s": {"time s", "SD v1.4", "canny"},
     "parameters_m": {"parameters M"},
     "gflops": {"FLOPs G"},
     "storage_mb": {"storage MB"},
     "memory_mb": {"memory MB"},
-    "seconds": {"time s", "SD v1.4", "canny"},
-    "seconds_bk_sdm_small": {"BK-SDM-Small"},
-    "seconds_depth": {"depth"},
-    "seconds_pose": {"pose"},
+    "time_s_bk_sdm_small": {"BK-SDM-Small"},
+    "time_s_depth": {"depth"},
+    "time_s_pose": {"pose"},
 }
 SAMPLERS = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp_2m": "DPM-Solver++"}
-OTHER_KEYS = {"fractions", "sampler", "num_steps", "order", "name", "section", "clip_model"}
+OTHER_KEYS = {"fractions", "sampler", "num_steps", "order", "name", "section"}
 EXPERIMENTS = sorted((ROOT / "configs/experiment").glob("*.yaml"))
 PROMPTS = sorted((ROOT / "configs/prompts").glob("*.yaml"))
 
