@@ -3,16 +3,20 @@
 python -m scripts.analyse analysis=similarity pair=digits_dit_s_b_xl
 """
 
-from pathlib import Path
+from __future__ import annotations
 
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.checkout import ROOT
 from sampling.configuration import resolved
 from scripts.cli import run_command
 
+if TYPE_CHECKING:
+    from settings.measures import AnalyseSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: AnalyseSettings) -> None:
     from sampling.plan import make_plan
     from tstitch.errors import UserError
 

@@ -3,16 +3,20 @@
 python -m scripts.prompts prompts=table_2 captions=FILE stitch.fraction=0.3 out=DIR
 """
 
+from __future__ import annotations
+
 import os
 from contextlib import nullcontext
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command
 
+if TYPE_CHECKING:
+    from settings.prompts import PromptSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: PromptSettings) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are local files only
     from tstitch.errors import UserError
 

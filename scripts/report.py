@@ -1,14 +1,18 @@
 """Write a page on finished sweeps, HTML and Markdown, and its plots as files: `python -m scripts.report sweep=DIR`."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command
 
+if TYPE_CHECKING:
+    from settings.results import ReportSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: ReportSettings) -> None:
     from evaluation.report.figures import save
     from evaluation.report.page import render_html, render_markdown
     from experiments.report import read_report, sweep_directories

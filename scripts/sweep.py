@@ -3,13 +3,18 @@
 python -m scripts.sweep pair=digits_dit_s_xl fractions=0:1:0.1 num_images=1000 out=DIR
 """
 
-from omegaconf import DictConfig
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command, stop_if_failed
 
+if TYPE_CHECKING:
+    from settings.sweep import SweepSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: SweepSettings) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from experiments.axes import plan_points

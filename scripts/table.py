@@ -1,14 +1,18 @@
 """Tables and figures of the paper, ours beside theirs: `python -m scripts.table name=table1 [pairs=digits]`."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command, stop_if_failed
 
+if TYPE_CHECKING:
+    from settings.results import TableSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: TableSettings) -> None:
     from experiments.experiment_files import check_takes_sweep, find_experiments
     from tstitch.errors import UserError
 

@@ -1,0 +1,57 @@
+"""From what Hydra composed to checked settings."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
+
+from tstitch.errors import UserError
+
+if TYPE_CHECKING:
+    from settings.base import Settings
+
+
+def checked_settings(command: str, config: DictConfig) -> Settings:
+    """Check the composed configuration of a command against its schema.
+
+    Raises:
+        UserError: names the first key that is wrong, and says what would be accepted.
+    """
+    container = _container(config)
+    from settings.check import check_settings  # pydantic takes a tenth of a second, which a typo should not wait for
+
+    return check_settings(command, container, _texts_of_overrides())
+
+
+def _container(config: DictConfig) -> dict:
+    """Return the configuration as plain values, with every interpolation filled in."""
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key or str(error).rpartition(" ")[2]
+        raise UserError(f"{key} is missing; give {key}=VALUE") from None
+    except InterpolationKeyError as error:
+        missing = re.search(r"Interpolation key '([\w.]+)' not found", str(error))
+        if missing is None:
+            raise
+        source = _first_missing(config, missing[1])
+        raise UserError(f"{source} is missing, from which {error.full_key} takes its value") from None
+
+
+def _first_missing(config: DictConfig, key: str) -> str:
+    """Return the outermost group on the way to a missing key that is missing itself."""
+    parts = key.split(".")
+    prefixes = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    return next(prefix for prefix in prefixes if OmegaConf.select(config, prefix, throw_on_missing=False) is None)
+
+
+def _texts_of_overrides() -> dict[str, str]:
+    """Return the values of the command line as they were typed, by key."""
+    if not HydraConfig.initialized():
+        return {}
+    pairs = (override.partition("=") for override in HydraConfig.get().overrides.task)
+    return {key.lstrip("+"): text.strip("'\"") for key, _, text in pairs}
