@@ -19,12 +19,9 @@ def main(config: AllocationSettings) -> None:
     from sampling.foreign import FOREIGN, explain
     from sampling.plan import make_plan
     from tstitch.allocation import MAX_SPANS, log_snr_at
-    from tstitch.errors import UserError
 
     settings = resolved(config)
     given = [key for key in FOREIGN if settings[key] is not None]
-    if len(given) > 1:
-        raise UserError(f"{given[0]} and {given[1]} are both set; give one")
     plan = make_plan({**settings, "dry_run": True})  # needs no weights
     if given:
         print("\n".join(explain(given[0], settings, plan.timesteps, plan.schedule.num_train_timesteps)))

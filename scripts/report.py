@@ -16,15 +16,12 @@ def main(config: ReportSettings) -> None:
     from evaluation.report.figures import save
     from evaluation.report.page import render_html, render_markdown
     from experiments.report import read_report, sweep_directories
-    from tstitch.errors import UserError
     from tstitch.runs.outputs import check_output
     from tstitch.runs.shards import write_atomically
 
     settings = resolved(config)
     directories = sweep_directories(settings)
     page = Path(settings["out"]) if settings["out"] is not None else directories[0] / "report.html"
-    if page.suffix == ".md":
-        raise UserError(f"out={page} is where the Markdown page would go; give the name of the HTML page")
     text, pictures = page.with_suffix(".md"), page.with_name(f"{page.stem}_pictures")
     check_output(page, "a report")
     check_output(text, "a summary")

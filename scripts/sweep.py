@@ -18,16 +18,8 @@ def main(config: SweepSettings) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from experiments.axes import plan_points
-    from sampling.plan import check_whole_number
-    from tstitch.errors import UserError
 
     settings = resolved(config)
-    if "analysis" in settings:
-        raise UserError(f"this experiment is an analysis: python -m scripts.analyse analysis={settings['analysis']}")
-    for key, value in settings["latency"].items():
-        check_whole_number(f"latency.{key}", value, lowest=1)
-    if settings["ranks"] is not None:
-        check_whole_number("ranks", settings["ranks"], lowest=1)
     planned = plan_points(settings)
 
     # A mistake in the settings should not wait for these.

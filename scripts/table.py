@@ -14,12 +14,9 @@ if TYPE_CHECKING:
 
 def main(config: TableSettings) -> None:
     from experiments.experiment_files import check_takes_sweep, find_experiments
-    from tstitch.errors import UserError
 
     settings = resolved(config)
     names = find_experiments(settings["name"])
-    if settings["pairs"] not in ("imagenet", "digits"):
-        raise UserError(f"pairs must be imagenet or digits, got {settings['pairs']!r}")
     if settings["sweep"] is not None:
         check_takes_sweep(settings["name"], names)
 

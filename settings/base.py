@@ -22,8 +22,7 @@ class Settings(BaseModel):
         if isinstance(values, cls):
             return values
         if not isinstance(values, dict):
-            complaint = f"must be a group of settings ({', '.join(known_keys(cls))}), got {show(values)}"
-            raise PydanticCustomError("value", "{complaint}", {"complaint": complaint})
+            raise complain(f"must be a group of settings ({', '.join(known_keys(cls))}), got {show(values)}")
         unknown = [key for key in values if key not in cls.model_fields]
         if unknown and cls.model_config["extra"] == "forbid":
             raise PydanticCustomError("unknown_key", "unknown key", {"key": str(unknown[0]), "known": known_keys(cls)})
@@ -54,6 +53,11 @@ def phrase(info: FieldInfo) -> str:
     kind = kind_of(info)
     accepted = "a group of settings" if kind is None else kind.one
     return f"{accepted}, or null" if takes_null(info) else accepted
+
+
+def complain(complaint: str) -> PydanticCustomError:
+    """Make the error of a rule inside a group; its message follows the group's key."""
+    return PydanticCustomError("value", "{complaint}", {"complaint": complaint})
 
 
 def refuse(message: str) -> PydanticCustomError:

@@ -7,7 +7,7 @@ that looks like a number.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import get_args, get_origin
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -277,7 +277,9 @@ def show_wrong(value: object, item: Kind) -> str:
 
 
 def kinds_of(annotation: object) -> Iterator[Kind]:
-    """Yield the kinds in an annotation such as `Annotated[int, Whole(1)] | None`."""
+    """Yield the kinds in an annotation such as `Annotated[int, Whole(1)] | None`; none for the entries of a mapping."""
+    if get_origin(annotation) is dict:
+        return
     for part in get_args(annotation):
         if isinstance(part, Kind):
             yield part

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from settings.base import Settings, refuse
+from settings.base import Settings, complain
 from settings.kinds import Either, ListOf, Number, OneOf, Whole
 from settings.names import AUTOENCODERS, GRIDS, SCHEDULES, Extractor, Metrics
 from settings.types import BatchSize, Draws, PathName, Positive, Share, Size, Switch, Words
@@ -13,6 +13,8 @@ Sizes = Annotated[list[int], ListOf(Whole(1, 2**14))]
 Scale = Annotated[float, Number(1)]
 Channels = Annotated[int | str, Either(Whole(1, 2**14), OneOf(("all",)))]
 Preset = Annotated[str, OneOf(tuple(f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (2, 4, 8)))]
+
+OF_PRESET = ("patch_size", "hidden_size", "depth", "num_heads")
 
 
 class DiTShape(Settings):
@@ -29,6 +31,16 @@ class DiTShape(Settings):
     mlp_ratio: Positive = Field(4.0, description="width of the MLP as a multiple of the token's")
     learn_sigma: Switch = Field(True, description="whether the network predicts a variance too")
     class_dropout_prob: Share = Field(0.1, description="share of the conditions dropped in training; 0: no null class")
+
+    @model_validator(mode="after")
+    def _check_preset(self) -> "DiTShape":
+        given = [key for key in OF_PRESET if getattr(self, key) is not None]
+        if self.preset is None and len(given) < len(OF_PRESET):
+            missing = next(key for key in OF_PRESET if key not in given)
+            raise complain(f"needs a preset, or all of {', '.join(OF_PRESET)}; {missing} is missing")
+        if self.preset is not None and given:
+            raise complain(f"has preset={self.preset}, which says what {given[0]} is; leave one of them out")
+        return self
 
 
 class UNetShape(Settings):
@@ -154,5 +166,5 @@ class Pair(Settings):
     @model_validator(mode="after")
     def _check_denoisers(self) -> "Pair":
         if not self.denoisers:
-            raise refuse("pair.denoisers must hold one denoiser or more, got none")
+            raise complain("needs one denoiser or more under denoisers, got none")
         return self
