@@ -54,6 +54,8 @@ def run_command(config_name: str, main: Callable[[Settings], None]) -> None:
         ValueError,
     ) as error:  # Hydra's own
         _stop(explain_composition(config_name, error, sys.argv[1:]))
+    except Exception as error:
+        _stop_unexpected(error)
 
 
 def prepare_process() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from tstitch.errors import UserError
 
@@ -34,12 +34,24 @@ def _container(config: DictConfig) -> dict:
     except MissingMandatoryValue as error:
         key = error.full_key or str(error).rpartition(" ")[2]
         raise UserError(f"{key} is missing; give {key}=VALUE") from None
-    except InterpolationKeyError as error:
+    except InterpolationResolutionError as error:
         missing = re.search(r"Interpolation key '([\w.]+)' not found", str(error))
         if missing is None:
-            raise
-        source = _first_missing(config, missing[1])
+            raise UserError(f"{error.full_key} cannot be made: {_first_line(error)}") from None
+        source = _first_missing(config, _absolute(config, missing[1], error.full_key))
         raise UserError(f"{source} is missing, from which {error.full_key} takes its value") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _absolute(config: DictConfig, key: str, full_key: str) -> str:
+    """Return the whole key that an interpolation in `full_key` names; `${.name}` names one of the same group."""
+    group = full_key.rpartition(".")[0]
+    text = str(OmegaConf.to_container(config, resolve=False))
+    is_relative = group and f"${{.{key}}}" in text and f"${{{key}}}" not in text
+    return f"{group}.{key}" if is_relative else key
 
 
 def _first_missing(config: DictConfig, key: str) -> str:

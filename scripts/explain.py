@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import OverrideParseException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from models.checkout import CONFIG_DIR
@@ -21,7 +22,7 @@ UNKNOWN_KEYS = (
     r"Key '([\w.]+)' is not in struct",
     r"Could not delete from config\. '([\w.@/]+)' does not exist",
 )
-NO_VALUE = re.compile(r"Error parsing override '(?P<text>.*)'\s+missing EQUAL", re.S)
+SEVERAL = re.compile(r"Ambiguous value for argument '(?P<argument>[^']*)'")
 
 
 def explain_composition(config_name: str, error: Exception, arguments: Sequence[str]) -> str:
@@ -40,13 +41,16 @@ def explain_composition(config_name: str, error: Exception, arguments: Sequence[
         meant = f"did you mean {' or '.join(near)}? " if near else ""
         return f"unknown {choice['group']} {choice['name']!r}; {meant}known: {', '.join(known)}"
     if "Config group override" in message:
-        return _explain_group(arguments) or message
+        return _explain_group(arguments) or "a group takes the name of one of its files, as pair=NAME"
+    several = SEVERAL.search(message)
+    if several is not None:
+        return _explain_several(several["argument"])
     if isinstance(error, OverrideParseException):
         return _explain_syntax(message, arguments)
     unknown = next(filter(None, (re.search(pattern, message) for pattern in UNKNOWN_KEYS)), None)
     if unknown is None:
         return message.split("Set the environment variable")[0]
-    return _explain_key(config_name, unknown[1])
+    return _explain_key(config_name, unknown[1]) or message
 
 
 def _explain_group(arguments: Sequence[str]) -> str | None:
@@ -61,23 +65,32 @@ def _explain_group(arguments: Sequence[str]) -> str | None:
 
 
 def _explain_syntax(message: str, arguments: Sequence[str]) -> str:
-    no_value = NO_VALUE.search(message)
-    if no_value is not None:
-        text = no_value["text"]
+    """Explain an argument that is not of Hydra's grammar: no `=`, a character that needs quotes, an open bracket."""
+    wrong = next(filter(_is_unreadable, arguments), "")
+    key, equals, value = wrong.partition("=")
+    if not equals or not key:
         before = (
-            [argument for argument in arguments[: list(arguments).index(text)] if "=" in argument]
-            if (text in arguments)
-            else []
+            [argument for argument in arguments[: list(arguments).index(wrong)] if "=" in argument] if wrong else []
         )
-        spaced = f"; a value with spaces is quoted: '{_quoted(f'{before[-1]} {text}')}'" if before else ""
-        return f"{text!r} is not of the form KEY=VALUE{spaced}"
-    wrong = next((argument for argument in arguments if "=" in argument and argument in message), None)
-    reason = " ".join(message.split("See https")[0].split())
-    if wrong is None:
-        return reason
-    if "LexerNoViableAlt" in message or wrong.partition("=")[2].startswith(("[", "{")) is False:
-        return f"{wrong} has characters that must be quoted: '{_quoted(wrong)}'"
-    return f"{wrong} cannot be read: {reason}"
+        spaced = f"; a value with spaces is quoted: '{_quoted(f'{before[-1]} {wrong}')}'" if before else ""
+        return f"{wrong!r} is not of the form KEY=VALUE{spaced}"
+    if value.startswith(("[", "{")):
+        reason = " ".join(message.split("See https")[0].split())
+        return f"{wrong} cannot be read: {reason}"
+    return f"{wrong} has characters that must be quoted: '{_quoted(wrong)}'"
+
+
+def _is_unreadable(argument: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return True
+    return False
+
+
+def _explain_several(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    return f"{argument} is several values: quote it as one, '{_quoted(argument)}', or give a list, '{key}=[{value}]'"
 
 
 def _quoted(argument: str) -> str:
@@ -85,11 +98,14 @@ def _quoted(argument: str) -> str:
     return f'{key}="{value}"'
 
 
-def _explain_key(config_name: str, key: str) -> str:
+def _explain_key(config_name: str, key: str) -> str | None:
+    """Explain a key that the command's configuration has not; None where it has it."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = compose(config_name)
     group = key.rpartition(".")[0]
     node = OmegaConf.select(config, group, throw_on_missing=False) if group else config
+    if isinstance(node, DictConfig) and key.rpartition(".")[2] in node:
+        return None
     siblings = [str(name) for name in node] if isinstance(node, DictConfig) else []
     return explain_unknown_key(key, siblings, dotted_keys(OmegaConf.to_container(config)))

@@ -12,8 +12,8 @@ from settings.types import BatchSize, Draws, PathName, Positive, Share, Size, Sw
 Sizes = Annotated[list[int], ListOf(Whole(1, 2**14))]
 Scale = Annotated[float, Number(1)]
 Channels = Annotated[int | str, Either(Whole(1, 2**14), OneOf(("all",)))]
-Preset = Annotated[str, OneOf(tuple(f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (2, 4, 8)))]
-
+PRESETS = tuple(f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (2, 4, 8))
+Preset = Annotated[str, OneOf(PRESETS)]
 OF_PRESET = ("patch_size", "hidden_size", "depth", "num_heads")
 
 
