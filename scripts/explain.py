@@ -18,7 +18,7 @@ CHOICE = re.compile(
     re.S,
 )
 UNKNOWN_KEYS = (
-    r"Could not (?:override|append to config|delete from config\.?) '([\w.@/]+)'",
+    r"Could not (?:override|append to config) '([\w.@/]+)'",
     r"Key '([\w.]+)' is not in struct",
     r"Could not delete from config\. '([\w.@/]+)' does not exist",
 )
@@ -50,7 +50,8 @@ def explain_composition(config_name: str, error: Exception, arguments: Sequence[
     unknown = next(filter(None, (re.search(pattern, message) for pattern in UNKNOWN_KEYS)), None)
     if unknown is None:
         return message.split("Set the environment variable")[0]
-    return _explain_key(config_name, unknown[1]) or message
+    deleted = f"{unknown[1]} has another value; ~{unknown[1]} deletes it whatever it is"
+    return _explain_key(config_name, unknown[1]) or (deleted if "delete" in message else message)
 
 
 def _explain_group(arguments: Sequence[str]) -> str | None:

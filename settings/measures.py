@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from settings.base import refuse
-from settings.fractions import count_fractions
+from settings.fractions import FractionsToSweep, count_fractions
 from settings.kinds import ListOf, OneOf, OneOrEach, Whole
 from settings.names import ANY_PRECISION, COMPILE_MODES
 from settings.over_fractions import AXES, Analysis, Grid, Orders, OverFractions, Rules, SamplerNames, Scales, StepCounts
@@ -64,4 +64,7 @@ class LatencySettings(OfExperiment):
 class AnalyseSettings(OfExperiment):
     """The settings of `scripts.analyse`."""
 
-    analysis: Analysis = Field(description="what is looked at along the trajectories")
+    analysis: Analysis = Field(
+        description="similarity of latents and predictions, spectrum of the latents, error of the stitched ones"
+    )
+    fractions: FractionsToSweep = Field(description="for analysis=error: of the small model, as of scripts.sweep")

@@ -89,7 +89,7 @@ class PromptSettings(Settings):
         description="differences between the denoisers that would be refused"
     )
     stitch: PromptStitch = Field(description="who takes which solver steps")
-    call: Call = Field(description="arguments of the pipeline")
+    call: Call = Field(description="arguments of the pipeline; another one is +call.NAME=VALUE")
     resize: Size | None = Field(description="side of the images on disk, made smaller by Pillow's bicubic filter")
     deepcache_interval: Annotated[int, Whole(1, 10**6)] | None = Field(
         description="DeepCache on the large denoiser, every so many steps in full"

@@ -54,7 +54,9 @@ class Allocation(Settings):
     """How fractions become steps."""
 
     rule: Rule = Field(description="steps: round(r * T), as the paper; timestep: as the released code")
-    order: Order = Field(description="which steps the small model takes; small_to_large is the method")
+    order: Order = Field(
+        description="which steps the small model takes; the paper compares small_to_large with the others"
+    )
 
 
 class Guidance(Settings):
@@ -100,7 +102,7 @@ class SamplingSettings(Settings):
         description="default: torch.compile; max: faster yet, with kernels picked by each process on a GPU"
     )
     residency: Annotated[str, OneOf(RESIDENCIES)] = Field(
-        description="networks in memory: both; swap: on a GPU the one in use; staged: one at all, with compile=none"
+        description="networks in memory: both; swap: on a GPU the one in use; staged: one, loaded anew for each batch"
     )
     device: Device = Field(description="where it runs; auto: a GPU where there is one")
     out: PathName | None = Field(description="where the results go; null: a directory under runs/ by the configuration")
