@@ -7,7 +7,8 @@ from models.checkout import CONFIG_DIR
 from settings.help import list_settings
 
 GROUPS = ("pair", "sampler", "recipe", "prompts", "experiment")
-FLAGS = "--cfg job prints the configuration and ends; -m goes through KEY=A,B; --hydra-help has Hydra's own flags."
+FLAGS = """A setting without = has no value yet: +KEY=VALUE adds it, and ~KEY takes one away.
+--cfg job prints the configuration and ends; -m goes through KEY=A,B; --hydra-help has Hydra's own flags."""
 
 
 def print_help(command: str) -> None:
