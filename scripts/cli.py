@@ -48,11 +48,8 @@ def run_command(config_name: str, main: Callable[[Settings], None]) -> None:
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(guarded(check_and_run))()
-    except (
-        HydraException,
-        OmegaConfBaseException,
-        ValueError,
-    ) as error:  # Hydra's own
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        # What `main` raises has ended the process before.
         _stop(explain_composition(config_name, error, sys.argv[1:]))
     except Exception as error:
         _stop_unexpected(error)
@@ -68,7 +65,7 @@ def prepare_process() -> None:
 
 
 def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
-    """`main`, with a user's mistake ending the process in one line.
+    """Wrap `main` so that a user's mistake, or an exception that nobody expected, ends the process in one line.
 
     This happens inside Hydra's job, because Hydra adds a line of its own to exceptions that leave it.
     """
@@ -79,11 +76,9 @@ def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
             main(arguments)
         except (UserError, OSError, OmegaConfBaseException) as error:
             _stop(str(error))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                _stop_unexpected(error)
-            _stop(_explain_memory(error, arguments))
         except Exception as error:
+            if is_out_of_memory(error):
+                _stop(_explain_memory(error, arguments))
             _stop_unexpected(error)
         except KeyboardInterrupt as interruption:
             if int(os.environ.get("RANK", "0")) == 0:
@@ -120,6 +115,7 @@ def _stop(message: str) -> None:
 
 
 def _stop_unexpected(error: Exception) -> None:
+    """End the process with one line on an error that is ours; the traceback goes to a file, or is shown."""
     if os.environ.get(DEBUG) == "1":
         traceback.print_exception(error)
     else:
@@ -127,7 +123,7 @@ def _stop_unexpected(error: Exception) -> None:
     sys.exit(UNEXPECTED)
 
 
-def _explain_memory(error: RuntimeError | MemoryError, arguments: object) -> str:
+def _explain_memory(error: Exception, arguments: object) -> str:
     """One line for memory that ran out, with the command's settings that bear on it and that can still save some."""
     settings = OmegaConf.to_container(arguments, resolve=True) if isinstance(arguments, DictConfig) else {}
     remedies = {

@@ -58,7 +58,7 @@ def _first_missing(config: DictConfig, key: str) -> str:
     """Return the outermost group on the way to a missing key that is missing itself."""
     parts = key.split(".")
     prefixes = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
-    return next(prefix for prefix in prefixes if OmegaConf.select(config, prefix, throw_on_missing=False) is None)
+    return next((prefix for prefix in prefixes if OmegaConf.select(config, prefix) is None), key)
 
 
 def _texts_of_overrides() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What all groups of settings share: known keys alone, none missing, nothing changed after the check."""
 
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import FieldInfo
@@ -10,7 +11,7 @@ from settings.kinds import Kind, kinds_of, show
 
 
 class Settings(BaseModel):
-    """A group of settings. `kind` marks one of several groups that may stand in a place, in pydantic's locations."""
+    """A group of settings. `kind_name` tells it from the other groups that may stand in its place; empty where none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     kind_name: ClassVar[str] = ""
@@ -22,19 +23,29 @@ class Settings(BaseModel):
         if isinstance(values, cls):
             return values
         if not isinstance(values, dict):
-            raise complain(f"must be a group of settings ({', '.join(known_keys(cls))}), got {show(values)}")
+            raise complain(f"must be a group of settings ({', '.join(cls.model_fields)}), got {show(values)}")
         unknown = [key for key in values if key not in cls.model_fields]
         if unknown and cls.model_config["extra"] == "forbid":
-            raise PydanticCustomError("unknown_key", "unknown key", {"key": str(unknown[0]), "known": known_keys(cls)})
+            raise PydanticCustomError(
+                "unknown_key", "unknown key", {"key": str(unknown[0]), "known": list(cls.model_fields)}
+            )
         for key, info in cls.model_fields.items():
             if info.is_required() and key not in values:
                 raise PydanticCustomError("missing_key", "missing key", {"key": key, "wanted": phrase(info)})
         return values
 
 
-def known_keys(model: type[Settings]) -> list[str]:
-    """List the keys of a group of settings, as the schema has them."""
-    return list(model.model_fields)
+def groups_of(annotation: object) -> list[type[Settings]]:
+    """Find the groups of settings in an annotation; several where a key chooses one of them."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return [annotation]
+    return [group for part in get_args(annotation) for group in groups_of(part)]
+
+
+def choose_group(groups: Sequence[type[Settings]], values: object) -> type[Settings]:
+    """Choose the group that values are of, by the key that says so; the first where none does."""
+    named = values.values() if isinstance(values, Mapping) else ()
+    return next((group for group in groups if group.kind_name and group.kind_name in named), groups[0])
 
 
 def kind_of(info: FieldInfo) -> Kind | None:

@@ -7,7 +7,7 @@ from typing import get_args
 
 from pydantic.fields import FieldInfo
 
-from settings.base import Settings, kind_of, takes_null
+from settings.base import Settings, choose_group, groups_of, kind_of, takes_null
 from settings.commands import COMMANDS
 from settings.kinds import show
 from settings.names import files_of
@@ -60,29 +60,16 @@ def _settings(model: type[Settings], defaults: object, prefix: str = "") -> Iter
         if BROUGHT in (info.description or ""):
             continue
         default = values.get(key, MISSING)
-        groups = _groups_of(info.annotation)
+        groups = groups_of(info.annotation)
         if kind_of(info) is not None or not groups or _is_list(info):
             yield Setting(prefix + key, info, default)
         elif _is_mapping(info):
             first = next(iter(default.values()), {}) if isinstance(default, Mapping) else {}
-            nested.append((_chosen(groups, first), {}, f"{prefix}{key}.NAME."))
+            nested.append((choose_group(groups, first), {}, f"{prefix}{key}.NAME."))
         else:
-            nested.append((_chosen(groups, default), default, f"{prefix}{key}."))
+            nested.append((choose_group(groups, default), default, f"{prefix}{key}."))
     for group, inner, place in nested:
         yield from _settings(group, inner, place)
-
-
-def _groups_of(annotation: object) -> list[type[Settings]]:
-    """Find the groups of settings in an annotation; several where one of them is chosen by a key."""
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return [annotation]
-    return [group for part in get_args(annotation) for group in _groups_of(part)]
-
-
-def _chosen(groups: list[type[Settings]], default: object) -> type[Settings]:
-    """Pick the group that the default is of."""
-    values = default.values() if isinstance(default, Mapping) else ()
-    return next((group for group in groups if group.kind_name and group.kind_name in values), groups[0])
 
 
 def _is_mapping(info: FieldInfo) -> bool:

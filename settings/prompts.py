@@ -9,8 +9,8 @@ from settings.base import Settings, refuse
 from settings.kinds import Kind, ListOf, Number, OrNull, PathText, Text, Whole, is_finite
 from settings.names import Device, Precision
 from settings.pair import Evaluation
-from settings.sampling import Boundaries, BoundaryOrBoundaries, Shares, WholeNumbers
-from settings.types import BatchSize, Count, NumSteps, PathName, Seed, Share, Size, Switch, Words
+from settings.sampling import Stitch
+from settings.types import BatchSize, Count, NumSteps, PathName, Seed, Size, Switch, Words
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,6 @@ class Call(Settings):
     height: Size | None = Field(description="of the images in pixels")
     width: Size | None = Field(description="of the images in pixels")
     controlnet_conditioning_scale: Annotated[float, Number(0)] | None = Field(description="of the ControlNet")
-
-
-class PromptStitch(Settings):
-    """Who takes which solver steps: one of these."""
-
-    fraction: Share | None = Field(description="share of the solver steps of the small one of two denoisers")
-    fractions: Shares | None = Field(description="share of the steps of each denoiser, small to large")
-    counts: WholeNumbers | None = Field(description="number of steps of each denoiser")
-    denoiser_per_step: WholeNumbers | None = Field(description="a denoiser index for each step")
-    timestep_boundaries: BoundaryOrBoundaries | None = Field(description="where each denoiser but the last stops")
-    log_snr_boundaries: Boundaries | None = Field(description="the same as log SNR")
-
-
-class PromptEvaluation(Evaluation):
-    """What scripts.evaluate takes by default for the run."""
 
 
 class PromptSettings(Settings):
@@ -88,7 +73,7 @@ class PromptSettings(Settings):
     allow: Annotated[list[str], ListOf(Text(), shortest=0)] | None = Field(
         description="differences between the denoisers that would be refused"
     )
-    stitch: PromptStitch = Field(description="who takes which solver steps")
+    stitch: Stitch = Field(description="who takes which solver steps")
     call: Call = Field(description="arguments of the pipeline; another one is +call.NAME=VALUE")
     resize: Size | None = Field(description="side of the images on disk, made smaller by Pillow's bicubic filter")
     deepcache_interval: Annotated[int, Whole(1, 10**6)] | None = Field(
@@ -97,13 +82,15 @@ class PromptSettings(Settings):
     tome_ratio: Annotated[float, Number(0, 0.75, is_open=True)] | None = Field(
         description="token merging in all denoisers, the share of merged tokens"
     )
-    evaluation: PromptEvaluation = Field(description="what scripts.evaluate takes by default")
+    evaluation: Evaluation = Field(description="what scripts.evaluate takes by default")
     paper: dict[str, Any] = Field(description="the paper's numbers")
 
     @model_validator(mode="after")
     def _check_together(self) -> "PromptSettings":
         if (self.captions is None) == (self.prompt is None):
             raise refuse("give one of captions=FILE and prompt='...'")
+        if self.small:
+            self.stitch.refuse_unless_one()
         num_denoisers = len(self.small) + 1
         if self.loras is not None and len(self.loras) != num_denoisers:
             raise refuse(

@@ -5,13 +5,14 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from settings.base import Settings, refuse
-from settings.fractions import FractionsToSweep
-from settings.kinds import ListOf, OneOf, PathText
+from settings.fractions import MOST_POINTS, FractionsToSweep, count_fractions
+from settings.kinds import ListOf, OneOf, PathText, show
 from settings.names import CLIP_SCORE, Device, ExperimentName, Extractor, Metrics, Precisions
 from settings.over_fractions import StepCounts
 from settings.types import BatchSize, Count, Draws, NumSteps, PathName, Ranks, Switch, Words
 
 Paths = Annotated[list[str], ListOf(PathText(), shortest=0)]
+MOST_DENOISERS = 3  # of the pairs of an experiment
 
 
 class ExtractorDefaults(Settings):
@@ -125,4 +126,9 @@ class TableSettings(Settings):
     def _check_together(self) -> "TableSettings":
         if self.sweep is not None and self.name is None:
             raise refuse("sweep= is for one experiment; give its name=NAME")
+        if self.fractions is not None and count_fractions(self.fractions, MOST_DENOISERS) > MOST_POINTS:
+            raise refuse(
+                f"fractions make too many points of three models, and at most {MOST_POINTS:,} are taken; "
+                f"shorten them, got fractions={show(self.fractions)}"
+            )
         return self

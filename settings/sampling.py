@@ -49,6 +49,19 @@ class Stitch(Settings):
         """The words that are given, but `fractions`, which has a default."""
         return [word for word in STITCH_WORDS if word != "fractions" and getattr(self, word) is not None]
 
+    def refuse_unless_one(self, default: list[float] | None = None) -> None:
+        """Raise unless exactly one word is given.
+
+        Args:
+            default: of `fractions`, which another word replaces.
+        """
+        given = list(self.explicit)
+        if self.fractions is not None and (not given or self.fractions != default):
+            given.insert(0, "fractions")
+        if len(given) != 1:
+            known = ", ".join(f"stitch.{word}" for word in STITCH_WORDS)
+            raise refuse(f"give one of {known}, got {' and '.join(f'stitch.{word}' for word in given) or 'none'}")
+
 
 class Allocation(Settings):
     """How fractions become steps."""
@@ -113,12 +126,7 @@ class SamplingSettings(Settings):
 
     @model_validator(mode="after")
     def _check_together(self) -> "SamplingSettings":
-        given = list(self.stitch.explicit)
-        if self.stitch.fractions is not None and (not given or self.stitch.fractions != self.pair.fractions):
-            given.insert(0, "fractions")  # the pair's own are a default, which another word replaces
-        if len(given) != 1:
-            known = ", ".join(f"stitch.{word}" for word in STITCH_WORDS)
-            raise refuse(f"give one of {known}, got {' and '.join(f'stitch.{word}' for word in given) or 'none'}")
+        self.stitch.refuse_unless_one(default=self.pair.fractions)
         if self.residency == "staged" and self.compile != "none":
             raise refuse(
                 f"residency=staged loads networks again and again, and compile={self.compile} would compile them each "

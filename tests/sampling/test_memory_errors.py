@@ -72,9 +72,7 @@ def test_other_errors_leave_their_traceback_in_a_file(capfd, monkeypatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     outcome = run_here(capfd, monkeypatch, "sample", *SMALL, f"out={tmp_path / 'out'}")
     assert outcome.code == 1
-    assert (
-        "unexpected RuntimeError: mat1 and mat2 shapes cannot be multiplied; its traceback is in runs/" in outcome.err
-    )
+    assert "RuntimeError: mat1 and mat2 shapes cannot be multiplied; its traceback is in runs/" in outcome.err
     [log] = (tmp_path / "runs/errors").iterdir()
     assert "Traceback" in log.read_text()
 

@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import get_args
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
-from pydantic.fields import FieldInfo
 
 from models.checkout import CONFIG_DIR
-from settings.base import Settings
+from settings.base import Settings, choose_group, groups_of
 from settings.commands import COMMANDS
 
 NEEDED = {
@@ -48,19 +46,6 @@ def composed(case: str) -> dict:
         return OmegaConf.to_container(compose(command, [*NEEDED.get(command, []), *more]), resolve=True)
 
 
-def groups_of(annotation: object) -> list[type[Settings]]:
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return [annotation]
-    return [group for part in get_args(annotation) for group in groups_of(part)]
-
-
-def group_of(info: FieldInfo, values: object) -> type[Settings]:
-    """The group that the values are of, where a key chooses it."""
-    groups = groups_of(info.annotation)
-    named = values.values() if isinstance(values, dict) else ()
-    return next((group for group in groups if group.kind_name and group.kind_name in list(named)), groups[0])
-
-
 def walk(model: type[Settings], values: dict, place: tuple = ()) -> Iterator[tuple[tuple, type[Settings]]]:
     """Yield the place of every group of settings in composed values, and its model."""
     yield place, model
@@ -76,4 +61,4 @@ def walk(model: type[Settings], values: dict, place: tuple = ()) -> Iterator[tup
         else:
             children = [((key,), inner)]
         for keys, entry in children:
-            yield from walk(group_of(info, entry), entry, (*place, *keys))
+            yield from walk(choose_group(groups_of(info.annotation), entry), entry, (*place, *keys))

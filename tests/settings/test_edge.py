@@ -106,6 +106,7 @@ LINES = {
     ("sample", "out=a,b"): """out=a,b is several values: quote it as one, 'out="a,b"', or give a list, 'out=[a,b]'""",
     ("latency", "+ranks=2"): "ranks is for scripts.sweep; this command has no such setting",
     ("prompts", "+call.x=nan"): "call.x must be a finite number, text, true, false, or a list of these, got nan",
+    ("table", "fractions=0:1:1e-9"): "points of three models, and at most 10,000 are taken; shorten them, got",
     ("sweep", "fractions=0:1:1e-9"): "points, and at most 10,000 are taken",
 }
 

@@ -24,7 +24,7 @@ from models.networks.unet import UNetConfig
 from models.networks.vq import VQConfig
 from sampling.foreign import FOREIGN
 from settings import names, pair, train
-from tests.settings.composed import groups_of
+from settings.base import groups_of
 from training.optimizers import OptimizerSettings
 from training.recipes import RECIPES
 from training.trainer import TrainerSettings
