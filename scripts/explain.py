@@ -12,11 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from models.checkout import CONFIG_DIR
 from settings.unknown import dotted_keys, explain_unknown_key, nearest_keys
 
-CHOICE = re.compile(
-    r"Could not find '(?P<group>[\w/]+)/(?P<name>[^']+)'"
-    r".*Available options in '[\w/]+':(?P<known>.*?)Config search",
-    re.S,
-)
+CHOICE = re.compile(r"Could not (?:find|load) '(?P<group>[\w/]+)/(?P<name>[^'/]*)'")
 UNKNOWN_KEYS = (
     r"Could not (?:override|append to config) '([\w.@/]+)'",
     r"Key '([\w.]+)' is not in struct",
@@ -36,10 +32,7 @@ def explain_composition(config_name: str, error: Exception, arguments: Sequence[
     message = str(error)
     choice = CHOICE.search(message)
     if choice is not None:
-        known = choice["known"].split()
-        near = nearest_keys(choice["name"], known)
-        meant = f"did you mean {' or '.join(near)}? " if near else ""
-        return f"unknown {choice['group']} {choice['name']!r}; {meant}known: {', '.join(known)}"
+        return _explain_choice(choice["group"], choice["name"])
     if "Config group override" in message:
         return _explain_group(arguments) or "a group takes the name of one of its files, as pair=NAME"
     several = SEVERAL.search(message)
@@ -54,14 +47,24 @@ def explain_composition(config_name: str, error: Exception, arguments: Sequence[
     return _explain_key(config_name, unknown[1]) or (deleted if "delete" in message else message)
 
 
+def _explain_choice(group: str, name: str) -> str:
+    known = _names_of(group)
+    near = nearest_keys(name, known)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"unknown {group} {name!r}; {meant}known: {', '.join(known)}"
+
+
+def _names_of(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+
+
 def _explain_group(arguments: Sequence[str]) -> str | None:
     """Explain a group such as `pair=null`, which takes the name of one of its files."""
     for argument in arguments:
         group, _, value = argument.partition("=")
         folder = CONFIG_DIR / group.lstrip("+~")
         if group and folder.is_dir() and not (folder / f"{value}.yaml").is_file():
-            known = sorted(path.stem for path in folder.glob("*.yaml"))
-            return f"{group} must be one of {', '.join(known)}, got {value}"
+            return f"{group} must be one of {', '.join(_names_of(group))}, got {value}"
     return None
 
 

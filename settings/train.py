@@ -5,8 +5,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field, Tag
 
 from settings.base import Settings
+from settings.choice import choose_by, mark
 from settings.kinds import ListOf, OneOf, Whole
-from settings.pair import Denoiser, Schedule, choose_by, mark
+from settings.networks import Denoiser
+from settings.pair import Schedule
 from settings.types import BatchSize, Count, NotNegative, PathName, Positive, Share, Size, Switch, Words
 
 DOWN_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")

@@ -81,6 +81,8 @@ LINES = {
     ("sample", "~pair.fractions"): "pair.fractions is missing, from which stitch.fractions takes its value",
     ("sample", "pair=null"): "pair must be one of digits_dit_b_xl, ",
     ("sample", "sampler=null"): "sampler must be one of ddim, ddpm, ",
+    ("sample", "pair="): "unknown pair ''; known: digits_dit_b_xl, ",
+    ("sweep", "experiment=[TYPO]"): "unknown experiment 'TYPO'; known: fig11, ",
     ("sample", "guidance=null"): "guidance must be a group of settings (scale, channels), got null",
     ("sample", "seed=${nothing}"): "nothing is missing, from which seed takes its value",
     ("sample", "num_images=2.0"): "num_images must be a whole number of 1 or more, got 2.0",

@@ -23,7 +23,7 @@ from models.networks.dit import PATCH_SIZES, SIZES, DiTConfig
 from models.networks.unet import UNetConfig
 from models.networks.vq import VQConfig
 from sampling.foreign import FOREIGN
-from settings import names, pair, train
+from settings import names, networks, pair, train
 from settings.base import groups_of
 from training.optimizers import OptimizerSettings
 from training.recipes import RECIPES
@@ -50,9 +50,9 @@ from tstitch.solvers.make import SAMPLERS
         (settings.allocation.FOREIGN, FOREIGN),
         (settings.over_fractions.AXES, AXES),
         (sorted(pair.Evaluation.model_fields), sorted(SETTINGS)),
-        ([model.kind_name for model in groups_of(pair.Denoiser)], FAMILIES),
+        ([model.kind_name for model in groups_of(networks.Denoiser)], FAMILIES),
         (sorted(model.kind_name for model in groups_of(train.AnyRecipe)), sorted(RECIPES)),
-        (pair.PRESETS, [f"DiT-{size}/{patch}" for size in SIZES for patch in PATCH_SIZES]),
+        (networks.PRESETS, [f"DiT-{size}/{patch}" for size in SIZES for patch in PATCH_SIZES]),
     ],
 )
 def test_names_are_the_same(ours, theirs) -> None:
@@ -62,9 +62,9 @@ def test_names_are_the_same(ours, theirs) -> None:
 @pytest.mark.parametrize(
     ("group", "configuration", "only_here"),
     [
-        (pair.DiTShape, DiTConfig, {"preset"}),
-        (pair.UNetShape, UNetConfig, set()),
-        (pair.VQShape, VQConfig, set()),
+        (networks.DiTShape, DiTConfig, {"preset"}),
+        (networks.UNetShape, UNetConfig, set()),
+        (networks.VQShape, VQConfig, set()),
         (train.Trainer, TrainerSettings, set()),
         (train.Optimizer, OptimizerSettings, set()),
     ],
@@ -76,5 +76,5 @@ def test_shapes_have_the_same_fields_and_defaults(group, configuration, only_her
         info = group.model_fields[name]
         if default is not MISSING:
             assert info.default == default and type(info.default) is type(default), name
-        elif name not in getattr(pair, "OF_PRESET", ()) or group is not pair.DiTShape:
+        elif name not in networks.OF_PRESET or group is not networks.DiTShape:
             assert info.is_required(), name
