@@ -1,10 +1,11 @@
 """The check of a command's settings against its schema: a settings object, or one line that says what is wrong."""
 
 from collections.abc import Mapping
+from typing import get_origin
 
 from pydantic import ValidationError
 
-from settings.base import Settings, kind_of
+from settings.base import Settings, choose_group, groups_of, kind_of
 from settings.commands import COMMANDS
 from settings.kinds import PathText, show
 from settings.unknown import dotted_keys, explain_unknown_key
@@ -24,15 +25,28 @@ def check_settings(command: str, container: dict, typed: Mapping[str, str] | Non
     """
     model = COMMANDS[command]
     try:
-        return model.model_validate({**container, **_paths_as_typed(model, container, typed or {})})
+        return model.model_validate(_with_paths_as_typed(model, container, typed) if typed else container)
     except ValidationError as error:
         raise UserError(_explain(error, container)) from None
 
 
-def _paths_as_typed(model: type[Settings], container: dict, typed: Mapping[str, str]) -> dict[str, str]:
-    """Return the texts of the paths at the top that were read as numbers: `1e3` would be `1000.0`."""
-    paths = [key for key, info in model.model_fields.items() if isinstance(kind_of(info), PathText)]
-    return {key: typed[key] for key in paths if key in typed and type(container.get(key)) in (int, float)}
+def _with_paths_as_typed(model: type[Settings], values: dict, typed: Mapping[str, str], prefix: str = "") -> dict:
+    """Return values whose paths that were read as numbers are their text again: `1e3` would be `1000.0`."""
+    changed = dict(values)
+    for key, info in model.model_fields.items():
+        value, place, groups = values.get(key), f"{prefix}{key}", groups_of(info.annotation)
+        if isinstance(kind_of(info), PathText) and type(value) in (int, float) and place in typed:
+            changed[key] = typed[place]
+        elif isinstance(value, dict) and groups and get_origin(info.annotation) is dict:
+            changed[key] = {
+                name: _with_paths_as_typed(choose_group(groups, entry), entry, typed, f"{place}.{name}.")
+                if isinstance(entry, dict)
+                else entry
+                for name, entry in value.items()
+            }
+        elif isinstance(value, dict) and groups:
+            changed[key] = _with_paths_as_typed(choose_group(groups, value), value, typed, f"{place}.")
+    return changed
 
 
 def _explain(error: ValidationError, container: dict) -> str:

@@ -67,6 +67,12 @@ def test_a_path_is_the_text_that_was_typed(monkeypatch, text: str) -> None:
     assert settings_of(monkeypatch, "merge", f"run='{text}'").run == text
 
 
+def test_paths_inside_groups_are_the_texts_that_were_typed(monkeypatch) -> None:
+    paths = ["pair.autoencoder.path=1e3", "pair.denoisers.s.path=007", "pair.evaluation.reference=5"]
+    pair = settings_of(monkeypatch, "sample", *paths).pair
+    assert (pair.autoencoder.path, pair.denoisers["s"].path, pair.evaluation.reference) == ("1e3", "007", "5")
+
+
 def test_numbers_in_lists_of_paths_are_their_texts(monkeypatch) -> None:
     assert settings_of(monkeypatch, "report", "sweeps=[2026,2027]").sweeps == ["2026", "2027"]
 
