@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from math import comb
 from typing import Annotated
 
-from settings.kinds import Either, Kind, ListOf, Number, is_finite, show_wrong
+from settings.kinds import Kind, Number, is_finite
+from settings.lists import Either, ListOf, show_wrong
 
 MOST_POINTS = 10_000
 SHARE = Number(0, 1)

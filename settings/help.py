@@ -86,8 +86,7 @@ def _setting_lines(setting: Setting) -> list[str]:
     if _is_list(setting.info) and kind is None:
         accepted = "list of mappings"
     accepted += ", or null" if takes_null(setting.info) and setting.default is not None else ""
-    shown = setting.default is not MISSING and not isinstance(setting.default, Mapping)
-    default = f" = {_typed(setting.default)}" if shown else ""
+    default = "" if setting.default is MISSING else f" = {_typed(setting.default)}"
     text = f"{setting.key}: {accepted}{default}  {setting.info.description}"
     return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent=" " * INDENT, break_on_hyphens=False)
 
@@ -96,6 +95,8 @@ def _typed(value: object) -> str:
     """Write a default as it would be typed on the command line."""
     if value == "???":
         return "(to be given)"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_typed(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list):
         return f"[{','.join(map(_typed, value))}]"
     return value if isinstance(value, str) else show(value)

@@ -6,14 +6,13 @@ that looks like a number.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import get_args, get_origin
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 SEED_LIMIT = 2**63 - 1
-LONGEST_LIST = 10**6
 LONGEST_SHOWN = 80
 
 
@@ -34,7 +33,11 @@ class Kind:
 
     def complain(self, value: object) -> str:
         """Say what would be accepted instead of a value that is not."""
-        return f"must be {self.one}, got {show(value)}"
+        return f"must be {self.one}{self.limit(value)}, got {show(value)}"
+
+    def limit(self, value: object) -> str:
+        """Say the upper bound that a value breaks; empty where something else is wrong with it."""
+        return ""
 
     def convert(self, value: object) -> object:
         """Return an accepted value as the rest of the code takes it: itself."""
@@ -72,10 +75,8 @@ class Whole(Kind):
     def accepts(self, value: object) -> bool:
         return type(value) is int and self.lowest <= value <= self.highest
 
-    def complain(self, value: object) -> str:
-        if type(value) is int and value > self.highest:
-            return f"must be a whole number of at most {self.highest:,}, got {show(value)}"
-        return super().complain(value)
+    def limit(self, value: object) -> str:
+        return f" and at most {self.highest:,}" if type(value) is int and value > self.highest else ""
 
 
 @dataclass(frozen=True)
@@ -167,94 +168,6 @@ class OneOf(Kind):
         return isinstance(value, str) and value in self.names
 
 
-@dataclass(frozen=True)
-class ListOf(Kind):
-    """Lists of one type, with `shortest` entries or more."""
-
-    item: Kind
-    shortest: int = 1
-    longest: int = field(default=LONGEST_LIST, repr=False)
-
-    @property
-    def one(self) -> str:
-        return f"a list of {self.item.several}"
-
-    @property
-    def several(self) -> str:
-        return f"lists of {self.item.several}"
-
-    def accepts(self, value: object) -> bool:
-        fits = isinstance(value, list) and self.shortest <= len(value) <= self.longest
-        return fits and all(map(self.item.accepts, value))
-
-    def complain(self, value: object) -> str:
-        return f"must be {self.one}, got {show_wrong(value, self.item)}"
-
-    def convert(self, value: list) -> list:
-        return [self.item.convert(entry) for entry in value]
-
-
-@dataclass(frozen=True)
-class OrNull(Kind):
-    """Values of a type, or null, as entries of a list."""
-
-    kind: Kind
-
-    @property
-    def one(self) -> str:
-        return f"{self.kind.one} or null"
-
-    @property
-    def several(self) -> str:
-        return f"{self.kind.several} or null"
-
-    def accepts(self, value: object) -> bool:
-        return value is None or self.kind.accepts(value)
-
-    def convert(self, value: object) -> object:
-        return None if value is None else self.kind.convert(value)
-
-
-@dataclass(frozen=True)
-class Either(Kind):
-    """Values of the one type or of the other."""
-
-    first: Kind
-    second: Kind
-
-    @property
-    def one(self) -> str:
-        return f"{self.first.one}, or {self.second.one}"
-
-    @property
-    def several(self) -> str:
-        return f"{self.first.several}, or {self.second.several}"
-
-    def accepts(self, value: object) -> bool:
-        return self.first.accepts(value) or self.second.accepts(value)
-
-
-@dataclass(frozen=True)
-class OneOrEach(Kind):
-    """Values of a type, for all denoisers, or lists with one for each."""
-
-    item: Kind
-
-    @property
-    def one(self) -> str:
-        return f"{self.item.one}, or a list of them"
-
-    @property
-    def several(self) -> str:
-        return f"{self.item.several}, or of lists of them"
-
-    def accepts(self, value: object) -> bool:
-        return self.item.accepts(value) or ListOf(self.item).accepts(value)
-
-    def complain(self, value: object) -> str:
-        return f"must be {self.one}, got {show_wrong(value, self.item)}"
-
-
 def is_finite(value: float) -> bool:
     """Tell whether a number is one that a float can hold; whole numbers can be too large for it."""
     try:
@@ -268,12 +181,6 @@ def show(value: object) -> str:
     named = {None: "null", True: "true", False: "false"}
     text = named[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
-
-
-def show_wrong(value: object, item: Kind) -> str:
-    """Write a value, and before it the first entry that is not of the type of its entries."""
-    wrong = [entry for entry in value if not item.accepts(entry)] if isinstance(value, list) else []
-    return f"{show(wrong[0])} in {show(value)}" if wrong else show(value)
 
 
 def kinds_of(annotation: object) -> Iterator[Kind]:

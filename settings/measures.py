@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from settings.base import refuse
 from settings.fractions import FractionsToSweep, count_fractions
-from settings.kinds import ListOf, OneOf, OneOrEach, Whole
+from settings.kinds import OneOf, Whole
+from settings.lists import ListOf, OneOrEach
 from settings.names import ANY_PRECISION, COMPILE_MODES
 from settings.over_fractions import AXES, Analysis, Grid, Orders, OverFractions, Rules, SamplerNames, Scales, StepCounts
 from settings.types import Ranks, Repeats, Switch

@@ -4,7 +4,8 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from settings.kinds import ListOf, OneOf, OneOrEach
+from settings.kinds import OneOf
+from settings.lists import ListOf, OneOrEach
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 

@@ -6,7 +6,8 @@ from pydantic import Field, Tag, model_validator
 
 from settings.base import Settings, complain
 from settings.choice import choose_by, mark
-from settings.kinds import ListOf, OneOf, Whole
+from settings.kinds import OneOf, Whole
+from settings.lists import ListOf
 from settings.names import AUTOENCODERS
 from settings.types import PathName, Positive, Share, Size, Switch, Words
 

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from settings.base import Settings, refuse
 from settings.fractions import MOST_POINTS, FractionsToSweep
-from settings.kinds import ListOf, OneOf, OneOrEach, Whole, show
+from settings.kinds import OneOf, Whole, show
+from settings.lists import ListOf, OneOrEach
 from settings.names import ANALYSES, ORDERS, RULES, files_of
 from settings.sampling import SCALE, SamplingSettings
 

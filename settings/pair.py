@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from settings.base import Settings, complain
-from settings.kinds import Either, ListOf, Number, OneOf, Whole
+from settings.kinds import Number, OneOf, Whole
+from settings.lists import Either, ListOf
 from settings.names import GRIDS, SCHEDULES, Extractor, Metrics
 from settings.networks import Autoencoder, Denoiser
 from settings.types import BatchSize, Draws, PathName, Share, Words

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, model_validator
 
 from settings.base import Settings, refuse
-from settings.kinds import Kind, ListOf, Number, OrNull, PathText, Text, Whole, is_finite
+from settings.kinds import Kind, Number, PathText, Text, Whole, is_finite
+from settings.lists import ListOf, OrNull
 from settings.names import Device, Precision
 from settings.pair import Evaluation
 from settings.sampling import Stitch

@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from settings.base import Settings, refuse
 from settings.fractions import MOST_POINTS, FractionsToSweep, count_fractions
-from settings.kinds import ListOf, OneOf, PathText, show
+from settings.kinds import OneOf, PathText, show
+from settings.lists import ListOf
 from settings.names import CLIP_SCORE, Device, ExperimentName, Extractor, Metrics, Precisions
 from settings.over_fractions import StepCounts
 from settings.types import BatchSize, Count, Draws, NumSteps, PathName, Ranks, Switch, Words

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from settings.base import Settings, refuse
-from settings.kinds import Either, ListOf, Number, OneOf, OneOrEach, Whole
+from settings.kinds import Number, OneOf, Whole
+from settings.lists import Either, ListOf, OneOrEach
 from settings.names import (
     GRIDS,
     HISTORIES,

@@ -6,7 +6,8 @@ from pydantic import Field, Tag
 
 from settings.base import Settings
 from settings.choice import choose_by, mark
-from settings.kinds import ListOf, OneOf, Whole
+from settings.kinds import OneOf, Whole
+from settings.lists import ListOf
 from settings.networks import Denoiser
 from settings.pair import Schedule
 from settings.types import BatchSize, Count, NotNegative, PathName, Positive, Share, Size, Switch, Words

@@ -93,7 +93,11 @@ LINES = {
     ("sample", "seed=${nothing}"): "nothing is missing, from which seed takes its value",
     ("sample", "num_images=2.0"): "num_images must be a whole number of 1 or more, got 2.0",
     ("sample", "num_images=true"): "num_images must be a whole number of 1 or more, got true",
-    ("sample", "num_images=10000000000"): "num_images must be a whole number of at most 1,000,000,000, got 1000000000",
+    (
+        "sample",
+        "num_images=10000000000",
+    ): "must be a whole number of 1 or more and at most 1,000,000,000, got",
+    ("sample", "stitch.counts=[1,2000000]"): "numbers of 0 or more and at most 1,000,000, got 2000000 in [1, 2000000]",
     ("sample", "sampler.eta=1e400"): "sampler.eta must be a number from 0 to 1, got inf",
     ("sample", "out=[a]"): "out must be a path, got ['a']",
     ("sample", "out=é"): """out=é has characters that must be quoted: 'out="é"'""",

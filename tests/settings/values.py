@@ -4,19 +4,8 @@ from dataclasses import dataclass
 from math import inf, nan
 
 from settings.fractions import Fractions
-from settings.kinds import (
-    Either,
-    Flag,
-    Kind,
-    ListOf,
-    Number,
-    OneOf,
-    OneOrEach,
-    OrNull,
-    PathText,
-    Text,
-    Whole,
-)
+from settings.kinds import Flag, Kind, Number, OneOf, PathText, Text, Whole
+from settings.lists import Either, ListOf, OneOrEach, OrNull
 from settings.prompts import CallValue
 
 GROUP = {"key": 1}
