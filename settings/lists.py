@@ -33,11 +33,9 @@ class ListOf(Kind):
     def limit(self, value: object) -> str:
         if not isinstance(value, list):
             return ""
-        return (
-            next(filter(None, map(self.item.limit, value)), "")
-            if len(value) <= self.longest
-            else (f", at most {self.longest:,} of them")
-        )
+        if len(value) > self.longest:
+            return f", at most {self.longest:,} of them"
+        return next(filter(None, map(self.item.limit, value)), "")
 
     def convert(self, value: list) -> list:
         return [self.item.convert(entry) for entry in value]
