@@ -1,6 +1,7 @@
 """Names and shapes that the schema writes again are those of the packages that it may not import."""
 
 from dataclasses import MISSING, fields
+from typing import get_args
 
 import pytest
 
@@ -24,7 +25,9 @@ from models.networks.unet import UNetConfig
 from models.networks.vq import VQConfig
 from sampling.foreign import FOREIGN
 from settings import names, networks, pair, train
-from settings.base import groups_of
+from settings.base import groups_of, kind_of
+from settings.commands import COMMANDS
+from settings.kinds import kinds_of
 from training.optimizers import OptimizerSettings
 from training.recipes import RECIPES
 from training.trainer import TrainerSettings
@@ -78,3 +81,22 @@ def test_shapes_have_the_same_fields_and_defaults(group, configuration, only_her
             assert info.default == default and type(info.default) is type(default), name
         elif name not in networks.OF_PRESET or group is not networks.DiTShape:
             assert info.is_required(), name
+
+
+FREE = {"paper"}  # an experiment's numbers, which `tests/experiments/test_paper.py` compares with the documentation
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_field_has_a_type_of_ours_and_a_sentence(command: str) -> None:
+    """The tests of values go by these types, and help by the sentences."""
+    models, seen = [COMMANDS[command]], set()
+    while models:
+        model = models.pop()
+        if model in seen:
+            continue
+        seen.add(model)
+        for key, info in model.model_fields.items():
+            assert info.description, (model, key)
+            models += groups_of(info.annotation)
+            entries = [kind for part in get_args(info.annotation) for kind in kinds_of(part)]
+            assert kind_of(info) or groups_of(info.annotation) or entries or key in FREE, (model, key)
