@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
+from models.checkout import CONFIG_DIR
 from tstitch.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +25,14 @@ def checked_settings(command: str, config: DictConfig) -> Settings:
     container = _container(config)
     from settings.check import check_settings  # pydantic takes a tenth of a second, which a typo should not wait for
 
-    return check_settings(command, container, _texts_of_overrides())
+    texts = _texts_of_overrides()
+    try:
+        return check_settings(command, container, {key.lstrip("+"): text.strip("'\"") for key, text in texts.items()})
+    except UserError as error:
+        added = [f"{key}={text}" for key, text in texts.items() if key[0] == "+" and (CONFIG_DIR / key[1:]).is_dir()]
+        if added and str(error).startswith("unknown key"):
+            raise UserError(f"{added[0]} is not for this command: {error}") from None
+        raise
 
 
 def _container(config: DictConfig) -> dict:
@@ -62,8 +70,8 @@ def _first_missing(config: DictConfig, key: str) -> str:
 
 
 def _texts_of_overrides() -> dict[str, str]:
-    """Return the values of the command line as they were typed, by key."""
+    """Return the values of the command line as they were typed, by key, with the `+` of one that was added."""
     if not HydraConfig.initialized():
         return {}
     pairs = (override.partition("=") for override in HydraConfig.get().overrides.task)
-    return {key.lstrip("+"): text.strip("'\"") for key, _, text in pairs}
+    return {key: text for key, _, text in pairs}

@@ -103,6 +103,7 @@ LINES = {
     ("sample", "out=é"): """out=é has characters that must be quoted: 'out="é"'""",
     ("sample", "stitch.fractions=null"): "give one of stitch.fraction, stitch.fractions, ",
     ("sample", "experiment=fig8"): "unknown key 'experiment'; known: allocation, ",
+    ("sample", "+experiment=fig8"): "+experiment=fig8 is not for this command: unknown key 'fractions'; did you mean ",
     ("report", "experiment=fig8"): "unknown key 'experiment'; known: analyses, beside, out, paper, sweep, sweeps",
     ("report", "paper=fig0"): "paper must be one of fig11, ",
     ("report", "+beside.x=fig0"): "beside.x must be one of fig11, ",
