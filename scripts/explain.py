@@ -70,12 +70,13 @@ def _explain_group(arguments: Sequence[str]) -> str | None:
 
 def _explain_syntax(message: str, arguments: Sequence[str]) -> str:
     """Explain an argument that is not of Hydra's grammar: no `=`, a character that needs quotes, an open bracket."""
-    wrong = next(filter(_is_unreadable, arguments), "")
+    unreadable = [argument for argument in arguments if argument[:1] != "-" and _is_unreadable(argument)]
+    # A flag's own value, as in `--cfg job`, is none of Hydra's grammar either, but then not in the message.
+    wrong = next((each for each in unreadable if (each.partition("=")[2] or each) in message), "".join(unreadable[:1]))
     key, equals, value = wrong.partition("=")
     if not equals or not key:
-        before = (
-            [argument for argument in arguments[: list(arguments).index(wrong)] if "=" in argument] if wrong else []
-        )
+        earlier = arguments[: list(arguments).index(wrong)] if wrong else []
+        before = [argument for argument in earlier if "=" in argument]
         spaced = f"; a value with spaces is quoted: '{_quoted(f'{before[-1]} {wrong}')}'" if before else ""
         return f"{wrong!r} is not of the form KEY=VALUE{spaced}"
     if value.startswith(("[", "{")):
