@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from experiments.axes import AXES, parse_fractions, refuse_explicit_allocation
-from sampling.plan import Plan, check_whole_number, make_plan
-from tstitch.errors import UserError
+from experiments.axes import parse_fractions
+from sampling.plan import Plan, make_plan
 
 
 @dataclass(frozen=True)
@@ -31,33 +30,13 @@ class Mode:
         return self.plans[0].compile != "none"
 
 
-def check_settings(settings: dict) -> None:
-    """Check the settings of a latency measurement that are not checked with its plans.
-
-    Raises:
-        UserError: names the setting and what would be accepted.
-    """
-    check_whole_number("repeats", settings["repeats"], lowest=1)
-    batch_sizes = settings["batch_sizes"]
-    if not isinstance(batch_sizes, list) or not batch_sizes:
-        raise UserError(f"batch_sizes must be a list of whole numbers, got {batch_sizes!r}")
-    for size in batch_sizes:
-        check_whole_number("batch_sizes", size, lowest=1)
-    refuse_explicit_allocation(settings, "a latency measurement")
-    if settings["residency"] == "staged":
-        raise UserError("residency=staged loads weights anew for each batch, which is not timed here; use both or swap")
-    for key in (*AXES, "also"):  # an experiment brings them
-        if key != "fractions" and settings.get(key) is not None:
-            raise UserError(f"{key} is for scripts.sweep; a latency measurement goes through fractions alone")
-
-
 def plan_modes(settings: dict) -> list[Mode]:
     """Plan each combination of `precisions` and `compiles`; where one is null, of the single `precision` or `compile`.
 
     Combinations that resolve to the same precision, such as tf32 and float32 on a CPU, are one mode.
 
     Raises:
-        UserError: not a list, an empty one, or a value that a run refuses.
+        UserError: a value that a run refuses.
     """
     precisions, compile_modes = _listed(settings, "precisions"), _listed(settings, "compiles")
     modes: dict[str, Mode] = {}
@@ -70,12 +49,7 @@ def plan_modes(settings: dict) -> list[Mode]:
 
 
 def _listed(settings: dict, key: str) -> list:
-    values, single = settings[key], settings[key.removesuffix("s")]
-    if values is None:
-        return [single]
-    if not isinstance(values, list) or not values:
-        raise UserError(f"{key} must be a list of values of {key.removesuffix('s')}, got {values!r}")
-    return values
+    return [settings[key.removesuffix("s")]] if settings[key] is None else settings[key]
 
 
 def _plan_mode(settings: dict) -> Mode:

@@ -48,7 +48,7 @@ def read_report(directories: list[Path], settings: dict) -> Report:
 def beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
     """Make the table of a sweep beside the paper's numbers; none where the paper has none for its pair."""
     pair = sweep.protocol["pair"]
-    name = settings["experiment"] or settings["beside"].get(pair.removeprefix("digits_"))
+    name = settings["paper"] or settings["beside"].get(pair.removeprefix("digits_"))
     if name is None:
         return []
     published = compose_experiment(name)

@@ -11,7 +11,6 @@ from models.checkout import resolve_path
 from models.families import find_family
 from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
 from models.placement.compiled import check_compile_mode
-from models.placement.residency import RESIDENCIES
 from models.weights.catalog import explain_missing
 from sampling.identity import plan_identity
 from sampling.precision import choose_precision, choose_precisions, on_cpu, show_precisions
@@ -20,12 +19,9 @@ from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
 from tstitch.router import AllocationRouter, Router
-from tstitch.sample import HISTORIES
 from tstitch.schedule import NoiseSchedule, make_schedule, make_timesteps
 from tstitch.solvers.make import solver_factory
 from tstitch.solvers.steps import Solver
-
-LABELS = ("random", "balanced")
 
 
 @dataclass(frozen=True)
@@ -142,15 +138,15 @@ class Plan:
 
 
 def make_plan(config: dict) -> Plan:
-    """Resolve and check a sampling configuration; nothing expensive happens.
+    """Resolve a sampling configuration, and check what its schema cannot; nothing expensive happens.
+
+    Args:
+        config: whose types and ranges are those of `settings.sampling.SamplingSettings`.
 
     Raises:
         UserError: names the value that cannot be used and what would be accepted.
     """
     pair, sampler = config["pair"], config["sampler"]
-    for key in ("num_images", "batch_size", "seed"):
-        check_whole_number(key, config[key], lowest=0 if key == "seed" else 1)
-    check_whole_number("sampler.num_steps", sampler["num_steps"], lowest=1)
     check_compile_mode(config["compile"], config["device"])
     specs = [denoiser_spec(**{**spec, "path": resolve_path(spec["path"])}) for spec in pair["denoisers"].values()]
     check_denoisers(specs)
@@ -166,13 +162,13 @@ def make_plan(config: dict) -> Plan:
         solver=solver_factory(sampler["name"], schedule, timesteps, sampler["eta"]),
         timesteps=timesteps,
         allocation=_shares(config, specs).allocate(timesteps, schedule),
-        history=_choice(sampler, "history", HISTORIES, "sampler."),
+        history=sampler["history"],
         scales=_scales(config["guidance"]["scale"], specs),
         channels=parse_channels(config["guidance"]["channels"], specs[0].config.in_channels),
         num_images=config["num_images"],
         batch_size=config["batch_size"],
         seed=config["seed"],
-        labels=_choice(config, "labels", LABELS),
+        labels=config["labels"],
         precisions=choose_precisions(config["precision"], len(specs), config["device"]),
         autoencoder_precision=choose_precision(
             config["autoencoder_precision"], "autoencoder_precision", config["device"]
@@ -207,23 +203,12 @@ def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float
 
 
 def _residency(config: dict) -> str:
-    residency = _choice(config, "residency", RESIDENCIES)
-    if residency == "staged" and config["compile"] != "none":
-        raise UserError(
-            f"residency=staged loads networks again and again, and compile={config['compile']} would compile them each "
-            "time; use compile=none, or residency=both or swap"
-        )
+    residency = config["residency"]
     if residency == "swap" and on_cpu(config["device"]):
         warnings.warn("residency=swap has no effect on a CPU; staged keeps one denoiser in memory", stacklevel=2)
     elif residency == "swap" and config["compile"] == "max":
         raise UserError("residency=swap moves weights, whose places compile=max records; use compile=default")
     return residency
-
-
-def _choice(config: dict, key: str, known: tuple[str, ...], prefix: str = "") -> str:
-    if config[key] not in known:
-        raise UserError(f"{prefix}{key} must be one of {', '.join(known)}, got {config[key]!r}")
-    return config[key]
 
 
 def check_whole_number(key: str, value: object, lowest: int) -> None:

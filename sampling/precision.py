@@ -5,36 +5,21 @@ from pathlib import Path
 
 import torch
 
-from models.placement.precision import DTYPES
 from tstitch.errors import UserError
 
 CPUINFO = Path("/proc/cpuinfo")
 
 
-def choose_precisions(value: object, num_denoisers: int, device: str) -> list[str]:
-    """One of `DTYPES` for each denoiser, from a name for all of them or a list.
+def choose_precisions(value: str | list[str], num_denoisers: int, device: str) -> list[str]:
+    """Choose the precision of each denoiser, from a name for all of them or a list; `auto` by what the device can do.
 
     Raises:
-        UserError: an unknown name, or a list of another length.
+        UserError: a list of another length.
     """
     names = value if isinstance(value, list) else [value] * num_denoisers
     if len(names) != num_denoisers:
         raise UserError(f"precision needs one value or {num_denoisers}, got {names}")
-    for name in names:
-        if name not in (*DTYPES, "auto"):
-            raise UserError(f"unknown precision {name!r}; known: {', '.join(DTYPES)}, auto")
-    return [_auto(device) if name == "auto" else _possible(name, "precision", device) for name in names]
-
-
-def choose_precision(name: object, key: str, device: str) -> str:
-    """One of `DTYPES`, of the setting `key`.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    if not isinstance(name, str) or name not in DTYPES:
-        raise UserError(f"unknown {key} {name!r}; known: {', '.join(DTYPES)}")
-    return _possible(name, key, device)
+    return [_auto(device) if name == "auto" else choose_precision(name, "precision", device) for name in names]
 
 
 def show_precisions(precisions: list[str]) -> str:
@@ -47,7 +32,8 @@ def on_cpu(device: str) -> bool:
     return device == "cpu" or not torch.cuda.is_available()
 
 
-def _possible(name: str, key: str, device: str) -> str:
+def choose_precision(name: str, key: str, device: str) -> str:
+    """Choose what a precision of the setting `key` means on a device: `tf32` has no effect on a CPU."""
     if name == "tf32" and on_cpu(device):
         warnings.warn(f"{key}=tf32 has no effect on a CPU; it is float32 here", stacklevel=2)
         return "float32"

@@ -3,24 +3,25 @@
 python -m scripts.allocation pair=digits_dit_s_xl sampler.num_steps=50 denoising_end=0.8
 """
 
-from itertools import pairwise
+from __future__ import annotations
 
-from omegaconf import DictConfig
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command
 
+if TYPE_CHECKING:
+    from settings.allocation import AllocationSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: AllocationSettings) -> None:
     from sampling.foreign import FOREIGN, explain
     from sampling.plan import make_plan
     from tstitch.allocation import MAX_SPANS, log_snr_at
-    from tstitch.errors import UserError
 
     settings = resolved(config)
     given = [key for key in FOREIGN if settings[key] is not None]
-    if len(given) > 1:
-        raise UserError(f"{given[0]} and {given[1]} are both set; give one")
     plan = make_plan({**settings, "dry_run": True})  # needs no weights
     if given:
         print("\n".join(explain(given[0], settings, plan.timesteps, plan.schedule.num_train_timesteps)))

@@ -3,32 +3,33 @@
 python -m scripts.analyse analysis=similarity pair=digits_dit_s_b_xl
 """
 
-from pathlib import Path
+from __future__ import annotations
 
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.checkout import ROOT
 from sampling.configuration import resolved
 from scripts.cli import run_command
 
+if TYPE_CHECKING:
+    from settings.measures import AnalyseSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: AnalyseSettings) -> None:
     from sampling.plan import make_plan
-    from tstitch.errors import UserError
 
     settings = resolved(config)
     plan = make_plan(settings)
 
     from evaluation.report.analysis_plots import draw_analysis
     from evaluation.report.figures import save
-    from experiments.analyses import ANALYSES, analyse
+    from experiments.analyses import analyse
     from tstitch.runs.outputs import check_output
     from tstitch.runs.ranks import choose_device, joined_ranks
     from tstitch.runs.run import identity_hash, write_json
 
     kind = settings["analysis"]
-    if kind not in ANALYSES:
-        raise UserError(f"analysis must be one of {', '.join(ANALYSES)}, got {kind!r}")
     device = choose_device(settings["device"], local_rank=0)
     identity = {**plan.identity(device.type), "analysis": kind, "fractions": settings["fractions"]}
     default = ROOT / "runs" / f"{kind}-{plan.pair}-{identity_hash(identity)}"

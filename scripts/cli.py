@@ -1,40 +1,58 @@
-"""The shared frame of every entry point: Hydra composes, a user's mistake ends in one line and exit code 2."""
+"""The shared frame of every entry point: Hydra composes, the schema checks, a mistake ends in one line and code 2."""
+
+from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import hydra
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from models.checkout import CONFIG_DIR
+from scripts.composition import checked_settings
+from scripts.crash import DEBUG, report_crash
+from scripts.explain import explain_composition
 from tstitch.errors import UserError, is_out_of_memory
 from tstitch.runs.memory import keep_freed_memory
 
-SOME_POINTS_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+if TYPE_CHECKING:
+    from settings.base import Settings
+
+SOME_POINTS_FAILED, UNEXPECTED, USER_MISTAKE, INTERRUPTED, TERMINATED = 1, 1, 2, 130, 143
 T = TypeVar("T")
 
 
-def run_command(config_name: str, main: Callable[[DictConfig], None]) -> None:
-    """Compose `configs/<config_name>.yaml` with the command line, call `main`, end the process.
+def run_command(config_name: str, main: Callable[[Settings], None]) -> None:
+    """Compose `configs/<config_name>.yaml` with the command line, check it, call `main` with the settings, and end.
 
-    Exit codes: 0; 1 with a list of the points of a sweep that failed; 2 with one line on stderr for what the user can
-    fix (`UserError`, a configuration that does not compose, an operating system error such as a full disk, too little
-    memory); 130 for Ctrl-C, 143 for SIGTERM.
+    Exit codes: 0; 1 with a list of the points of a sweep that failed, or with one line for an exception that nobody
+    expected; 2 with one line on stderr for what the user can fix (`UserError`, a configuration that does not compose,
+    an operating system error such as a full disk, too little memory); 130 for Ctrl-C, 143 for SIGTERM.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
     prepare_process()
+    if set(sys.argv[1:]) & {"--help", "-h"}:
+        from scripts.usage import print_help  # a command that runs does not wait for it
+
+        print_help(config_name)
+        return
+
+    def check_and_run(config: DictConfig) -> None:
+        main(checked_settings(config_name, config))
+
     try:
-        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(guarded(main))()
-    except (HydraException, OmegaConfBaseException) as error:
-        _stop(_explain(config_name, error))
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(guarded(check_and_run))()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        # What `main` raises has ended the process before.
+        _stop(explain_composition(config_name, error, sys.argv[1:]))
+    except Exception as error:
+        _stop_unexpected(error)
 
 
 def prepare_process() -> None:
@@ -47,7 +65,7 @@ def prepare_process() -> None:
 
 
 def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
-    """`main`, with a user's mistake ending the process in one line.
+    """Wrap `main` so that a user's mistake, or an exception that nobody expected, ends the process in one line.
 
     This happens inside Hydra's job, because Hydra adds a line of its own to exceptions that leave it.
     """
@@ -58,10 +76,10 @@ def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
             main(arguments)
         except (UserError, OSError, OmegaConfBaseException) as error:
             _stop(str(error))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            _stop(_explain_memory(error, arguments))
+        except Exception as error:
+            if is_out_of_memory(error):
+                _stop(_explain_memory(error, arguments))
+            _stop_unexpected(error)
         except KeyboardInterrupt as interruption:
             if int(os.environ.get("RANK", "0")) == 0:
                 print("\ninterrupted; the same command continues", file=sys.stderr)
@@ -96,7 +114,16 @@ def _stop(message: str) -> None:
     sys.exit(USER_MISTAKE)
 
 
-def _explain_memory(error: RuntimeError | MemoryError, arguments: object) -> str:
+def _stop_unexpected(error: Exception) -> None:
+    """End the process with one line on an error that is ours; the traceback goes to a file, or is shown."""
+    if os.environ.get(DEBUG) == "1":
+        traceback.print_exception(error)
+    else:
+        print(f"error: {report_crash(error)}", file=sys.stderr)
+    sys.exit(UNEXPECTED)
+
+
+def _explain_memory(error: Exception, arguments: object) -> str:
     """One line for memory that ran out, with the command's settings that bear on it and that can still save some."""
     settings = OmegaConf.to_container(arguments, resolve=True) if isinstance(arguments, DictConfig) else {}
     remedies = {
@@ -111,28 +138,3 @@ def _explain_memory(error: RuntimeError | MemoryError, arguments: object) -> str
     said = str(error).split(". ")[0].strip().rstrip(".")
     advice = ", ".join([*useful.values(), "or end what else uses this memory"])
     return f"memory ran out{f' at {now}' if now else ''} ({said or type(error).__name__}); try {advice}"
-
-
-def _explain(config_name: str, error: Exception) -> str:
-    """One line for a configuration that does not compose, with the keys that would be accepted."""
-    message = str(error)
-    choice = re.search(
-        r"Could not find '(?P<group>[\w/]+)/(?P<name>[^']+)'"
-        r".*Available options in '[\w/]+':(?P<known>.*?)Config search",
-        message,
-        re.S,
-    )
-    if choice is not None:
-        return f"unknown {choice['group']} {choice['name']!r}; known: {', '.join(choice['known'].split())}"
-    unknown = re.search(r"Could not (?:override|append to config) '([\w.@/]+)'", message) or re.search(
-        r"Key '([\w.]+)' is not in struct", message
-    )
-    if unknown is None:
-        return message.split("Set the environment variable")[0]
-    *parents, _ = unknown.group(1).split(".")
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        node = OmegaConf.select(compose(config_name), ".".join(parents)) if parents else compose(config_name)
-    known = ", ".join(sorted(map(str, node))) if isinstance(node, DictConfig) else "none"
-    where = f" in {'.'.join(parents)}" if parents else ""
-    return f"unknown key {unknown.group(1)!r}; known{where}: {known}"

@@ -1,14 +1,18 @@
 """Compare two results: `python -m scripts.compare a=DIR_OR_FILE b=DIR_OR_FILE`."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command
 
+if TYPE_CHECKING:
+    from settings.results import CompareSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: CompareSettings) -> None:
     from experiments.compare import compare_places
     from tstitch.runs.ranks import choose_device, joined_ranks
 

@@ -5,15 +5,19 @@ python -m scripts.evaluate samples=FILE.npz reference=FILE.npz 'metrics=[fid,sfi
 python -m scripts.evaluate run=DIR_OF_PROMPTS 'metrics=[clip_score]' [against=DIR]
 """
 
-from pathlib import Path
+from __future__ import annotations
 
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command
 
+if TYPE_CHECKING:
+    from settings.results import EvaluateSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: EvaluateSettings) -> None:
     from experiments.scores import score_images
     from tstitch.runs.run import write_json
 

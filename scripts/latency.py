@@ -3,21 +3,24 @@
 python -m scripts.latency pair=digits_dit_s_xl fractions=0:1:0.1 out=latency.json
 """
 
+from __future__ import annotations
+
 import gc
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command
 
+if TYPE_CHECKING:
+    from settings.measures import LatencySettings
 
-def main(config: DictConfig) -> None:
-    from experiments.modes import check_settings, plan_modes
+
+def main(config: LatencySettings) -> None:
+    from experiments.modes import plan_modes
     from tstitch.runs.outputs import check_output
 
     settings = resolved(config)
-    check_settings(settings)
     out = Path(settings["out"] or "latency.json")
     check_output(out, "a latency measurement")
     modes = plan_modes(settings)

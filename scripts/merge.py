@@ -1,15 +1,20 @@
 """Merge a run's shards into samples.npz, as the sampling command does at its end: `python -m scripts.merge run=DIR`."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command
-from tstitch.runs.run import load_run, locked, merge_run
+
+if TYPE_CHECKING:
+    from settings.results import MergeSettings
 
 
-def main(config: DictConfig) -> None:
+def main(config: MergeSettings) -> None:
+    from tstitch.runs.run import load_run, locked, merge_run
+
     run = load_run(Path(resolved(config)["run"]))
     with locked(run.directory):
         if not merge_run(run):

@@ -3,7 +3,7 @@
 torchrun --nproc-per-node N -m scripts.point POINTS.json
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from scripts.cli import guarded, prepare_process
@@ -17,4 +17,6 @@ def main(path: Path) -> None:
 
 if __name__ == "__main__":
     prepare_process()
-    guarded(main)(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="python -m scripts.point", description=__doc__.splitlines()[0])
+    parser.add_argument("points", type=Path, help="the list that scripts.sweep wrote")
+    guarded(main)(parser.parse_args().points)

@@ -3,15 +3,20 @@
 python -m scripts.sample pair=digits_dit_s_xl stitch.fractions=[0.4,0.6] num_images=1000 out=DIR
 """
 
-from contextlib import nullcontext
+from __future__ import annotations
 
-from omegaconf import DictConfig
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command
 
+if TYPE_CHECKING:
+    from settings.prompts import PromptSettings
+    from settings.sampling import SamplingSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: SamplingSettings | PromptSettings) -> None:
     from sampling.jobs import make_jobs, plan_run
 
     settings = resolved(config)

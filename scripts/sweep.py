@@ -3,26 +3,24 @@
 python -m scripts.sweep pair=digits_dit_s_xl fractions=0:1:0.1 num_images=1000 out=DIR
 """
 
-from omegaconf import DictConfig
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command, stop_if_failed
 
+if TYPE_CHECKING:
+    from settings.sweep import SweepSettings
+    from settings.sweep_prompts import PromptSweepSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: SweepSettings | PromptSweepSettings) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from experiments.axes import plan_points
-    from sampling.plan import check_whole_number
-    from tstitch.errors import UserError
 
     settings = resolved(config)
-    if "analysis" in settings:
-        raise UserError(f"this experiment is an analysis: python -m scripts.analyse analysis={settings['analysis']}")
-    for key, value in settings["latency"].items():
-        check_whole_number(f"latency.{key}", value, lowest=1)
-    if settings["ranks"] is not None:
-        check_whole_number("ranks", settings["ranks"], lowest=1)
     planned = plan_points(settings)
 
     # A mistake in the settings should not wait for these.

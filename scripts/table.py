@@ -1,20 +1,21 @@
 """Tables and figures of the paper, ours beside theirs: `python -m scripts.table name=table1 [pairs=digits]`."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from omegaconf import DictConfig
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sampling.configuration import resolved
 from scripts.cli import run_command, stop_if_failed
 
+if TYPE_CHECKING:
+    from settings.results import TableSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: TableSettings) -> None:
     from experiments.experiment_files import check_takes_sweep, find_experiments
-    from tstitch.errors import UserError
 
     settings = resolved(config)
-    if settings["pairs"] not in ("imagenet", "digits"):
-        raise UserError(f"pairs must be imagenet or digits, got {settings['pairs']!r}")
     names = find_experiments(settings["name"], with_prompts=settings["pairs"] == "imagenet")
     if settings["sweep"] is not None:
         check_takes_sweep(settings["name"], names)

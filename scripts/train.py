@@ -1,27 +1,29 @@
 """Train one network of the digits zoo: `python -m scripts.train recipe=digits_dit_s`."""
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
-
-import torch
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from models.checkout import ROOT
 from sampling.configuration import resolved
 from scripts.cli import run_command
 
+if TYPE_CHECKING:
+    from settings.train import TrainSettings
 
-def main(config: DictConfig) -> None:
+
+def main(config: TrainSettings) -> None:
+    import torch
+
     from training import recipes
     from training.optimizers import OptimizerSettings
     from training.trainer import TrainerSettings
-    from tstitch.errors import UserError
 
     settings = resolved(config)
     recipe = settings["recipe"]
-    if recipe["kind"] not in recipes.RECIPES:
-        raise UserError(f"unknown kind of recipe {recipe['kind']!r}; known: {', '.join(recipes.RECIPES)}")
     out = Path(settings["out"] or ROOT / "runs" / "train" / recipe["name"])
     out.mkdir(parents=True, exist_ok=True)
     _refuse_another_recipe(out / "recipe.json", recipe)

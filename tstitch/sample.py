@@ -15,8 +15,6 @@ from tstitch.router import Ledger, Router
 from tstitch.solvers.steps import Solver, Step
 from tstitch.transfer import to_device
 
-HISTORIES = ("keep", "reset")
-
 
 @dataclass(frozen=True)
 class StepResult:

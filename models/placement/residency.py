@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from models.denoisers import ClassConditionalDenoiser
 
-RESIDENCIES = ("both", "swap", "staged")
 Load = Callable[[Collection[int], bool], Pair]
 
 

@@ -56,14 +56,23 @@ def test_a_dry_run_counts_the_points_and_makes_nothing(capfd, monkeypatch, tmp_p
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("samplers=[edm]", "unknown sampler 'edm'; known: ddim, ddpm"),
-        ("orders=[zigzag]", "unknown allocation order 'zigzag'"),
-        ("orders=interleave", "orders must be a list, or null, got 'interleave'"),
+        ("samplers=[edm]", "samplers must be a list of names out of ddim, ddpm, dpmpp_2m"),
+        (
+            "orders=[zigzag]",
+            "large_to_small, interleave, decreasing, got 'zigzag' in ['zigzag']",
+        ),
+        ("orders=interleave", "orders must be a list of names out of small_to_large, large_to_small, interleave"),
         ("orders=[decreasing]", "decreasing is for two denoisers with half of the 3 steps each, got [0, 3]"),
-        ("rules=[floor]", "unknown allocation rule 'floor'"),
-        ("num_steps=[0]", "sampler.num_steps must be a whole number of 1 or more, got 0"),
-        ("also=[{sampler: ddim}]", "unknown key 'sampler' in also; known: fractions"),
-        ("also=ddim", "also must be a list of further grids"),
+        (
+            "rules=[floor]",
+            "rules must be a list of names out of steps, timestep, timestep_strict, got 'floor' in ['floor']",
+        ),
+        ("num_steps=[0]", "num_steps must be a list of whole numbers of 1 or more, got 0 in [0]"),
+        (
+            "also=[{sampler: ddim}]",
+            "unknown key 'also.0.sampler'; did you mean also.0.samplers? known in also.0: fractions, guidance",
+        ),
+        ("also=ddim", "also must be a list of groups of settings, got 'ddim'"),
         ("experiment=typo", "unknown experiment 'typo'; known: fig11"),
         ("ranks=0", "ranks must be a whole number of 1 or more, got 0"),
         ("wandb.mode=on", "wandb.mode must be one of disabled, offline, online, got 'on'"),

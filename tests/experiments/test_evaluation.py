@@ -187,7 +187,7 @@ def test_what_cannot_be_scored_is_one_line(capfd, monkeypatch, tmp_path: Path, r
     np.savez(tmp_path / "negative.npz", mu=np.zeros(64), sigma=-np.eye(64))
     for arguments, message in [
         ([], "give one of run=DIR (a run of ours) and samples=FILE_OR_DIR"),
-        ([f"samples={runs[0]}", *DIGITS, "metrics=[fid,psnr]"], "unknown metric 'psnr'; known: fid, sfid"),
+        ([f"samples={runs[0]}", *DIGITS, "metrics=[fid,psnr]"], "fd_dinov2, clip_score, got 'psnr' in ['fid', 'psnr']"),
         ([f"samples={runs[0]}", *DIGITS, "metrics=[sfid]"], "sfid needs Inception's spatial features; digits has none"),
         ([f"samples={runs[0]}", *DIGITS, "metrics=[fd_dinov2]"], "fd_dinov2 needs extractor=dinov2, got digits"),
         ([f"samples={tmp_path / 'wide.npz'}", *DIGITS], "wide.npz has images of (16, 64) pixels, reference "),

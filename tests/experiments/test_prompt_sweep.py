@@ -129,7 +129,7 @@ def test_mistakes_are_one_line_before_anything_is_made(capfd, monkeypatch, tmp_p
     own = settings(weights, tmp_path / "out")
     mistakes = {
         "stitch.counts=[1,3]": "stitch.counts has no meaning in it",
-        "also=[{orders:[interleave]}]": "unknown key 'orders' in also; known: fractions, guidance_scales, samplers",
+        "also=[{orders:[interleave]}]": "unknown key 'also.0.orders'; known in also.0: fractions, guidance_scales",
         "samplers=[DDIM]": "unknown scheduler 'DDIM'; known: ",
         "evaluation.clip=nowhere": "nowhere holds no model.safetensors",
         "evaluation.reference=nowhere.npz": "nowhere.npz does not exist",

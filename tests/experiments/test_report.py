@@ -185,7 +185,7 @@ def test_mistakes_are_one_line(capfd, monkeypatch, tmp_path: Path, page: Path) -
     place, stored = f"sweep={page.parent}", tmp_path / "similarity.json"
     refused("holds no sweep (no sweep.json)", f"sweep={tmp_path}")
     refused("give one of sweep=DIR and sweeps=[DIR,...]", place, f"sweeps=[{page.parent}]")
-    refused("analyses must be a list of directories or files, got 'x'", place, "analyses=x")
+    refused("analyses must be a list of paths, got 'x'", place, "analyses=x")
     refused("holds no analysis (similarity.json, spectrum.json, error.json)", place, f"analyses=[{tmp_path}]")
     stored.write_text('{"identity": {}, "found": []}')
     refused("is no analysis of this version of scripts.analyse", place, f"analyses=[{stored}]")

@@ -110,6 +110,6 @@ def test_mistakes_are_one_line(capfd, monkeypatch, tmp_path: Path) -> None:
     outcome = make(capfd, monkeypatch, tmp_path, "name=fig3", "pairs=digits", "sweep=x")
     check_one_line(outcome, "sweep= has no meaning for name=fig3: it is an analysis, which reads no sweep")
     assert not (tmp_path / "tables").exists()
-    check_one_line(make(capfd, monkeypatch, tmp_path, "pairs=cifar"), "pairs must be imagenet or digits")
+    check_one_line(make(capfd, monkeypatch, tmp_path, "pairs=cifar"), "pairs must be one of imagenet, digits, got")
     outcome = run_here(capfd, monkeypatch, "sweep", "experiment=fig3", "pair=digits_dit_s_b_xl")
     check_one_line(outcome, "this experiment is an analysis: python -m scripts.analyse analysis=similarity")

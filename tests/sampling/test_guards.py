@@ -92,7 +92,7 @@ def test_dry_run_needs_no_weights_when_a_rate_is_given(capfd, monkeypatch) -> No
     assert gflops == pytest.approx(2 * 114.5 * 2 * 100, rel=0.05)
     assert "dit_xl: 100 calls a batch, 7,900 in all, of 128 evaluations each" in outcome.out
     assert "missing: weights " in outcome.out
-    check_one_line(run_here(capfd, monkeypatch, "sample", *settings, "tflops=0"), "tflops must be a rate above 0")
+    check_one_line(run_here(capfd, monkeypatch, "sample", *settings, "tflops=0"), "tflops must be a number above 0")
 
 
 def test_dry_run_of_a_sweep(capfd, monkeypatch, tmp_path: Path) -> None:

@@ -65,12 +65,16 @@ def test_a_point_of_a_sweep(capfd, monkeypatch, tmp_path) -> None:
     assert "Traceback" not in outcome.err
 
 
-def test_other_errors_keep_their_traceback(capfd, monkeypatch, tmp_path) -> None:
+def test_other_errors_leave_their_traceback_in_a_file(capfd, monkeypatch, tmp_path) -> None:
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     assert not is_out_of_memory(error)
     monkeypatch.setattr(models.pair, "place", raising(error))
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        run_here(capfd, monkeypatch, "sample", *SMALL, f"out={tmp_path / 'out'}")
+    monkeypatch.chdir(tmp_path)
+    outcome = run_here(capfd, monkeypatch, "sample", *SMALL, f"out={tmp_path / 'out'}")
+    assert outcome.code == 1
+    assert "RuntimeError: mat1 and mat2 shapes cannot be multiplied; its traceback is in runs/" in outcome.err
+    [log] = (tmp_path / "runs/errors").iterdir()
+    assert "Traceback" in log.read_text()
 
 
 @pytest.mark.gpu

@@ -104,10 +104,17 @@ def test_only_the_weights_that_the_allocation_uses_are_needed(capfd, monkeypatch
 
 
 def test_per_stage_guidance_and_explicit_allocation(capfd, monkeypatch, tmp_path: Path) -> None:
-    settings = [*STITCHED, "guidance.scale=[1,2]", "stitch.denoiser_per_step=[0,1,0,1]", "num_images=2"]
+    others = [argument for argument in STITCHED if not argument.startswith("stitch.")]
+    settings = [*others, "guidance.scale=[1,2]", "stitch.denoiser_per_step=[0,1,0,1]", "num_images=2"]
     outcome = run_here(capfd, monkeypatch, "sample", *settings, f"out={tmp_path / 'out'}")
     assert outcome.code == 0
     assert "guidance scale: digits_dit_s 1, digits_dit_xl 2" in outcome.out
+
+
+def test_two_ways_to_stitch_are_refused(capfd, monkeypatch) -> None:
+    outcome = run_here(capfd, monkeypatch, "sample", "stitch.fractions=[0.5,0.5]", "stitch.denoiser_per_step=[0,1]")
+    assert outcome.code == 2
+    assert "got stitch.fractions and stitch.denoiser_per_step" in outcome.err
 
 
 @pytest.mark.parametrize("pair", sorted(path.stem for path in (ROOT / "configs/pair").glob("*.yaml")))

@@ -1,0 +1,1 @@
+"""The settings of every command as one typed schema. It imports no PyTorch: a mistake should be answered at once."""

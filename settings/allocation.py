@@ -1,0 +1,33 @@
+"""The settings of `scripts.allocation`: those of sampling, and of other codebases."""
+
+from pydantic import Field, model_validator
+
+from settings.base import refuse
+from settings.sampling import SamplingSettings
+from settings.types import Count, Share
+
+FOREIGN = ("denoising_end", "boundary_ratio", "unet_s_ratio")
+
+
+class AllocationSettings(SamplingSettings):
+    """The settings of `scripts.allocation`."""
+
+    denoising_end: Share | None = Field(
+        description="SDXL in diffusers: the share of the schedule that the first model denoises"
+    )
+    boundary_ratio: Share | None = Field(
+        description="Wan2.2 in diffusers: the high-noise model takes t >= ratio * 1000"
+    )
+    unet_s_ratio: Share | None = Field(
+        description="the release's Stable Diffusion scripts: calls of the small U-Net, rounded down"
+    )
+    num_calls: Count | None = Field(
+        description="with unet_s_ratio: the scheduler's timesteps where they are not the steps (PNDM: one more)"
+    )
+
+    @model_validator(mode="after")
+    def _check_foreign(self) -> "AllocationSettings":
+        given = [key for key in FOREIGN if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise refuse(f"{given[0]} and {given[1]} are both set; give one")
+        return self

@@ -1,0 +1,27 @@
+"""The schema of each command, by its name."""
+
+from settings.allocation import AllocationSettings
+from settings.base import Settings
+from settings.measures import AnalyseSettings, LatencySettings
+from settings.prompts import PromptSettings
+from settings.results import CompareSettings, EvaluateSettings, MergeSettings, ReportSettings, TableSettings
+from settings.sampling import SamplingSettings
+from settings.sweep import SweepSettings
+from settings.sweep_prompts import PromptSweepSettings
+from settings.train import TrainSettings
+
+COMMANDS: dict[str, type[Settings]] = {
+    "sample": SamplingSettings,
+    "sweep": SweepSettings,
+    "latency": LatencySettings,
+    "analyse": AnalyseSettings,
+    "allocation": AllocationSettings,
+    "prompts": PromptSettings,
+    "sweep_prompts": PromptSweepSettings,
+    "evaluate": EvaluateSettings,
+    "compare": CompareSettings,
+    "merge": MergeSettings,
+    "report": ReportSettings,
+    "table": TableSettings,
+    "train": TrainSettings,
+}

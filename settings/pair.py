@@ -1,0 +1,65 @@
+"""A pair: its denoisers, autoencoder and noise schedule, and what its images are scored with."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from settings.base import Settings, complain
+from settings.kinds import Number, OneOf, Whole
+from settings.lists import Either, ListOf
+from settings.names import CLIP_SCORE, GRIDS, METRICS, SCHEDULES, Extractor
+from settings.networks import Autoencoder, Denoiser
+from settings.types import BatchSize, Draws, PathName, Share, Words
+
+Scale = Annotated[float, Number(1)]
+Channels = Annotated[int | str, Either(Whole(1, 2**14), OneOf(("all",)))]
+
+
+class Schedule(Settings):
+    """A noise schedule."""
+
+    kind: Annotated[str, OneOf(SCHEDULES)] = Field(description="how the betas are spaced")
+    beta_start: Share = Field(description="beta at timestep 0")
+    beta_end: Share = Field(description="beta at the last timestep")
+    num_train_timesteps: Annotated[int, Whole(1, 10**6)] = Field(1000, description="timesteps of the training")
+
+
+class Evaluation(Settings):
+    """What images are scored with."""
+
+    extractor: Extractor = Field(description="network of the features")
+    extractor_weights: PathName = Field(None, description="its file; nothing is downloaded")
+    reference: PathName = Field(description="an .npz of scripts.reference, or ADM's")
+    metrics: Annotated[list[str], ListOf(OneOf(METRICS), shortest=0)] = Field(
+        description="what is measured; []: a sweep measures times alone"
+    )
+    bootstrap: Draws = Field(None, description="draws for the Inception Score's interval; 0: no intervals")
+    batch_size: BatchSize = Field(None, description="images at once")
+    clip: PathName = Field(None, description="for clip_score: folder of a CLIP model in transformers' layout")
+
+    @model_validator(mode="after")
+    def _check_clip(self) -> "Evaluation":
+        if CLIP_SCORE in self.metrics and self.clip is None:
+            raise complain("has clip_score among its metrics, which needs clip, the folder of a CLIP model")
+        return self
+
+
+class Pair(Settings):
+    """One denoiser or more, small to large, that share latents."""
+
+    name: Words = Field(description="of the pair, in results")
+    denoisers: dict[str, Denoiser] = Field(description="small to large, by short names")
+    autoencoder: Autoencoder = Field(description="between images and latents")
+    schedule: Schedule = Field(description="noise schedule that the denoisers were trained with")
+    data: Words = Field(description="data set that the images are scored with")
+    evaluation: Evaluation = Field(description="what the images are scored with")
+    fractions: Annotated[list[float], ListOf(Number(0, 1))] = Field(description="default of stitch.fractions")
+    grid: Annotated[str, OneOf(GRIDS)] = Field(description="default of sampler.grid")
+    guidance_channels: Channels = Field(description="default of guidance.channels")
+    guidance_scale: Scale = Field(description="default of guidance.scale")
+
+    @model_validator(mode="after")
+    def _check_denoisers(self) -> "Pair":
+        if not self.denoisers:
+            raise complain("needs one denoiser or more under denoisers, got none")
+        return self

@@ -1,0 +1,103 @@
+"""The settings of `scripts.train`: a recipe of one of three kinds."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, Tag
+
+from settings.base import Settings
+from settings.choice import choose_by, mark
+from settings.kinds import OneOf, Whole
+from settings.lists import ListOf
+from settings.networks import Denoiser
+from settings.pair import Schedule
+from settings.types import BatchSize, Count, NotNegative, PathName, Positive, Share, Size, Switch, Words
+
+DOWN_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")
+UP_BLOCKS = ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
+# The generator of an iteration is seeded with seed * 1,000,003 + iteration, which must fit.
+TrainingSeed = Annotated[int, Whole(0, 2**43)]
+
+
+class Optimizer(Settings):
+    """Learning rates; without `muon_lr` AdamW trains every parameter."""
+
+    adamw_lr: Positive = Field(description="learning rate of AdamW")
+    muon_lr: Positive | None = Field(None, description="learning rate of Muon, on the hidden matrices")
+    weight_decay: NotNegative = Field(0.0, description="of both")
+    warmup_iterations: Annotated[int, Whole(0, 10**9)] = Field(100, description="of the linear warm-up")
+
+
+class Trainer(Settings):
+    """The loop of a training."""
+
+    iterations: Count = Field(description="of the training")
+    batch_size: BatchSize = Field(description="images of an iteration")
+    seed: TrainingSeed = Field(description="of the network, the batches and the noise")
+    bf16: Switch = Field(description="whether matrix products run in bf16")
+    ema_decay: Share = Field(description="of the moving average of the weights")
+    log_every: Count = Field(description="iterations from line to line of the log")
+    checkpoint_every: Count = Field(description="iterations from checkpoint to checkpoint")
+
+
+class Recipe(Settings):
+    """What every recipe has."""
+
+    kind: Words = Field(description="denoiser, autoencoder or classifier")
+    name: Words = Field(description="of the recipe")
+    optimizer: Optimizer = Field(description="learning rates")
+    trainer: Trainer = Field(description="the loop")
+
+
+class DenoiserRecipe(Recipe):
+    """A DiT or a U-Net on the latents of the shipped autoencoder."""
+
+    kind_name: ClassVar[str] = "denoiser"
+    denoiser: Denoiser = Field(description="the network")
+    schedule: Schedule = Field(description="its noise schedule")
+    snr_gamma: Positive | None = Field(description="cap of the min-SNR weight; null: all timesteps alike")
+    high_noise_weight: NotNegative = Field(description="how much more the noisy timesteps weigh")
+    class_dropout_prob: Share = Field(description="share of the conditions that are dropped")
+
+
+class AutoencoderShape(Settings):
+    """The shape of an AutoencoderKL, in diffusers' names."""
+
+    in_channels: Size = Field(description="channels of the images")
+    out_channels: Size = Field(description="channels of the decoded images")
+    latent_channels: Size = Field(description="channels of the latents")
+    block_out_channels: Annotated[list[int], ListOf(Whole(1, 2**14))] = Field(description="channels of each level")
+    down_block_types: Annotated[list[str], ListOf(OneOf(DOWN_BLOCKS))] = Field(description="blocks of the encoder")
+    up_block_types: Annotated[list[str], ListOf(OneOf(UP_BLOCKS))] = Field(description="blocks of the decoder")
+    layers_per_block: Size = Field(description="layers of a block")
+    norm_num_groups: Size = Field(description="groups of the normalisation")
+    mid_block_add_attention: Switch = Field(description="whether the middle has attention")
+
+
+class AutoencoderRecipe(Recipe):
+    """An autoencoder of the digits."""
+
+    kind_name: ClassVar[str] = "autoencoder"
+    kl_weight: NotNegative = Field(description="weight of the KL term")
+    autoencoder: AutoencoderShape = Field(description="the network")
+
+
+class ClassifierRecipe(Recipe):
+    """The classifier that scores the digits."""
+
+    kind_name: ClassVar[str] = "classifier"
+
+
+AnyRecipe = Annotated[
+    Annotated[DenoiserRecipe, Tag(mark("denoiser"))]
+    | Annotated[AutoencoderRecipe, Tag(mark("autoencoder"))]
+    | Annotated[ClassifierRecipe, Tag(mark("classifier"))],
+    choose_by("kind", DenoiserRecipe, AutoencoderRecipe, ClassifierRecipe),
+]
+
+
+class TrainSettings(Settings):
+    """The settings of `scripts.train`."""
+
+    recipe: AnyRecipe = Field(description="what is trained and how")
+    zoo: PathName = Field(description="where the finished weights and their card go")
+    out: PathName | None = Field(description="where checkpoints and the log go; null: runs/train/<recipe>")
