@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from evaluation.metrics.clip_score import CLIP_SCORE, load_clip
-from evaluation.metrics.evaluate import FEATURE_METRICS, check_metrics, check_names, protocol, score
+from evaluation.metrics.evaluate import FEATURE_METRICS, check_metrics, check_names, check_side, protocol, score
 from evaluation.metrics.extractors import Extractor, load_extractor
 from evaluation.metrics.features import FeatureCache, FeatureSet, gather_features
 from evaluation.metrics.reference import Reference, load_reference, with_statistics
@@ -17,7 +17,6 @@ from experiments.alignment import Alignment, check_aligned, check_draws
 from experiments.scored import images_digest
 from models.checkout import ROOT, resolve_path
 from models.weights.catalog import explain_missing, is_published
-from sampling.plan import check_whole_number
 from tstitch.errors import UserError
 from tstitch.runs.progress import Counter
 from tstitch.runs.ranks import Ranks
@@ -45,6 +44,20 @@ class Evaluation:
     ) -> FeatureSet:
         """Features of a source, kept in its run's directory, or under `runs/features`."""
         return _features(source, self.extractor, ranks, "sfid" in self.metrics, self.batch_size, show)
+
+    def check(self, side: tuple[int, int] | None, place: object) -> None:
+        """Raise `UserError` for what can be seen to fail without an image.
+
+        Args:
+            side: height and width of the images, None where they are not known yet.
+            place: where the images are or will be.
+        """
+        metrics = [name for name in self.metrics if name != CLIP_SCORE]
+        if not metrics:
+            return
+        check_metrics(metrics, self.extractor, self.reference)
+        if side is not None:
+            check_side(self.reference, side, place)
 
     def result(
         self,
@@ -76,7 +89,7 @@ class Evaluation:
         self, metrics: list[str], source: Source, ranks: Ranks, show: Callable[[int, int], None]
     ) -> dict | None:
         """The part of the metrics over an extractor's features."""
-        check_metrics(metrics, self.extractor, self.reference, source)
+        self.check(source.side, source.path)
         features = self.features(source, ranks, show)
         reference_features = self.reference.features
         if reference_features is None and set(metrics) & set(FEATURE_METRICS):
@@ -102,10 +115,6 @@ def load_evaluation(settings: dict, device: torch.device, ranks: Ranks = ALONE) 
         ranks: the processes that share out the images; all of them call this.
     """
     metrics, name = settings["metrics"], settings["extractor"]
-    if not isinstance(metrics, list) or not metrics:
-        raise UserError(f"metrics must be a list of names, got {metrics!r}")
-    check_whole_number("bootstrap", settings["bootstrap"], lowest=0)
-    check_whole_number("batch_size", settings["batch_size"], lowest=1)
     asked = {key: settings[key] for key in SETTINGS}
     alignment = None
     if CLIP_SCORE in metrics:

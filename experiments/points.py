@@ -82,8 +82,15 @@ def run_points(
         out: the sweep's directory, for what torchrun is told.
         process_per_point: start a torchrun for each point, so that its peak memory is its own.
     """
-    scoring = networks.scoring  # a file that is missing is said before anything is sampled
-    waiting = {number: point for number, point in enumerate(points) if not point.is_done(scoring)}
+    waiting = {number: point for number, point in enumerate(points) if not point.is_done(networks.scoring)}
+    if waiting and networks.settings["metrics"]:
+        # What scoring will need is opened before the first image. Under torchrun the ranks open it for themselves.
+        in_ranks = num_ranks is not None
+        opened = load_evaluation(networks.settings, torch.device("cpu")) if in_ranks else networks.evaluation
+        for point in waiting.values():
+            shape = point.plan.image_shape
+            opened.check(None if shape is None else shape[:2], point.run.directory)
+        del opened
     yield from ((number, None) for number in range(len(points)) if number not in waiting)
     if num_ranks is not None:
         size = 1 if process_per_point else len(points)

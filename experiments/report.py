@@ -15,22 +15,11 @@ from evaluation.report.sweep import Sweep, read_sweep
 from evaluation.report.tables import points_table
 from experiments.experiment_files import compose_experiment, is_of_prompts
 from experiments.tables import quality_differences
-from tstitch.errors import UserError
 
 
 def sweep_directories(settings: dict) -> list[Path]:
-    """Return the directories that `sweep` or `sweeps` name.
-
-    Raises:
-        UserError: neither or both are given, or a list is none.
-    """
-    for key, kind in (("sweeps", "directories"), ("analyses", "directories or files")):
-        if not isinstance(settings[key], list):
-            raise UserError(f"{key} must be a list of {kind}, got {settings[key]!r}")
-    if (settings["sweep"] is None) == (not settings["sweeps"]):
-        raise UserError("give one of sweep=DIR and sweeps=[DIR,...]")
-    directories = settings["sweeps"] or [settings["sweep"]]
-    return [Path(directory) for directory in dict.fromkeys(map(str, directories))]
+    """Return the directories that `sweep` or `sweeps` name."""
+    return [Path(directory) for directory in dict.fromkeys(settings["sweeps"] or [settings["sweep"]])]
 
 
 def read_report(directories: list[Path], settings: dict) -> Report:

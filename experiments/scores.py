@@ -9,7 +9,6 @@ from evaluation.metrics.sources import open_source
 from experiments.evaluation import load_evaluation
 from experiments.scored import with_earlier
 from models.checkout import resolve_path
-from sampling.plan import check_whole_number
 from tstitch.errors import UserError
 from tstitch.runs.outputs import check_output
 from tstitch.runs.progress import Counter
@@ -20,13 +19,7 @@ FROM_RUN = ("extractor", "extractor_weights", "reference", "metrics", "bootstrap
 
 
 def fill_in(settings: dict) -> dict:
-    """Complete the settings of an evaluation: by what the run says it is to be scored with, then by defaults.
-
-    Raises:
-        UserError: not one of `run` and `samples` is given.
-    """
-    if (settings["run"] is None) == (settings["samples"] is None):
-        raise UserError("give one of run=DIR (a run of ours) and samples=FILE_OR_DIR")
+    """Complete the settings of an evaluation: by what the run says it is to be scored with, then by defaults."""
     complete = dict(settings)
     if settings["run"] is not None:
         recorded = read_json(load_run(Path(settings["run"])).record)["evaluation"]
@@ -52,8 +45,7 @@ def score_images(settings: dict, out: Path) -> dict | None:
     """
     path, complete = Path(settings["run"] or settings["samples"] or ""), fill_in(settings)
     metrics = complete["metrics"]
-    check_whole_number("batch_size", complete["batch_size"], lowest=1)
-    aligned = isinstance(metrics, list) and CLIP_SCORE in metrics
+    aligned = CLIP_SCORE in metrics
     if settings["against"] is not None and not aligned:
         raise UserError("against= is for metrics=[clip_score]; scripts.compare compares results")
     alone = aligned and set(metrics) == {CLIP_SCORE}

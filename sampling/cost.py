@@ -19,7 +19,6 @@ from sampling.networks import load_networks
 from sampling.plan import Plan
 from sampling.run import place_run
 from tstitch.denoiser import Prediction
-from tstitch.errors import UserError
 from tstitch.guidance import ConditionedDenoiser
 from tstitch.noise import ImageNoise
 from tstitch.router import Ledger
@@ -108,8 +107,6 @@ def make_estimate(plans: Sequence[RunPlan], device: torch.device, tflops: float 
     if not isinstance(plans[0], Plan):
         return None
     if tflops is not None:
-        if not isinstance(tflops, int | float) or not tflops > 0:
-            raise UserError(f"tflops must be a rate above 0 in TFLOP/s, got {tflops!r}")
         return partial(_from_rate, tflops)
     if any(plan.missing_weights for plan in plans):
         return lambda *_: "needs the weights, or a rate to count with: tflops=100"

@@ -209,9 +209,3 @@ def _residency(config: dict) -> str:
     elif residency == "swap" and config["compile"] == "max":
         raise UserError("residency=swap moves weights, whose places compile=max records; use compile=default")
     return residency
-
-
-def check_whole_number(key: str, value: object, lowest: int) -> None:
-    """Raise `UserError` unless `value` is a whole number of `lowest` or more."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-        raise UserError(f"{key} must be a whole number of {lowest} or more, got {value!r}")

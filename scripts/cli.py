@@ -18,7 +18,9 @@ from models.checkout import CONFIG_DIR
 from scripts.composition import checked_settings
 from scripts.crash import DEBUG, report_crash
 from scripts.explain import explain_composition
+from scripts.once import is_first_to_say
 from tstitch.errors import UserError, is_out_of_memory
+from tstitch.runs.environment import read_environment
 from tstitch.runs.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -56,8 +58,12 @@ def run_command(config_name: str, main: Callable[[Settings], None]) -> None:
 
 
 def prepare_process() -> None:
-    """Settings of the process that must come before PyTorch is imported."""
-    if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+    """Settings of the process that must come before PyTorch is imported. A launcher's mistake ends it here."""
+    try:
+        local_world_size = read_environment().local_world_size
+    except UserError as error:
+        _stop(str(error))
+    if local_world_size > 1:
         # Idle OpenMP threads must not spin where ranks share cores. Alone, spinning is twice as fast.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
@@ -81,7 +87,7 @@ def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
                 _stop(_explain_memory(error, arguments))
             _stop_unexpected(error)
         except KeyboardInterrupt as interruption:
-            if int(os.environ.get("RANK", "0")) == 0:
+            if os.environ.get("RANK", "0") == "0":
                 print("\ninterrupted; the same command continues", file=sys.stderr)
             sys.exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED)
 
@@ -110,7 +116,9 @@ def stop_if_failed(failed: Sequence[str], num_points: int | None = None) -> None
 
 def _stop(message: str) -> None:
     message = message.split("full_key:")[0]  # OmegaConf adds lines of its own
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    line = f"error: {' '.join(message.split())}"
+    if is_first_to_say(line):
+        print(line, file=sys.stderr)
     sys.exit(USER_MISTAKE)
 
 

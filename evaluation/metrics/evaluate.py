@@ -53,7 +53,7 @@ def check_names(metrics: list[str], extractor: Extractor) -> None:
         raise UserError(f"sfid needs Inception's spatial features; {extractor.name} has none")
 
 
-def check_metrics(metrics: list[str], extractor: Extractor, reference: Reference, source: Source) -> None:
+def check_metrics(metrics: list[str], extractor: Extractor, reference: Reference) -> None:
     """Raise `UserError` for a metric that is unknown, or that the extractor or the reference cannot serve."""
     check_names(metrics, extractor)
     if "sfid" in metrics and reference.spatial is None:
@@ -63,10 +63,17 @@ def check_metrics(metrics: list[str], extractor: Extractor, reference: Reference
         raise UserError(f"{needs[0]} needs the reference's features or images, and {reference.path} has neither")
     if reference.extractor not in (None, extractor.name):
         raise UserError(f"reference {reference.path} was made with {reference.extractor}, not {extractor.name}")
-    if reference.side is not None and tuple(source.side) != reference.side:
-        raise UserError(
-            f"{source.path} has images of {source.side} pixels, reference {reference.path} {reference.side}"
-        )
+
+
+def check_side(reference: Reference, side: tuple[int, int], place: object) -> None:
+    """Raise `UserError` where images have another size than the reference's.
+
+    Args:
+        side: height and width of the images.
+        place: where they are, for the message.
+    """
+    if reference.side is not None and tuple(side) != reference.side:
+        raise UserError(f"{place} has images of {tuple(side)} pixels, reference {reference.path} {reference.side}")
 
 
 def score(

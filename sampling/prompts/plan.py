@@ -8,7 +8,6 @@ from pathlib import Path
 
 from models.checkout import resolve_path
 from models.pipelines import COMPONENTS, PipelineSpec, check_files, digests, load_scheduler
-from sampling.plan import check_whole_number
 from sampling.precision import choose_precision
 from sampling.prompts.captions import read_captions
 from tstitch.allocate import parse_shares
@@ -125,22 +124,11 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
         UserError: a value cannot be, or a file is missing.
     """
     _check_packages()
-    for key, lowest in {"batch_size": 1, "seed": 0}.items():
-        check_whole_number(key, settings[key], lowest)
-    for key in ("num_images", "resize", "deepcache_interval"):
-        if settings[key] is not None:
-            check_whole_number(key, settings[key], 1)
-    ratio = settings["tome_ratio"]
-    if ratio is not None and not (isinstance(ratio, int | float) and 0 < ratio <= 0.75):
-        raise UserError(f"tome_ratio must lie in (0, 0.75], got {ratio!r}")
     captions, spec = check_inputs(settings)
     call = {key: value for key, value in settings["call"].items() if value is not None}
     for key in OF_COMMAND:
         if key in call:
             raise UserError(f"call.{key} is this command's own; leave it out")
-    check_whole_number("call.num_inference_steps", call.get("num_inference_steps"), 1)
-    for key in SIDES:
-        check_whole_number(f"call.{key}", call.get(key, USUAL_SIDE), 1)
     for key in ("deepcache_interval", "tome_ratio"):
         if settings[key] is not None and spec.component != "unet":
             raise UserError(f"{key} is for pipelines with a unet; {spec.large} has a {spec.component}")
@@ -154,7 +142,7 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
         spec=spec,
         captions=captions,
         call=call,
-        control_image=_path("control_image", settings["control_image"]),
+        control_image=_path(settings["control_image"]),
         timesteps=timesteps,
         allocation=allocation,
         num_images=settings["num_images"] or len(captions),
@@ -163,7 +151,7 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
         precision=choose_precision(settings["precision"], "precision", settings["device"]),
         resize=settings["resize"],
         deepcache_interval=settings["deepcache_interval"],
-        tome_ratio=ratio,
+        tome_ratio=settings["tome_ratio"],
         evaluation=settings["evaluation"],
     )
 
@@ -175,9 +163,7 @@ def check_inputs(settings: dict) -> tuple[list[str], PipelineSpec]:
         UserError: the first that is not.
     """
     captions, spec = _captions(settings), _spec(settings)
-    control_image = _path("control_image", settings["control_image"])
-    if (control_image is None) != (spec.controlnet is None):
-        raise UserError("controlnet and control_image go together; give both or neither")
+    control_image = _path(settings["control_image"])
     if control_image is not None and not control_image.is_file():
         raise UserError(f"control_image={control_image} does not exist")
     return captions, spec
@@ -196,30 +182,20 @@ def _captions(settings: dict) -> list[str]:
         raise UserError("give one of captions=FILE and prompt='...'")
     if settings["captions"] is not None:
         return read_captions(resolve_path(settings["captions"]))
-    if not isinstance(settings["prompt"], str) or not settings["prompt"].strip():
-        raise UserError(f"prompt must be text, got {settings['prompt']!r}")
     return [settings["prompt"]]
 
 
 def _spec(settings: dict) -> PipelineSpec:
     small = settings["small"]
-    if not isinstance(small, list) or not all(isinstance(folder, str) for folder in small):
-        raise UserError(f"small must be a list of folders, got {small!r}")
-    loras = settings["loras"] or [None] * (len(small) + 1)
-    if not isinstance(loras, list) or len(loras) != len(small) + 1:
-        raise UserError(f"loras needs {len(small) + 1} entries (null for none), one for each denoiser, got {loras!r}")
-    allow = settings["allow"] or []
-    if not isinstance(allow, list):
-        raise UserError(f"allow must be a list, got {allow!r}")
     spec = PipelineSpec(
-        large=_path("large", settings["large"] or ""),
+        large=resolve_path(settings["large"]),
         small=tuple(map(resolve_path, small)),
-        denoiser=_path("large_denoiser", settings["large_denoiser"]),
-        vae=_path("vae", settings["vae"]),
-        controlnet=_path("controlnet", settings["controlnet"]),
-        loras=tuple(_path("loras", path) for path in loras),
+        denoiser=_path(settings["large_denoiser"]),
+        vae=_path(settings["vae"]),
+        controlnet=_path(settings["controlnet"]),
+        loras=tuple(map(_path, settings["loras"] or [None] * (len(small) + 1))),
         scheduler=settings["scheduler"],
-        allow=tuple(allow),
+        allow=tuple(settings["allow"] or []),
     )
     check_files(spec)
     return spec
@@ -235,7 +211,5 @@ def _read_scheduler(spec: PipelineSpec, num_steps: int) -> tuple[tuple[float, ..
     return make_trajectory(scheduler).timesteps, schedule_of(scheduler)
 
 
-def _path(key: str, value: str | None) -> Path | None:
-    if value is not None and not isinstance(value, str):
-        raise UserError(f"{key} must be a path, got {value!r}")
+def _path(value: str | None) -> Path | None:
     return None if value is None else resolve_path(value)

@@ -5,7 +5,6 @@ from typing import get_args
 
 import pytest
 
-import experiments.dashboard
 import models.autoencoder
 import models.placement.compiled
 import models.placement.precision
@@ -46,7 +45,6 @@ from tstitch.solvers.make import SAMPLERS
         (names.GRIDS, tstitch.schedule.GRIDS),
         (names.SCHEDULES, tstitch.schedule.SCHEDULES),
         (names.ANALYSES, ANALYSES),
-        (names.WANDB_MODES, experiments.dashboard.MODES),
         (names.METRICS, (*evaluate.METRICS, CLIP_SCORE)),
         (sorted(names.EXTRACTORS), sorted({extractors.DIGITS, extractors.INCEPTION, extractors.DINOV2, *ALIASES})),
         (names.files_of("sampler"), sorted(SAMPLERS)),

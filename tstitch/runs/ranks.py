@@ -4,19 +4,22 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from tstitch.errors import UserError
+from tstitch.runs.environment import read_environment
 from tstitch.runs.exchange import Json, StoreExchange
 
 PR_SET_PDEATHSIG = 1
+MEETING_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,35 @@ def joined_ranks() -> Iterator[Ranks]:
 
     CPU threads are shared out evenly among the ranks of a machine, a power of two each: matrix products over three
     threads are cut at other places and round differently, those over one, two or four do not.
+
+    Raises:
+        UserError: the environment is not that of a launch, or rank 0 is not where it says.
     """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    ranks = Ranks(*(int(os.environ.get(name, default)) for name, default in zip(names, (0, 1, 0, 1), strict=True)))
+    ranks = Ranks(**asdict(read_environment()))
     threads = min(torch.get_num_threads(), _num_cpus()) if ranks.world_size == 1 else _share(ranks)
     torch.set_num_threads(1 << (threads.bit_length() - 1))
     if ranks.world_size == 1:
         yield ranks
         return
     end_with_parent()
-    store, rank, world_size = next(dist.rendezvous("env://", timeout=timedelta(minutes=10)))
-    exchange = StoreExchange(store, rank, world_size)
+    exchange = StoreExchange(_meet(), ranks.rank, ranks.world_size)
     yield replace(ranks, exchange=exchange)
     exchange.close()
+
+
+def _meet() -> dist.Store:
+    """Connect to the store of the launch, which torchrun or rank 0 serves."""
+    host = os.environ["MASTER_ADDR"]
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
+        raise UserError(f"MASTER_ADDR={host} is no address of a machine: {error}") from error
+    try:
+        store, _, _ = next(dist.rendezvous("env://", timeout=timedelta(seconds=MEETING_TIMEOUT_S)))
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"no rank 0 at MASTER_ADDR:MASTER_PORT {host}:{os.environ['MASTER_PORT']}: {reason}") from error
+    return store
 
 
 def _share(ranks: Ranks) -> int:
