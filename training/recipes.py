@@ -59,8 +59,11 @@ def train_autoencoder(
     recipe: dict, settings: TrainerSettings, optimizer: OptimizerSettings, out: Path, zoo: Path, command: str
 ) -> None:
     """Train, set the scaling factor to one over the latents' deviation, measure PSNR and reconstruction FID."""
-    images, _ = _digits()
     module = AutoencoderKL(sample_size=IMAGE_SIZE, **recipe["autoencoder"])
+    classifier = DigitsClassifier().eval()  # its own draws come after the autoencoder's
+    load_weights(classifier, zoo / CLASSIFIER)
+    reference = load_reference(zoo / REFERENCE).pool
+    images, _ = _digits()
     module, record = train(AutoencoderTask(module, images, recipe["kl_weight"]), settings, optimizer, out)
     mean, std = _encode(module, images)
     latents = mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(settings.seed))
@@ -69,10 +72,8 @@ def train_autoencoder(
     with torch.inference_mode():
         decoded = torch.cat([module.decode(part).sample for part in mean.split(BATCH_SIZE)]).clamp(-1, 1)
     psnr = 10 * torch.log10(4 / (decoded - images).square().mean()).item()
-    classifier = DigitsClassifier().eval()
-    load_weights(classifier, zoo / CLASSIFIER)
     rounded = ((decoded + 1) * 127.5).round() / 127.5 - 1
-    fid = frechet_distance(statistics(_features(classifier, rounded)), load_reference(zoo / REFERENCE).pool)
+    fid = frechet_distance(statistics(_features(classifier, rounded)), reference)
     print(f"PSNR {psnr:.2f} dB, reconstruction FID {fid:.3f}")
     weights = zoo / AUTOENCODER / "diffusion_pytorch_model.safetensors"
     write_card(weights, command, settings.seed, record, module, psnr_db=psnr, reconstruction_fid5k=fid)
@@ -82,10 +83,8 @@ def train_denoiser(
     recipe: dict, settings: TrainerSettings, optimizer: OptimizerSettings, out: Path, zoo: Path, command: str
 ) -> None:
     """Train a DiT or a U-Net on the latents of the shipped autoencoder."""
-    images, labels = _digits()
     autoencoder = load_autoencoder(AutoencoderSpec("digits", "kl", zoo / AUTOENCODER))
     scale = autoencoder.config.scaling_factor
-    mean, std = (part * scale for part in _encode(autoencoder, images))
     denoiser = recipe["denoiser"]
     spec = denoiser_spec(denoiser["name"], denoiser["family"], zoo / Path(denoiser["path"]).name, denoiser["config"])
     network = build_denoiser(spec)
@@ -98,6 +97,8 @@ def train_denoiser(
     objective = DiffusionObjective(
         make_schedule(**recipe["schedule"]), recipe["snr_gamma"], recipe["high_noise_weight"]
     )
+    images, labels = _digits()
+    mean, std = (part * scale for part in _encode(autoencoder, images))
     digits = LatentDigits(mean, std, labels, spec.config.num_classes)
     task = DenoiserTask(module, forward, objective, digits, recipe["class_dropout_prob"])
     module, record = train(task, settings, optimizer, out)
