@@ -29,7 +29,7 @@ from models.placement.place import place
 from models.placement.precision import products
 from models.weights.layouts import dit_state_from_diffusers
 from sampling.batch import sample_images
-from sampling.configuration import resolved
+from sampling.configuration import checked
 from sampling.cost import flops_per_image
 from sampling.plan import Plan, make_plan
 from tstitch.denoiser import Prediction
@@ -253,7 +253,7 @@ def _plan(setting: Setting) -> Plan:
                 f"sampler.num_steps={setting.num_steps}", f"batch_size={setting.batch_size}",
             ],
         )  # fmt: skip
-    return make_plan(resolved(settings))
+    return make_plan(checked("sample", settings))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from experiments.trajectories import outputs_along, trajectory
 from models.pair import Pair
 from sampling.networks import load_plan_pair
 from sampling.plan import Plan
+from settings.measures import AnalyseSettings
 from tstitch.allocation import allocation_from_fractions, fractions_of, show_fractions
 
 
@@ -34,13 +35,13 @@ class Analysis:
     rows: list[list[str]]
 
 
-def analyse(kind: str, plan: Plan, settings: dict, device: torch.device) -> Analysis:
+def analyse(kind: str, plan: Plan, settings: AnalyseSettings, device: torch.device) -> Analysis:
     """Run one of `ANALYSES` on the plan's images."""
     pair = load_plan_pair(replace(plan, compile="none"), device, range(len(plan.specs)))
     return ANALYSES[kind](plan, pair, settings, device)
 
 
-def _similarity(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> Analysis:
+def _similarity(plan: Plan, pair: Pair, settings: AnalyseSettings, device: torch.device) -> Analysis:
     """Compare models from the same noise, each on its own trajectory and all at the large one's latents (figure 3)."""
     last = len(plan.specs) - 1
     latents = [trajectory(plan, pair, (k,) * len(plan.timesteps), device) for k in range(last + 1)]
@@ -72,7 +73,7 @@ def _similarity(plan: Plan, pair: Pair, settings: dict, device: torch.device) ->
     return Analysis(sentences, {"timesteps": plan.timesteps, "panels": panels}, columns, rows)
 
 
-def _spectrum(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> Analysis:
+def _spectrum(plan: Plan, pair: Pair, settings: AnalyseSettings, device: torch.device) -> Analysis:
     """Measure the frequencies of the large model's latents after each step (figure 11)."""
     latents = trajectory(plan, pair, (len(plan.specs) - 1,) * len(plan.timesteps), device)
     spectra = torch.stack([log_spectrum(step) for step in latents])
@@ -87,10 +88,10 @@ def _spectrum(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> A
     )
 
 
-def _error(plan: Plan, pair: Pair, settings: dict, device: torch.device) -> Analysis:
+def _error(plan: Plan, pair: Pair, settings: AnalyseSettings, device: torch.device) -> Analysis:
     """Measure the distance of the stitched latents from those of the large model at the end, by fraction."""
     num_denoisers = len(plan.specs)
-    requested = parse_fractions(settings["fractions"], num_denoisers)
+    requested = parse_fractions(settings.fractions, num_denoisers)
     allocations = dict.fromkeys(allocation_from_fractions(values, plan.timesteps) for values in requested)
     fractions = [fractions_of(allocation, num_denoisers) for allocation in allocations]
     target = trajectory(plan, pair, (num_denoisers - 1,) * len(plan.timesteps), device)[-1]
@@ -116,7 +117,7 @@ def _ten(num: int) -> list[int]:
     return sorted({*range(0, num, stride), num - 1})
 
 
-ANALYSES: dict[str, Callable[[Plan, Pair, dict, torch.device], Analysis]] = {
+ANALYSES: dict[str, Callable[[Plan, Pair, AnalyseSettings, torch.device], Analysis]] = {
     "similarity": _similarity,
     "spectrum": _spectrum,
     "error": _error,

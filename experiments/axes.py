@@ -7,6 +7,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from settings.fractions import read_range
+from settings.sweep import SweepSettings
+from settings.sweep_prompts import PromptSweepSettings
 from tstitch.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ class PlannedPoint:
     does not use.
     """
 
-    settings: dict
+    settings: SweepSettings | PromptSweepSettings
     plan: RunPlan
     asked: tuple[dict, ...]
 
@@ -43,7 +46,7 @@ class PlannedPoint:
         }
 
 
-def plan_points(settings: dict) -> list[PlannedPoint]:
+def plan_points(settings: SweepSettings | PromptSweepSettings) -> list[PlannedPoint]:
     """The points of the grid over `AXES` and of the grids under `also`, in the order of the axes.
 
     Settings that resolve to the same steps of the same denoisers are one point.
@@ -51,9 +54,9 @@ def plan_points(settings: dict) -> list[PlannedPoint]:
     Raises:
         UserError: a value that a run refuses.
     """
-    axes = {axis: settings[axis] for axis in AXES if axis in settings}
+    axes = {axis: getattr(settings, axis) for axis in AXES if hasattr(settings, axis)}
     planned: dict[str, PlannedPoint] = {}
-    for grid in [{}, *(settings["also"] or [])]:
+    for grid in [{}, *(also.as_dict() for also in settings.also or [])]:
         for point in _grid_points({**axes, **grid}, settings):
             key = json.dumps(point.plan.resolved_settings, sort_keys=True)
             known = planned.get(key, point)
@@ -62,19 +65,18 @@ def plan_points(settings: dict) -> list[PlannedPoint]:
     return list(planned.values())
 
 
-def _grid_points(axes: dict, settings: dict) -> list[PlannedPoint]:
+def _grid_points(axes: dict, settings: SweepSettings | PromptSweepSettings) -> list[PlannedPoint]:
     """The points of one grid."""
     from experiments.places import class_place, prompt_place
     from sampling.jobs import plan_run
 
-    has_prompts = "large" in settings
-    num_denoisers = 1 + len(settings["small"]) if has_prompts else len(settings["pair"]["denoisers"])
-    base = {key: value for key, value in settings.items() if key not in (*AXES, "also")}
+    has_prompts = isinstance(settings, PromptSweepSettings)
+    num_denoisers = 1 + len(settings.small) if has_prompts else len(settings.pair.denoisers)
     values = {axis: axes[axis] or [None] for axis in axes if axis != "fractions"}  # None: as a run has it without
     values["fractions"] = parse_fractions(axes["fractions"], num_denoisers)
     points = []
     for chosen in itertools.product(*values.values()):
-        place = (prompt_place if has_prompts else class_place)(base, dict(zip(values, chosen, strict=True)))
+        place = (prompt_place if has_prompts else class_place)(settings, dict(zip(values, chosen, strict=True)))
         points.append(PlannedPoint(place.settings, plan_run(place.settings), (place.asked,)))
     return points
 
@@ -92,10 +94,13 @@ def parse_fractions(fractions: list | str, num_denoisers: int) -> list[list[floa
 
 
 def _fraction_range(text: str, num_denoisers: int) -> list[list[float]]:
-    start, stop, step = map(float, text.split(":"))
+    bounds = read_range(text)
+    start, stop, step = bounds or (0, 0, 1)
     num = round((stop - start) / step)
-    if abs(start + num * step - stop) > 1e-9:
-        raise UserError(f"fractions START:STOP:STEP must have STOP a whole number of steps on, got {text}")
+    if bounds is None or abs(start + num * step - stop) > 1e-9:
+        raise UserError(
+            f"fractions START:STOP:STEP must lie in [0, 1] with STOP a whole number of steps on, got {text}"
+        )
     if num_denoisers == 2:
         return [[value, round(1 - value, 9)] for value in (round(start + k * step, 9) for k in range(num + 1))]
     if (start, stop) != (0, 1):

@@ -18,6 +18,7 @@ import numpy as np
 from evaluation.report.results import BOUNDS, SMALL_FRACTION, TIME, results_table
 from experiments.points import SweepPoint
 from experiments.scored import PAIRED, RESULT
+from settings.sweep import Dashboard as DashboardSettings
 from tstitch.runs.run import identity_hash, read_json, write_json
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ PLOTTED = 2  # metrics that have plots of their own; the table has all
 class Dashboard:
     """A sender of a sweep's results. A point's dashboard run has the id of the point's run, so it is continued."""
 
-    def __init__(self, settings: dict, out: Path, latency_of: Callable[[SweepPoint], dict | None]):
-        self.mode, self.project, self.out = settings["mode"], settings["project"], out
+    def __init__(self, settings: DashboardSettings, out: Path, latency_of: Callable[[SweepPoint], dict | None]):
+        self.mode, self.project, self.out = settings.mode, settings.project, out
         self.latency_of = latency_of
         self.group = f"{out.name}-{identity_hash({'out': str(out.absolute())})[:6]}"
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from hydra import compose
 
 from models.checkout import CONFIG_DIR
-from sampling.configuration import resolved
+from sampling.configuration import checked, plain
+from settings.sweep import SweepSettings
+from settings.sweep_prompts import PromptSweepSettings
 from tstitch.errors import UserError
 from tstitch.runs.outputs import check_output
 from tstitch.runs.shards import write_atomically
@@ -40,10 +42,25 @@ def is_of_prompts(name: str) -> bool:
     return (CONFIG_DIR / "prompts" / f"{name}.yaml").is_file()
 
 
-def compose_experiment(name: str, overrides: Sequence[str] = ()) -> dict:
-    """The settings of the sweep that an experiment of the paper is."""
-    command, group = ("sweep_prompts", "prompts") if is_of_prompts(name) else ("sweep", "experiment")
-    return resolved(compose(command, [f"{group}={name}", *overrides]))
+def compose_experiment(name: str) -> dict:
+    """The configuration of the sweep that an experiment of the paper is; what it leaves to the user is null."""
+    command, override = _of_sweep(name)
+    return plain(compose(command, [override]))
+
+
+def check_experiment(name: str, overrides: Sequence[str]) -> SweepSettings | PromptSweepSettings:
+    """The settings of that sweep with other values.
+
+    Raises:
+        UserError: a value that cannot be, or none where one is needed.
+    """
+    command, override = _of_sweep(name)
+    return checked(command, compose(command, [override, *overrides]))
+
+
+def _of_sweep(name: str) -> tuple[str, str]:
+    """The command that runs an experiment, and the override that says which."""
+    return ("sweep_prompts", f"prompts={name}") if is_of_prompts(name) else ("sweep", f"experiment={name}")
 
 
 def check_takes_sweep(name: str | None, names: list[str]) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from experiments.axes import parse_fractions
 from sampling.plan import Plan, make_plan
+from settings.measures import LatencySettings
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Mode:
         return self.plans[0].compile != "none"
 
 
-def plan_modes(settings: dict) -> list[Mode]:
+def plan_modes(settings: LatencySettings) -> list[Mode]:
     """Plan each combination of `precisions` and `compiles`; where one is null, of the single `precision` or `compile`.
 
     Combinations that resolve to the same precision, such as tf32 and float32 on a CPU, are one mode.
@@ -38,37 +39,27 @@ def plan_modes(settings: dict) -> list[Mode]:
     Raises:
         UserError: a value that a run refuses.
     """
-    precisions, compile_modes = _listed(settings, "precisions"), _listed(settings, "compiles")
+    precisions, compile_modes = settings.precisions or [settings.precision], settings.compiles or [settings.compile]
     modes: dict[str, Mode] = {}
     # On a CPU compile=max freezes weights in all that this process compiles from then on, so it comes last.
     for compile_mode in sorted(compile_modes, key=lambda mode: mode == "max"):
         for precision in precisions:
-            mode = _plan_mode({**settings, "precision": precision, "compile": compile_mode})
+            mode = _plan_mode(settings.changed(precision=precision, compile=compile_mode))
             modes.setdefault(mode.name, mode)
     return list(modes.values())
 
 
-def _listed(settings: dict, key: str) -> list:
-    return [settings[key.removesuffix("s")]] if settings[key] is None else settings[key]
-
-
-def _plan_mode(settings: dict) -> Mode:
-    num = len(settings["pair"]["denoisers"])
+def _plan_mode(settings: LatencySettings) -> Mode:
+    num = len(settings.pair.denoisers)
     alone = [[float(k == index) for k in range(num)] for index in range(num)]
     plans: dict[tuple[int, ...], Plan] = {}
     asked: dict[tuple[int, ...], list[list[float]]] = {}
     # The ideal line goes through the denoisers alone.
-    for fractions in [*parse_fractions(settings["fractions"], num), *alone]:
-        plan = make_plan({**settings, "stitch": {**settings["stitch"], "fractions": fractions}})
+    for fractions in [*parse_fractions(settings.fractions, num), *alone]:
+        plan = make_plan(settings.changed(stitch={"fractions": fractions}))
         plans.setdefault(plan.allocation, plan)
         same = asked.setdefault(plan.allocation, [])
         if fractions not in same:
             same.append(fractions)
-    interleaved = make_plan(
-        {
-            **settings,
-            "stitch": {**settings["stitch"], "fractions": [1 / num] * num},
-            "allocation": {**settings["allocation"], "order": "interleave"},
-        }
-    )
+    interleaved = make_plan(settings.changed(stitch={"fractions": [1 / num] * num}, allocation={"order": "interleave"}))
     return Mode(list(plans.values()), list(asked.values()), interleaved)

@@ -3,55 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from omegaconf import OmegaConf
 
 from models.checkout import CONFIG_DIR
-from tstitch.errors import UserError
+from settings.prompts import PromptSettings
+from settings.sampling import Sampler, SamplingSettings
+
+AnySettings = TypeVar("AnySettings", SamplingSettings, PromptSettings)
 
 
 @dataclass(frozen=True)
-class Place:
+class Place(Generic[AnySettings]):
     """Settings of a run, and what of them the grid asked for, under the names of `evaluation.report.sweep.Asked`."""
 
-    settings: dict
+    settings: AnySettings
     asked: dict
 
 
-def class_place(base: dict, chosen: dict) -> Place:
+def class_place(base: SamplingSettings, chosen: dict) -> Place[SamplingSettings]:
     """The place of a run of `scripts.sample`.
 
     Args:
-        base: its settings but for the axes.
+        base: the settings of the sweep.
         chosen: a value of each axis by the axis's name, None for the one in `base`.
     """
-    guidance, allocation, sampler = base["guidance"], base["allocation"], base["sampler"]
-    scale = _or(chosen["guidance_scales"], guidance["scale"])
-    order, rule = _or(chosen["orders"], allocation["order"]), _or(chosen["rules"], allocation["rule"])
-    own = _sampler(_or(chosen["samplers"], sampler["name"]), sampler, base["pair"]["grid"])
-    own = {**own, "num_steps": _or(chosen["num_steps"], own["num_steps"])}
-    settings = {
-        **base,
-        "stitch": {**base["stitch"], "fractions": chosen["fractions"]},
-        "guidance": {**guidance, "scale": scale},
-        "sampler": own,
-        "allocation": {**allocation, "order": order, "rule": rule},
-    }
-    is_constant = isinstance(scale, list) and scale and all(value == scale[0] for value in scale)
+    scale = _or(chosen["guidance_scales"], base.guidance.scale)
+    order, rule = _or(chosen["orders"], base.allocation.order), _or(chosen["rules"], base.allocation.rule)
+    sampler = _sampler(_or(chosen["samplers"], base.sampler.name), base.sampler, base.pair.grid)
+    num_steps = _or(chosen["num_steps"], sampler.num_steps)
+    settings = base.changed(
+        stitch={"fractions": chosen["fractions"]},
+        guidance={"scale": scale},
+        sampler=sampler.changed(num_steps=num_steps),
+        allocation={"order": order, "rule": rule},
+    )
+    is_constant = isinstance(scale, list) and all(value == scale[0] for value in scale)
     shown = scale[0] if is_constant else scale  # a list of equal scales is the one number that it means
-    return Place(settings, _asked(chosen["fractions"], shown, own["num_steps"], order, rule))
+    return Place(settings, _asked(chosen["fractions"], shown, num_steps, order, rule))
 
 
-def prompt_place(base: dict, chosen: dict) -> Place:
+def prompt_place(base: PromptSettings, chosen: dict) -> Place[PromptSettings]:
     """The place of a run of `scripts.prompts`, whose sampler is a scheduler and whose order is small to large."""
-    scale = _or(chosen["guidance_scales"], base["call"]["guidance_scale"])
-    num_steps = _or(chosen["num_steps"], base["call"]["num_inference_steps"])
-    settings = {
-        **base,
-        "stitch": {**base["stitch"], "fractions": chosen["fractions"]},
-        "call": {**base["call"], "guidance_scale": scale, "num_inference_steps": num_steps},
-        "scheduler": _or(chosen["samplers"], base["scheduler"]),
-    }
+    scale = _or(chosen["guidance_scales"], base.call.guidance_scale)
+    num_steps = _or(chosen["num_steps"], base.call.num_inference_steps)
+    settings = base.changed(
+        stitch={"fractions": chosen["fractions"]},
+        call={"guidance_scale": scale, "num_inference_steps": num_steps},
+        scheduler=_or(chosen["samplers"], base.scheduler),
+    )
     shown = "the pipeline's own" if scale is None else scale
     return Place(settings, _asked(chosen["fractions"], shown, num_steps, "small_to_large", "steps"))
 
@@ -64,15 +65,11 @@ def _or(value: object, default: object) -> object:
     return default if value is None else value
 
 
-def _sampler(name: object, chosen: dict, grid: str) -> dict:
+def _sampler(name: str, chosen: Sampler, grid: str) -> Sampler:
     """The settings of a sampler: those that were chosen, or the defaults of another one."""
-    if name == chosen["name"]:
+    if name == chosen.name:
         return chosen
-    path = CONFIG_DIR / "sampler" / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
-        raise UserError(f"unknown sampler {name!r}; known: {', '.join(known)}")
-    base, own = OmegaConf.load(CONFIG_DIR / "base" / "sampler.yaml"), OmegaConf.load(path)
+    base, own = (OmegaConf.load(CONFIG_DIR / place) for place in ("base/sampler.yaml", f"sampler/{name}.yaml"))
     del own["defaults"]
     with_pair = OmegaConf.create({"pair": {"grid": grid}, "sampler": OmegaConf.merge(base, own)})
-    return OmegaConf.to_container(with_pair, resolve=True)["sampler"]
+    return Sampler.model_validate(OmegaConf.to_container(with_pair, resolve=True)["sampler"])

@@ -23,6 +23,8 @@ from models.checkout import ROOT
 from sampling.job import RunPlan
 from sampling.jobs import make_jobs, plan_run
 from sampling.run import sample_run
+from settings.check import check_settings
+from settings.sweep_prompts import PromptSweepSettings
 from tstitch.errors import UserError, is_out_of_memory
 from tstitch.runs.ranks import Ranks, choose_device, end_with_parent, joined_ranks
 from tstitch.runs.run import Run, identity_hash, locked, read_json, write_json
@@ -158,11 +160,13 @@ def _launch(waiting: dict[int, SweepPoint], num_ranks: int, out: Path, total: in
         {
             "title": f"[{number + 1}/{total}] {point.plan.describe()}",
             "out": str(point.run.directory.absolute()),
-            "settings": point.planned.settings,
+            "settings": point.planned.settings.as_dict(),
         }
         for number, point in waiting.items()
     ]
-    write_json(path, {"points": points})
+    first = next(iter(waiting.values())).planned.settings
+    schema = "sweep_prompts" if isinstance(first, PromptSweepSettings) else "sweep"
+    write_json(path, {"settings_of": schema, "points": points})
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
     return subprocess.Popen([*command, "-m", "scripts.point", str(path)], cwd=ROOT, preexec_fn=end_with_parent)
 
@@ -172,10 +176,12 @@ def run_listed_points(path: Path) -> None:
 
     Networks are loaded, and compiled, once for all of them.
     """
-    listed = read_json(path)["points"]
-    plans = [plan_run(entry["settings"]) for entry in listed]
+    content = read_json(path)
+    listed = content["points"]
+    settings = [check_settings(content["settings_of"], entry["settings"]) for entry in listed]
+    plans = [plan_run(own) for own in settings]
     with joined_ranks() as ranks:
-        device = choose_device(listed[0]["settings"]["device"], ranks.local_rank, ranks.local_world_size)
+        device = choose_device(settings[0].device, ranks.local_rank, ranks.local_world_size)
         networks = Networks(plans, ranks, device)
         for plan, entry in zip(plans, listed, strict=True):
             run = Run(Path(entry["out"]), plan.identity(device.type))

@@ -15,29 +15,30 @@ from evaluation.report.sweep import Sweep, read_sweep
 from evaluation.report.tables import points_table
 from experiments.experiment_files import compose_experiment, is_of_prompts
 from experiments.tables import quality_differences
+from settings.results import ReportSettings
 
 
-def sweep_directories(settings: dict) -> list[Path]:
+def sweep_directories(settings: ReportSettings) -> list[Path]:
     """Return the directories that `sweep` or `sweeps` name."""
-    return [Path(directory) for directory in dict.fromkeys(settings["sweeps"] or [settings["sweep"]])]
+    return [Path(directory) for directory in dict.fromkeys(settings.sweeps or [settings.sweep])]
 
 
-def read_report(directories: list[Path], settings: dict) -> Report:
+def read_report(directories: list[Path], settings: ReportSettings) -> Report:
     """Read sweeps and analyses, and put them together."""
     sweeps = [(read_sweep(directory), directory) for directory in directories]
-    analyses = read_analyses([Path(place) for place in settings["analyses"]])
+    analyses = read_analyses([Path(place) for place in settings.analyses])
     names = ",".join(map(str, directories))
     places = [f"sweep={names}" if len(directories) == 1 else f"sweeps=[{names}]"]
-    places += [f"analyses=[{','.join(map(str, settings['analyses']))}]"] if analyses else []
+    places += [f"analyses=[{','.join(map(str, settings.analyses))}]"] if analyses else []
     command = shlex.join(["python", "-m", "scripts.report", *places])
     commands = [*(reproduce(sweep) for sweep, _ in sweeps), command]
     return make_report(sweeps, analyses, commands, lambda sweep: beside_paper(sweep, settings))
 
 
-def beside_paper(sweep: Sweep, settings: dict) -> list[Table]:
+def beside_paper(sweep: Sweep, settings: ReportSettings) -> list[Table]:
     """Make the table of a sweep beside the paper's numbers; none where the paper has none for its pair."""
     pair = sweep.protocol["pair"]
-    name = settings["paper"] or settings["beside"].get(pair.removeprefix("digits_"))
+    name = settings.paper or settings.beside.get(pair.removeprefix("digits_"))
     if name is None:
         return []
     published = compose_experiment(name)

@@ -22,6 +22,8 @@ from experiments.points import Networks, SweepPoint, point_run, run_points
 from experiments.scored import PAIRED, RESULT, Scoring, holds, images_digest
 from models.checkout import ROOT
 from sampling.job import RunPlan
+from settings.sweep import SweepSettings
+from settings.sweep_prompts import PromptSweepSettings
 from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
 from tstitch.runs.outputs import check_output
@@ -29,6 +31,7 @@ from tstitch.runs.ranks import joined_ranks
 from tstitch.runs.run import Run, check_run, identity_hash, locked, read_json, write_json
 from tstitch.runs.shards import write_atomically
 
+AnySweep = SweepSettings | PromptSweepSettings
 POINTS = "points"
 BESIDE = ("sweep.csv", "curve.png", "curve.svg", "strip.png")  # what a sweep writes beside `sweep.json`
 OF_A_POINT = ("allocation", "guidance", "denoisers")
@@ -46,14 +49,14 @@ class Swept:
 
 
 def sweep_points(
-    planned: Sequence[PlannedPoint], settings: dict, overrides: Sequence[str], device: torch.device
+    planned: Sequence[PlannedPoint], settings: AnySweep, overrides: Sequence[str], device: torch.device
 ) -> Swept:
     """Run the points that are missing, time them in one shuffled session, and write `sweep.json` and `sweep.csv`.
 
     Args:
         overrides: of `scripts.sweep`, which the settings were composed from; they are kept in `sweep.json`.
     """
-    out = Path(settings["out"]) if settings["out"] is not None else default_directory(settings)
+    out = Path(settings.out) if settings.out is not None else default_directory(settings)
     points = [point_run(point, points_directory(settings), device) for point in planned]
     for point in points:
         check_run(point.run)
@@ -61,15 +64,15 @@ def sweep_points(
     check_output(out / "sweep.json", "a sweep", beside=beside)
 
     def latency_of(point: SweepPoint) -> dict | None:
-        return read_latency(point.run, latency_key(point.plan, settings["latency"], device))
+        return read_latency(point.run, latency_key(point.plan, settings.latency.as_dict(), device))
 
-    dashboard = Dashboard(settings["wandb"], out, latency_of)
+    dashboard = Dashboard(settings.wandb, out, latency_of)
     with joined_ranks() as ranks, locked(out):
         if ranks.world_size > 1:
             raise UserError("a sweep starts without torchrun; ranks=N runs its points under torchrun")
         networks = Networks([point.plan for point in points], ranks, device)
         failures: dict[int, str] = {}
-        for number, reason in run_points(points, networks, settings["ranks"], out, settings["process_per_point"]):
+        for number, reason in run_points(points, networks, settings.ranks, out, settings.process_per_point):
             if reason is None:
                 dashboard.log_result(points[number])
             else:
@@ -78,7 +81,7 @@ def sweep_points(
         failed = [f"{points[number].plan.describe()}: {reason}" for number, reason in failures.items()]
         if not done:
             return Swept(out, None, [], failed)
-        _measure_missing_latencies(done, networks, settings["latency"])
+        _measure_missing_latencies(done, networks, settings.latency.as_dict())
         compared = _compare_with_large(done, networks)
         collected = [_collect(point, compared.get(point.run.id), latency_of(point), out) for point in done]
         sweep = Sweep(collected, _shared_protocol(done), kept_overrides(overrides))
@@ -97,14 +100,14 @@ def describe_point(point: Point) -> str:
     return f"{place}  {metrics}  {1000 * point.seconds_per_image:.2f} ms per image{verdict}"
 
 
-def points_directory(settings: dict) -> Path:
+def points_directory(settings: AnySweep) -> Path:
     """Return the directory of the points' runs: shared by all sweeps unless they have a directory of their own."""
-    if settings["points"] is not None:
-        return Path(settings["points"])
-    return (ROOT / "runs" if settings["out"] is None else Path(settings["out"])) / POINTS
+    if settings.points is not None:
+        return Path(settings.points)
+    return (ROOT / "runs" if settings.out is None else Path(settings.out)) / POINTS
 
 
-def planned_places(planned: Sequence[PlannedPoint], settings: dict, device: torch.device) -> list[str | None]:
+def planned_places(planned: Sequence[PlannedPoint], settings: AnySweep, device: torch.device) -> list[str | None]:
     """Return where the points' runs lie or will lie; None where weights are missing, which decide it too."""
     directory = points_directory(settings)
     return [
@@ -113,11 +116,12 @@ def planned_places(planned: Sequence[PlannedPoint], settings: dict, device: torc
     ]
 
 
-def default_directory(settings: dict) -> Path:
+def default_directory(settings: AnySweep) -> Path:
     """Named after everything but the axes, so that a fraction more continues the same sweep."""
     ignored = {*AXES, *OF_PLACE, "also", "ranks", "process_per_point", "latency", "residency"}
-    shared = {key: value for key, value in settings.items() if key not in ignored}
-    name = settings["pair"]["name"] if "pair" in settings else f"prompts-{Path(settings['large']).name}"
+    shared = {key: value for key, value in settings.as_dict().items() if key not in ignored}
+    has_prompts = isinstance(settings, PromptSweepSettings)
+    name = f"prompts-{Path(settings.large).name}" if has_prompts else settings.pair.name
     return ROOT / "runs" / f"sweep-{name}-{identity_hash(shared)}"
 
 

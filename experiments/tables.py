@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,14 +18,17 @@ from evaluation.report.sweep import Sweep, read_sweep
 from evaluation.report.tables import ModelRow, memory_table, missing_table, models_table, points_table
 from experiments.analyses import analyse
 from experiments.axes import PlannedPoint, plan_points
-from experiments.experiment_files import compose_experiment, is_of_prompts
+from experiments.experiment_files import check_experiment, compose_experiment, is_of_prompts
 from experiments.model_facts import describe_total_cost, model_row, model_rows
 from experiments.sweep import POINTS, Swept, sweep_points
 from models.checkout import ROOT
-from sampling.configuration import resolved
+from sampling.configuration import checked
 from sampling.cost import missing_evaluation, missing_weights
-from sampling.jobs import explain_missing_pipeline
+from sampling.jobs import check_prompt_inputs
 from sampling.plan import make_plan
+from settings.results import TableSettings
+from settings.sweep import SweepSettings
+from tstitch.errors import UserError
 from tstitch.runs.machine import device_name
 from tstitch.runs.ranks import choose_device, joined_ranks
 from tstitch.runs.run import read_json
@@ -42,27 +46,25 @@ class Page:
     failed: list[str]
 
 
-def make_page(name: str, settings: dict) -> Page:
+def make_page(name: str, settings: TableSettings) -> Page:
     """Run what an experiment lacks, or read a sweep, and put ours beside the paper's."""
     published = compose_experiment(name)
     paper = Paper(**published["paper"])
     overrides = _overrides(published, settings, paper)
-    command = f"python -m scripts.table name={name} pairs={settings['pairs']}"
-    command += "".join(
-        f" {key}={settings[key]}" for key in (*FORWARDED, "captions", "num_steps") if settings[key] is not None
-    )
-    command += "".join(f" '{key}={settings[key]}'" for key in ("step_counts", "fractions") if settings[key] is not None)
+    plain = _given(settings, (*FORWARDED, "captions", "num_steps"))
+    quoted = _given(settings, ("step_counts", "fractions"))
+    command = f"python -m scripts.table name={name} pairs={settings.pairs}"
+    command += "".join(f" {override}" for override in plain) + "".join(f" '{override}'" for override in quoted)
     if paper.kind == "analysis":
         return _analysis_page(paper, [f"experiment={name}", *overrides], command)
-    dry = compose_experiment(name, [*overrides, "dry_run=true"])
-    reason = explain_missing_pipeline(dry) if is_of_prompts(name) else None
-    if reason is not None and settings["sweep"] is None:
+    reason = _explain_missing_inputs(name, overrides)
+    if reason is not None and settings.sweep is None:
         return Page(missing_table(paper, [reason]), None, command, [])
-    planned = plan_points(dry) if reason is None else []
+    planned = [] if reason is not None else plan_points(check_experiment(name, [*overrides, "dry_run=true"]))
     plans = [point.plan for point in planned]
     cost = [] if is_of_prompts(name) else [describe_total_cost(plans)]
-    if settings["sweep"] is not None:
-        sweep, swept = read_sweep(Path(settings["sweep"])), None
+    if settings.sweep is not None:
+        sweep, swept = read_sweep(Path(settings.sweep)), None
     elif missing := [*missing_weights(plans), *missing_evaluation(plans)]:
         return Page(_without_weights(paper, planned, [*missing, *cost]), None, command, [])
     else:
@@ -70,8 +72,8 @@ def make_page(name: str, settings: dict) -> Page:
         sweep = swept.sweep
     if sweep is None:
         return Page(missing_table(paper, swept.failed), None, command, swept.failed)
-    differences = quality_differences(paper, published, sweep, dry.get("pair", {}).get("data"))
-    judged = [] if settings["mix_protocols"] else differences
+    differences = quality_differences(paper, published, sweep, _data_of(planned))
+    judged = [] if settings.mix_protocols else differences
     table = _table(paper, sweep, planned, swept, judged)
     notes = [*table.notes, *cost, f"Measured on {sweep.timed_on}, {sweep.protocol['precision']}."]
     if differences and not judged:
@@ -80,36 +82,64 @@ def make_page(name: str, settings: dict) -> Page:
     return Page(replace(table, notes=notes), picture, command, [] if swept is None else swept.failed)
 
 
-def _overrides(published: dict, settings: dict, paper: Paper) -> list[str]:
+def _explain_missing_inputs(name: str, overrides: list[str]) -> str | None:
+    """Why an experiment from prompts cannot run here: no captions, or files that are not there; None where it can."""
+    if not is_of_prompts(name):
+        return None
+    try:
+        check_prompt_inputs(check_experiment(name, overrides))
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _data_of(planned: list[PlannedPoint]) -> str | None:
+    """What our pair was trained on; None for a pipeline, and where nothing was planned."""
+    settings = planned[0].settings if planned else None
+    return settings.pair.data if isinstance(settings, SweepSettings) else None
+
+
+def _overrides(published: dict, settings: TableSettings, paper: Paper) -> list[str]:
     if "large" in published:
         return _prompt_overrides(settings, paper)
     overrides, kind = [], paper.kind
-    if settings["pairs"] == "digits":
+    if settings.pairs == "digits":
         overrides.append(f"pair=digits_{published['pair']['name']}")
-    overrides += [f"{key}={settings[key]}" for key in FORWARDED if settings[key] is not None and kind != "memory"]
+    overrides += [
+        f"{key}={getattr(settings, key)}"
+        for key in FORWARDED
+        if getattr(settings, key) is not None and kind != "memory"
+    ]
     if kind == "memory":
         # Its number of images is what is measured.
-        overrides += [f"{key}={settings[key]}" for key in ("precision", "device") if settings[key] is not None]
-    counts, also = settings["step_counts"], published["also"]
+        overrides += [
+            f"{key}={getattr(settings, key)}" for key in ("precision", "device") if getattr(settings, key) is not None
+        ]
+    counts, also = settings.step_counts, published["also"]
     if counts is not None and published["num_steps"] is not None:
         overrides.append(f"num_steps={counts}")
     if counts is not None and also is not None:
         overrides.append(f"also={_flow([{**grid, 'num_steps': counts} for grid in also])}")
-    if settings["num_steps"] is not None and published["num_steps"] is None:
-        overrides.append(f"sampler.num_steps={settings['num_steps']}")
-    if settings["fractions"] is not None and str(published["fractions"]).count(":"):
-        overrides.append(f"fractions={_quoted(settings['fractions'])}")
+    if settings.num_steps is not None and published["num_steps"] is None:
+        overrides.append(f"sampler.num_steps={settings.num_steps}")
+    if settings.fractions is not None and str(published["fractions"]).count(":"):
+        overrides.append(f"fractions={_quoted(settings.fractions)}")
     return overrides
 
 
-def _prompt_overrides(settings: dict, paper: Paper) -> list[str]:
-    fractions = settings["fractions"] or paper.curves[0]["fractions"]
+def _given(settings: TableSettings, keys: Sequence[str]) -> list[str]:
+    """The overrides of those settings of the command that have a value."""
+    return [f"{key}={value}" for key in keys if (value := getattr(settings, key)) is not None]
+
+
+def _prompt_overrides(settings: TableSettings, paper: Paper) -> list[str]:
+    fractions = settings.fractions or paper.curves[0]["fractions"]
     overrides = [f"fractions={_quoted(fractions)}"]
-    overrides += [f"{key}={settings[key]}" for key in FORWARDED if settings[key] is not None]
-    if settings["captions"] is not None:
-        overrides.append(f'captions="{settings["captions"]}"')
-    if settings["num_steps"] is not None:
-        overrides.append(f"call.num_inference_steps={settings['num_steps']}")
+    overrides += _given(settings, FORWARDED)
+    if settings.captions is not None:
+        overrides.append(f'captions="{settings.captions}"')
+    if settings.num_steps is not None:
+        overrides.append(f"call.num_inference_steps={settings.num_steps}")
     return overrides
 
 
@@ -122,12 +152,12 @@ def _quoted(fractions: object) -> str:
     return f'"{fractions}"' if isinstance(fractions, str) else str(fractions)
 
 
-def _run(name: str, overrides: list[str], settings: dict) -> Swept:
-    points = settings["points"] or str(ROOT / "runs" / POINTS)
-    out = ROOT / "runs" / "tables" / f"{name}-{settings['pairs']}" if settings["points"] is None else None
-    out = out or Path(points).parent / f"{name}-{settings['pairs']}"
-    own = compose_experiment(name, [*overrides, f'points="{points}"', f'out="{out}"'])
-    device = choose_device(own["device"], local_rank=0, local_world_size=own["ranks"] or 1)
+def _run(name: str, overrides: list[str], settings: TableSettings) -> Swept:
+    points = settings.points or str(ROOT / "runs" / POINTS)
+    out = ROOT / "runs" / "tables" / f"{name}-{settings.pairs}" if settings.points is None else None
+    out = out or Path(points).parent / f"{name}-{settings.pairs}"
+    own = check_experiment(name, [*overrides, f'points="{points}"', f'out="{out}"'])
+    device = choose_device(own.device, local_rank=0, local_world_size=own.ranks or 1)
     group = "prompts" if is_of_prompts(name) else "experiment"
     return sweep_points(plan_points(own), own, [f"{group}={name}", *overrides], device)
 
@@ -193,15 +223,16 @@ def quality_differences(paper: Paper, published: dict, sweep: Sweep, data: str |
 
 
 def _analysis_page(paper: Paper, overrides: list[str], command: str) -> Page:
-    own = resolved(compose("analyse", [o for o in overrides if not o.startswith(("ranks=", "num_images="))]))
-    dry = make_plan({**own, "dry_run": True})
+    kept = [override for override in overrides if not override.startswith(("ranks=", "num_images="))]
+    own = checked("analyse", compose("analyse", kept))
+    dry = make_plan(own.changed(dry_run=True))
     missing = missing_weights([dry])
     if missing:
         return Page(missing_table(paper, [*missing, describe_total_cost([dry])]), None, command, [])
-    device = choose_device(own["device"], local_rank=0)
+    device = choose_device(own.device, local_rank=0)
     with joined_ranks(), torch.inference_mode():
-        analysis = analyse(own["analysis"], make_plan(own), own, device)
-    where = f"{own['pair']['name']}, {own['num_images']} images, {dry.precision}, on {device_name(device)}."
+        analysis = analyse(own.analysis, make_plan(own), own, device)
+    where = f"{own.pair.name}, {own.num_images} images, {dry.precision}, on {device_name(device)}."
     notes = [*analysis.sentences, *paper.notes, where]
-    picture = draw_analysis(own["analysis"], analysis.data)
+    picture = draw_analysis(own.analysis, analysis.data)
     return Page(Table(paper.title, analysis.columns, analysis.rows, notes), picture, command, [])

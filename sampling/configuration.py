@@ -1,17 +1,20 @@
-"""Configurations as plain containers."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+"""From a composed configuration to checked settings."""
 
 from omegaconf import DictConfig, OmegaConf
 
-if TYPE_CHECKING:
-    from settings.base import Settings
+from settings.base import Settings
+from settings.check import check_settings
 
 
-def resolved(config: DictConfig | Settings) -> dict:
-    """Return a configuration with every interpolation filled in; of checked settings, what was set, types as given."""
-    if isinstance(config, DictConfig):
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    return config.model_dump(exclude_unset=True)
+def plain(config: DictConfig) -> dict:
+    """Return a composed configuration as plain values, with every interpolation filled in."""
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def checked(command: str, config: DictConfig) -> Settings:
+    """Check the composed configuration of a command.
+
+    Raises:
+        UserError: names the first key that is wrong, and says what would be accepted.
+    """
+    return check_settings(command, plain(config))

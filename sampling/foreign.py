@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 
+from settings.allocation import AllocationSettings
 from tstitch.allocation import allocation_from_timesteps
 from tstitch.errors import UserError
 
 FOREIGN = ("denoising_end", "boundary_ratio", "unet_s_ratio")
 
 
-def explain(key: str, settings: dict, timesteps: Sequence[int], num_train_timesteps: int) -> list[str]:
+def explain(key: str, settings: AllocationSettings, timesteps: Sequence[int], num_train_timesteps: int) -> list[str]:
     """Say what a foreign setting means in steps of this trajectory, and the setting here that does the same.
 
     Args:
         key: of `FOREIGN`.
-        settings: have a value under `key`, and `num_calls`.
+        settings: have a value under `key`.
     """
-    value, num_steps = settings[key], len(timesteps)
+    value, num_steps = getattr(settings, key), len(timesteps)
     if key == "unet_s_ratio":
-        calls = settings["num_calls"] or num_steps
+        calls = settings.num_calls or num_steps
         if calls not in (num_steps, num_steps + 1):
             raise UserError(f"num_calls must be {num_steps}, or {num_steps + 1} for PNDM, got {calls}")
         small = steps_of_unet_s_ratio(value, calls)

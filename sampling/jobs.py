@@ -13,7 +13,8 @@ from models.placement.residency import Residency
 from sampling.job import ClassJob, Job, RunPlan
 from sampling.networks import load_networks
 from sampling.plan import Plan, make_plan
-from tstitch.errors import UserError
+from settings.prompts import PromptSettings
+from settings.sampling import SamplingSettings
 
 
 class Jobs(Protocol):
@@ -23,9 +24,9 @@ class Jobs(Protocol):
         """Make the job of one of the plans."""
 
 
-def plan_run(settings: dict) -> RunPlan:
-    """Make the plan of a configuration of `scripts.sample`, or of `scripts.prompts`, which names a pipeline."""
-    if "large" not in settings:
+def plan_run(settings: SamplingSettings | PromptSettings) -> RunPlan:
+    """Make the plan of the settings of `scripts.sample` or of `scripts.prompts`."""
+    if isinstance(settings, SamplingSettings):
         return make_plan(settings)
 
     from sampling.prompts.plan import make_prompt_plan  # imports the pipelines of diffusers: a second or two
@@ -33,15 +34,11 @@ def plan_run(settings: dict) -> RunPlan:
     return make_prompt_plan(settings)
 
 
-def explain_missing_pipeline(settings: dict) -> str | None:
-    """Why no plan of prompts can be made here: no captions, or files that are not there; None where it can."""
+def check_prompt_inputs(settings: PromptSettings) -> None:
+    """Raise `UserError` for captions or files of a pipeline that are not there."""
     from sampling.prompts.plan import check_inputs
 
-    try:
-        check_inputs(settings)
-    except UserError as error:
-        return str(error)
-    return None
+    check_inputs(settings)
 
 
 def make_jobs(plans: Sequence[RunPlan], device: torch.device) -> Jobs:

@@ -14,6 +14,8 @@ from models.placement.compiled import check_compile_mode
 from models.weights.catalog import explain_missing
 from sampling.identity import plan_identity
 from sampling.precision import choose_precision, choose_precisions, on_cpu, show_precisions
+from settings.networks import Autoencoder, Denoiser
+from settings.sampling import SamplingSettings
 from tstitch.allocate import Shares, parse_shares
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.errors import UserError
@@ -137,60 +139,60 @@ class Plan:
         return f"{self.pair}-{stitched}-{sampler}-cfg{scale}-n{self.num_images}-seed{self.seed}"
 
 
-def make_plan(config: dict) -> Plan:
+def make_plan(settings: SamplingSettings) -> Plan:
     """Resolve a sampling configuration, and check what its schema cannot; nothing expensive happens.
-
-    Args:
-        config: whose types and ranges are those of `settings.sampling.SamplingSettings`.
 
     Raises:
         UserError: names the value that cannot be used and what would be accepted.
     """
-    pair, sampler = config["pair"], config["sampler"]
-    check_compile_mode(config["compile"], config["device"])
-    specs = [denoiser_spec(**{**spec, "path": resolve_path(spec["path"])}) for spec in pair["denoisers"].values()]
+    pair, sampler, device = settings.pair, settings.sampler, settings.device
+    check_compile_mode(settings.compile, device)
+    specs = [denoiser_spec(**_with_place(each)) for each in pair.denoisers.values()]
     check_denoisers(specs)
-    schedule = make_schedule(**pair["schedule"])
-    timesteps = make_timesteps(sampler["grid"], sampler["num_steps"], schedule.num_train_timesteps)
+    schedule = make_schedule(**pair.schedule.as_dict())
+    timesteps = make_timesteps(sampler.grid, sampler.num_steps, schedule.num_train_timesteps)
     plan = Plan(
-        pair=pair["name"],
+        pair=pair.name,
         specs=specs,
-        autoencoder=AutoencoderSpec(**{**pair["autoencoder"], "path": resolve_path(pair["autoencoder"]["path"])}),
+        autoencoder=AutoencoderSpec(**_with_place(pair.autoencoder)),
         schedule=schedule,
-        schedule_settings=pair["schedule"],
-        sampler=sampler,
-        solver=solver_factory(sampler["name"], schedule, timesteps, sampler["eta"]),
+        schedule_settings=pair.schedule.as_dict(),
+        sampler=sampler.as_dict(),
+        solver=solver_factory(sampler.name, schedule, timesteps, sampler.eta),
         timesteps=timesteps,
-        allocation=_shares(config, specs).allocate(timesteps, schedule),
-        history=sampler["history"],
-        scales=_scales(config["guidance"]["scale"], specs),
-        channels=parse_channels(config["guidance"]["channels"], specs[0].config.in_channels),
-        num_images=config["num_images"],
-        batch_size=config["batch_size"],
-        seed=config["seed"],
-        labels=config["labels"],
-        precisions=choose_precisions(config["precision"], len(specs), config["device"]),
-        autoencoder_precision=choose_precision(
-            config["autoencoder_precision"], "autoencoder_precision", config["device"]
-        ),
-        compile=config["compile"],
-        residency=_residency(config),
-        evaluation=pair["evaluation"],
+        allocation=_shares(settings, specs).allocate(timesteps, schedule),
+        history=sampler.history,
+        scales=_scales(settings.guidance.scale, specs),
+        channels=parse_channels(settings.guidance.channels, specs[0].config.in_channels),
+        num_images=settings.num_images,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        labels=settings.labels,
+        precisions=choose_precisions(settings.precision, len(specs), device),
+        autoencoder_precision=choose_precision(settings.autoencoder_precision, "autoencoder_precision", device),
+        compile=settings.compile,
+        residency=_residency(settings),
+        evaluation=pair.evaluation.as_dict(),
     )
-    if plan.missing_weights and not config["dry_run"]:
+    if plan.missing_weights and not settings.dry_run:
         raise UserError(explain_missing(plan.missing_weights, plan.pair))
     return plan
 
 
-def _shares(config: dict, specs: list[DenoiserSpec]) -> Shares:
+def _with_place(network: Denoiser | Autoencoder) -> dict:
+    """The settings of a network, with the place of its weights."""
+    return {**network.as_dict(), "path": resolve_path(network.path)}
+
+
+def _shares(settings: SamplingSettings, specs: list[DenoiserSpec]) -> Shares:
     """The shares that a configuration asks for: its fractions, unless it says otherwise."""
-    given = {key: values for key, values in config["stitch"].items() if values is not None}
+    given = {word: values for word, values in settings.stitch.as_dict().items() if values is not None}
     if len(given) > 1:
         given.pop("fractions", None)
-    rule = config["allocation"]["rule"]
+    rule, order = settings.allocation.rule, settings.allocation.order
     if rule == "timestep":
         rule = find_family(specs[0].family).released_rule
-    return parse_shares(len(specs), given, rule, config["allocation"]["order"], config["seed"], prefix="stitch.")
+    return parse_shares(len(specs), given, rule, order, settings.seed, prefix="stitch.")
 
 
 def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float]:
@@ -202,10 +204,9 @@ def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float
     return [float(value) for value in scales]
 
 
-def _residency(config: dict) -> str:
-    residency = config["residency"]
-    if residency == "swap" and on_cpu(config["device"]):
+def _residency(settings: SamplingSettings) -> str:
+    if settings.residency == "swap" and on_cpu(settings.device):
         warnings.warn("residency=swap has no effect on a CPU; staged keeps one denoiser in memory", stacklevel=2)
-    elif residency == "swap" and config["compile"] == "max":
+    elif settings.residency == "swap" and settings.compile == "max":
         raise UserError("residency=swap moves weights, whose places compile=max records; use compile=default")
-    return residency
+    return settings.residency

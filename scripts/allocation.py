@@ -8,21 +8,19 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from sampling.configuration import resolved
 from scripts.cli import run_command
 
 if TYPE_CHECKING:
     from settings.allocation import AllocationSettings
 
 
-def main(config: AllocationSettings) -> None:
+def main(settings: AllocationSettings) -> None:
     from sampling.foreign import FOREIGN, explain
     from sampling.plan import make_plan
     from tstitch.allocation import MAX_SPANS, log_snr_at
 
-    settings = resolved(config)
-    given = [key for key in FOREIGN if settings[key] is not None]
-    plan = make_plan({**settings, "dry_run": True})  # needs no weights
+    given = [key for key in FOREIGN if getattr(settings, key) is not None]
+    plan = make_plan(settings.changed(dry_run=True))  # needs no weights
     if given:
         print("\n".join(explain(given[0], settings, plan.timesteps, plan.schedule.num_train_timesteps)))
         return

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.checkout import ROOT
-from sampling.configuration import resolved
 from scripts.cli import run_command
 
 if TYPE_CHECKING:
     from settings.measures import AnalyseSettings
 
 
-def main(config: AnalyseSettings) -> None:
+def main(settings: AnalyseSettings) -> None:
     from sampling.plan import make_plan
 
-    settings = resolved(config)
     plan = make_plan(settings)
 
     from evaluation.report.analysis_plots import draw_analysis
@@ -29,11 +27,11 @@ def main(config: AnalyseSettings) -> None:
     from tstitch.runs.ranks import choose_device, joined_ranks
     from tstitch.runs.run import identity_hash, write_json
 
-    kind = settings["analysis"]
-    device = choose_device(settings["device"], local_rank=0)
-    identity = {**plan.identity(device.type), "analysis": kind, "fractions": settings["fractions"]}
+    kind = settings.analysis
+    device = choose_device(settings.device, local_rank=0)
+    identity = {**plan.identity(device.type), "analysis": kind, "fractions": settings.fractions}
     default = ROOT / "runs" / f"{kind}-{plan.pair}-{identity_hash(identity)}"
-    out = Path(settings["out"]) if settings["out"] is not None else default
+    out = Path(settings.out) if settings.out is not None else default
     pictures = [out / f"{kind}.png", out / f"{kind}.svg"]
     check_output(out / f"{kind}.json", "an analysis", beside=pictures)
     out.mkdir(parents=True, exist_ok=True)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sampling.configuration import resolved
 from scripts.cli import run_command
 
 if TYPE_CHECKING:
     from settings.results import CompareSettings
 
 
-def main(config: CompareSettings) -> None:
+def main(settings: CompareSettings) -> None:
     from experiments.compare import compare_places
     from tstitch.runs.ranks import choose_device, joined_ranks
 
-    settings = resolved(config)
     with joined_ranks() as ranks:
-        lines = compare_places([Path(settings[key]) for key in ("a", "b")], ranks, choose_device("auto", 0))
+        lines = compare_places([Path(settings.a), Path(settings.b)], ranks, choose_device("auto", 0))
     print("\n".join(lines))
 
 

@@ -10,21 +10,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sampling.configuration import resolved
 from scripts.cli import run_command
 
 if TYPE_CHECKING:
     from settings.results import EvaluateSettings
 
 
-def main(config: EvaluateSettings) -> None:
+def main(settings: EvaluateSettings) -> None:
     from experiments.scores import score_images
     from tstitch.runs.run import write_json
 
-    settings = resolved(config)
-    path = Path(settings["run"] or settings["samples"] or "")
-    out = Path(settings["out"]) if settings["out"] is not None else _default_out(path)
-    result = score_images(settings, out)
+    path = Path(settings.run or settings.samples or "")
+    out = Path(settings.out) if settings.out is not None else _default_out(path)
+    result = score_images(settings.as_dict(), out)
     if result is None:
         return
     for name, value in result["metrics"].items():

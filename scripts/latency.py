@@ -9,22 +9,20 @@ import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sampling.configuration import resolved
 from scripts.cli import run_command
 
 if TYPE_CHECKING:
     from settings.measures import LatencySettings
 
 
-def main(config: LatencySettings) -> None:
+def main(settings: LatencySettings) -> None:
     from experiments.modes import plan_modes
     from tstitch.runs.outputs import check_output
 
-    settings = resolved(config)
-    out = Path(settings["out"] or "latency.json")
+    out = Path(settings.out or "latency.json")
     check_output(out, "a latency measurement")
     modes = plan_modes(settings)
-    has_lists = settings["precisions"] is not None or settings["compiles"] is not None
+    has_lists = settings.precisions is not None or settings.compiles is not None
 
     # A mistake in the settings should not wait for these.
     import torch
@@ -35,11 +33,11 @@ def main(config: LatencySettings) -> None:
 
     results = []
     with joined_ranks():
-        device = choose_device(settings["device"], local_rank=0)
+        device = choose_device(settings.device, local_rank=0)
         out.parent.mkdir(parents=True, exist_ok=True)
         for mode in modes:
             result = measure_pair(
-                mode.plans, mode.asked, mode.interleaved, settings["batch_sizes"], settings["repeats"], device
+                mode.plans, mode.asked, mode.interleaved, settings.batch_sizes, settings.repeats, device
             )
             if has_lists:
                 print(mode.name)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sampling.configuration import resolved
 from scripts.cli import run_command
 
 if TYPE_CHECKING:
     from settings.results import MergeSettings
 
 
-def main(config: MergeSettings) -> None:
+def main(settings: MergeSettings) -> None:
     from tstitch.runs.run import load_run, locked, merge_run
 
-    run = load_run(Path(resolved(config)["run"]))
+    run = load_run(Path(settings.run))
     with locked(run.directory):
         if not merge_run(run):
             print("it is there already")

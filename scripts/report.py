@@ -5,23 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sampling.configuration import resolved
 from scripts.cli import run_command
 
 if TYPE_CHECKING:
     from settings.results import ReportSettings
 
 
-def main(config: ReportSettings) -> None:
+def main(settings: ReportSettings) -> None:
     from evaluation.report.figures import save
     from evaluation.report.page import render_html, render_markdown
     from experiments.report import read_report, sweep_directories
     from tstitch.runs.outputs import check_output
     from tstitch.runs.shards import write_atomically
 
-    settings = resolved(config)
     directories = sweep_directories(settings)
-    page = Path(settings["out"]) if settings["out"] is not None else directories[0] / "report.html"
+    page = Path(settings.out) if settings.out is not None else directories[0] / "report.html"
     text, pictures = page.with_suffix(".md"), page.with_name(f"{page.stem}_pictures")
     check_output(page, "a report")
     check_output(text, "a summary")

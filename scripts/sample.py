@@ -8,7 +8,6 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from sampling.configuration import resolved
 from scripts.cli import run_command
 
 if TYPE_CHECKING:
@@ -16,10 +15,9 @@ if TYPE_CHECKING:
     from settings.sampling import SamplingSettings
 
 
-def main(config: SamplingSettings | PromptSettings) -> None:
+def main(settings: SamplingSettings | PromptSettings) -> None:
     from sampling.jobs import make_jobs, plan_run
 
-    settings = resolved(config)
     plan = plan_run(settings)
 
     # A mistake in the settings should not wait for these.
@@ -28,15 +26,15 @@ def main(config: SamplingSettings | PromptSettings) -> None:
     from tstitch.runs.ranks import choose_device, joined_ranks
     from tstitch.runs.run import check_run, locked
 
-    if settings["dry_run"]:
-        device = choose_device(settings["device"], local_rank=0)
-        estimate = make_estimate([plan], device, settings.get("tflops"))
+    if settings.dry_run:
+        device = choose_device(settings.device, local_rank=0)
+        estimate = make_estimate([plan], device, getattr(settings, "tflops", None))
         missing = [*missing_weights([plan]), *missing_evaluation([plan])]
-        print("\n".join([*describe_cost(plan, settings["out"], device, estimate), *missing]))
+        print("\n".join([*describe_cost(plan, settings.out, device, estimate), *missing]))
         return
     with joined_ranks() as ranks:
-        device = choose_device(settings["device"], ranks.local_rank, ranks.local_world_size)
-        run = place_run(settings["out"], plan.directory_name(), plan.identity(device.type))
+        device = choose_device(settings.device, ranks.local_rank, ranks.local_world_size)
+        run = place_run(settings.out, plan.directory_name(), plan.identity(device.type))
         check_run(run)
         with locked(run.directory) if ranks.is_main else nullcontext():
             if ranks.is_main:

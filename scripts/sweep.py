@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sampling.configuration import resolved
 from scripts.cli import run_command, stop_if_failed
 
 if TYPE_CHECKING:
@@ -15,12 +14,11 @@ if TYPE_CHECKING:
     from settings.sweep_prompts import PromptSweepSettings
 
 
-def main(config: SweepSettings | PromptSweepSettings) -> None:
+def main(settings: SweepSettings | PromptSweepSettings) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from experiments.axes import plan_points
 
-    settings = resolved(config)
     planned = plan_points(settings)
 
     # A mistake in the settings should not wait for these.
@@ -30,10 +28,10 @@ def main(config: SweepSettings | PromptSweepSettings) -> None:
     from sampling.cost import describe_costs
     from tstitch.runs.ranks import choose_device
 
-    device = choose_device(settings["device"], local_rank=0, local_world_size=settings["ranks"] or 1)
-    if settings["dry_run"]:
+    device = choose_device(settings.device, local_rank=0, local_world_size=settings.ranks or 1)
+    if settings.dry_run:
         plans, places = [point.plan for point in planned], planned_places(planned, settings, device)
-        print("\n".join(describe_costs(plans, places, device, settings.get("tflops"))))
+        print("\n".join(describe_costs(plans, places, device, getattr(settings, "tflops", None))))
         return
     swept = sweep_points(planned, settings, list(HydraConfig.get().overrides.task), device)
     if swept.sweep is not None:

@@ -5,27 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sampling.configuration import resolved
 from scripts.cli import run_command, stop_if_failed
 
 if TYPE_CHECKING:
     from settings.results import TableSettings
 
 
-def main(config: TableSettings) -> None:
+def main(settings: TableSettings) -> None:
     from experiments.experiment_files import check_takes_sweep, find_experiments
 
-    settings = resolved(config)
-    names = find_experiments(settings["name"], with_prompts=settings["pairs"] == "imagenet")
-    if settings["sweep"] is not None:
-        check_takes_sweep(settings["name"], names)
+    names = find_experiments(settings.name, with_prompts=settings.pairs == "imagenet")
+    if settings.sweep is not None:
+        check_takes_sweep(settings.name, names)
 
     # A mistake in the settings should not wait for these.
     from experiments.experiment_files import check_outputs, write_index, write_page
     from experiments.tables import make_page
 
-    out = Path(settings["out"])
-    check_outputs(out, names, with_index=settings["name"] is None)
+    out = Path(settings.out)
+    check_outputs(out, names, with_index=settings.name is None)
     out.mkdir(parents=True, exist_ok=True)
     failed, titles = [], {}
     for name in names:
@@ -34,8 +32,8 @@ def main(config: TableSettings) -> None:
         print(out / f"{name}.md")
         failed += page.failed
         titles[name] = page.table.title
-    if settings["name"] is None:
-        write_index(titles, settings["pairs"], out)
+    if settings.name is None:
+        write_index(titles, settings.pairs, out)
     stop_if_failed(failed)
 
 

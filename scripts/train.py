@@ -8,23 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.checkout import ROOT
-from sampling.configuration import resolved
 from scripts.cli import run_command
 
 if TYPE_CHECKING:
     from settings.train import TrainSettings
 
 
-def main(config: TrainSettings) -> None:
+def main(settings: TrainSettings) -> None:
     import torch
 
     from training import recipes
     from training.optimizers import OptimizerSettings
     from training.trainer import TrainerSettings
 
-    settings = resolved(config)
-    recipe = settings["recipe"]
-    out = Path(settings["out"] or ROOT / "runs" / "train" / recipe["name"])
+    recipe = settings.recipe.as_dict()
+    out = Path(settings.out or ROOT / "runs" / "train" / recipe["name"])
     out.mkdir(parents=True, exist_ok=True)
     _refuse_another_recipe(out / "recipe.json", recipe)
     torch.manual_seed(recipe["trainer"]["seed"])
@@ -33,7 +31,7 @@ def main(config: TrainSettings) -> None:
         TrainerSettings(**recipe["trainer"]),
         OptimizerSettings(**recipe["optimizer"]),
         out,
-        Path(settings["zoo"]),
+        Path(settings.zoo),
         _command(sys.argv[1:]),
     )
 

@@ -1,7 +1,7 @@
 """What all groups of settings share: known keys alone, none missing, nothing changed after the check."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import FieldInfo
@@ -15,6 +15,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     kind_name: ClassVar[str] = ""
+
+    def changed(self, **values: object) -> Self:
+        """Return a copy with other values, which are not checked again; a mapping changes the group of its name."""
+        groups = {key: getattr(self, key) for key, value in values.items() if isinstance(value, dict)}
+        inner = {key: group.changed(**values[key]) for key, group in groups.items() if isinstance(group, Settings)}
+        return self.model_copy(update=values | inner)
+
+    def as_dict(self) -> dict:
+        """Return what was given, as plain values with their types; an identity of a run has no more than that."""
+        return self.model_dump(exclude_unset=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
+from sampling.configuration import checked
 from tests.conftest import ROOT
 from tests.pipelines.families import FAMILIES, run, set_scheduler
 from tstitch import stitch
@@ -62,7 +63,7 @@ def sample_here(name: str, out: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        import_module("scripts.sample").main(config)
+        import_module("scripts.sample").main(checked("sample", config))
     finally:
         torch.set_num_threads(threads)
 

@@ -10,6 +10,7 @@ from models.checkout import resolve_path
 from models.pipelines import COMPONENTS, PipelineSpec, check_files, digests, load_scheduler
 from sampling.precision import choose_precision
 from sampling.prompts.captions import read_captions
+from settings.prompts import PromptSettings
 from tstitch.allocate import parse_shares
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.dropin.solver_clock import make_trajectory, schedule_of
@@ -117,7 +118,7 @@ class PromptPlan:
         }
 
 
-def make_prompt_plan(settings: dict) -> PromptPlan:
+def make_prompt_plan(settings: PromptSettings) -> PromptPlan:
     """Check a configuration as far as that is cheap.
 
     Raises:
@@ -125,45 +126,45 @@ def make_prompt_plan(settings: dict) -> PromptPlan:
     """
     _check_packages()
     captions, spec = check_inputs(settings)
-    call = {key: value for key, value in settings["call"].items() if value is not None}
+    call = {key: value for key, value in settings.call.as_dict().items() if value is not None}
     for key in OF_COMMAND:
         if key in call:
             raise UserError(f"call.{key} is this command's own; leave it out")
     for key in ("deepcache_interval", "tome_ratio"):
-        if settings[key] is not None and spec.component != "unet":
+        if getattr(settings, key) is not None and spec.component != "unet":
             raise UserError(f"{key} is for pipelines with a unet; {spec.large} has a {spec.component}")
     timesteps, schedule = _read_scheduler(spec, call["num_inference_steps"])
     allocation = (0,) * len(timesteps)
     if spec.small:
-        shares = parse_shares(len(spec.denoisers), settings["stitch"], prefix="stitch.")
+        shares = parse_shares(len(spec.denoisers), settings.stitch.as_dict(), prefix="stitch.")
         allocation = shares.allocate(timesteps, schedule)
         shares.warn_of_rounding(allocation)
     return PromptPlan(
         spec=spec,
         captions=captions,
         call=call,
-        control_image=_path(settings["control_image"]),
+        control_image=_path(settings.control_image),
         timesteps=timesteps,
         allocation=allocation,
-        num_images=settings["num_images"] or len(captions),
-        batch_size=settings["batch_size"],
-        seed=settings["seed"],
-        precision=choose_precision(settings["precision"], "precision", settings["device"]),
-        resize=settings["resize"],
-        deepcache_interval=settings["deepcache_interval"],
-        tome_ratio=settings["tome_ratio"],
-        evaluation=settings["evaluation"],
+        num_images=settings.num_images or len(captions),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        precision=choose_precision(settings.precision, "precision", settings.device),
+        resize=settings.resize,
+        deepcache_interval=settings.deepcache_interval,
+        tome_ratio=settings.tome_ratio,
+        evaluation=settings.evaluation.as_dict(),
     )
 
 
-def check_inputs(settings: dict) -> tuple[list[str], PipelineSpec]:
+def check_inputs(settings: PromptSettings) -> tuple[list[str], PipelineSpec]:
     """The captions and the parts of a pipeline, whose files are there.
 
     Raises:
         UserError: the first that is not.
     """
     captions, spec = _captions(settings), _spec(settings)
-    control_image = _path(settings["control_image"])
+    control_image = _path(settings.control_image)
     if control_image is not None and not control_image.is_file():
         raise UserError(f"control_image={control_image} does not exist")
     return captions, spec
@@ -177,25 +178,23 @@ def _check_packages() -> None:
         raise UserError("this command needs the extra 'pipelines': pip install '.[research,pipelines]'") from error
 
 
-def _captions(settings: dict) -> list[str]:
-    if (settings["captions"] is None) == (settings["prompt"] is None):
-        raise UserError("give one of captions=FILE and prompt='...'")
-    if settings["captions"] is not None:
-        return read_captions(resolve_path(settings["captions"]))
-    return [settings["prompt"]]
+def _captions(settings: PromptSettings) -> list[str]:
+    if settings.captions is not None:
+        return read_captions(resolve_path(settings.captions))
+    return [settings.prompt]
 
 
-def _spec(settings: dict) -> PipelineSpec:
-    small = settings["small"]
+def _spec(settings: PromptSettings) -> PipelineSpec:
+    small = settings.small
     spec = PipelineSpec(
-        large=resolve_path(settings["large"]),
+        large=resolve_path(settings.large),
         small=tuple(map(resolve_path, small)),
-        denoiser=_path(settings["large_denoiser"]),
-        vae=_path(settings["vae"]),
-        controlnet=_path(settings["controlnet"]),
-        loras=tuple(map(_path, settings["loras"] or [None] * (len(small) + 1))),
-        scheduler=settings["scheduler"],
-        allow=tuple(settings["allow"] or []),
+        denoiser=_path(settings.large_denoiser),
+        vae=_path(settings.vae),
+        controlnet=_path(settings.controlnet),
+        loras=tuple(map(_path, settings.loras or [None] * (len(small) + 1))),
+        scheduler=settings.scheduler,
+        allow=tuple(settings.allow or []),
     )
     check_files(spec)
     return spec

@@ -17,7 +17,7 @@ from evaluation.report.tables import points_table
 from experiments.axes import plan_points
 from experiments.sweep import kept_overrides
 from models.checkout import CONFIG_DIR
-from sampling.configuration import resolved
+from sampling.configuration import checked
 from tests.scripts.command import run_here
 
 TINY = ["num_images=8", "batch_size=8", "latency.repeats=1", "pair.evaluation.bootstrap=5"]
@@ -29,7 +29,7 @@ def settings_of():
     """A function from overrides to the settings of a sweep."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        yield lambda *overrides: resolved(compose("sweep", list(overrides)))
+        yield lambda *overrides: checked("sweep", compose("sweep", list(overrides)))
 
 
 def test_ten_steps_with_a_quarter_are_a_fifth(settings_of) -> None:

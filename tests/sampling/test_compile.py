@@ -17,7 +17,7 @@ import sampling.batch
 from models.checkout import CONFIG_DIR
 from models.placement.compiled import check_compile_mode, compile_network
 from sampling.batch import sample_images
-from sampling.configuration import resolved
+from sampling.configuration import checked
 from sampling.networks import load_networks
 from sampling.plan import Plan, make_plan
 from tests.scripts.command import run_here
@@ -50,7 +50,7 @@ class Tiny(nn.Module):
 
 def plan(*settings: str) -> Plan:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return make_plan(resolved(compose("sample", list(settings))))
+        return make_plan(checked("sample", compose("sample", list(settings))))
 
 
 @needs_compiler

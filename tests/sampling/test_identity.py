@@ -12,9 +12,10 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file, save_file
 
 from models.checkout import CONFIG_DIR
-from sampling.configuration import resolved
+from sampling.configuration import plain
 from sampling.identity import FOLLOWING, WITHOUT_EFFECT
 from sampling.plan import Plan, make_plan
+from settings.check import check_settings
 from tests.conftest import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
@@ -68,7 +69,7 @@ KINDS_OF_SCHEDULES = {"linear": "scaled_linear", "scaled_linear": "linear"}
 
 def settings_of(pair: str) -> dict:
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return resolved(compose("sample", [f"pair={pair}", "sampler.num_steps=50"]))
+        return plain(compose("sample", [f"pair={pair}", "sampler.num_steps=50"]))
 
 
 def leaves(settings: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -103,7 +104,7 @@ def changed(settings: dict, path: tuple[str, ...]) -> dict:
 
 
 def identity(settings: dict) -> str:
-    return identity_hash(make_plan(settings).identity("cpu"))
+    return identity_hash(make_plan(check_settings("sample", settings)).identity("cpu"))
 
 
 def decides_images(path: tuple[str, ...]) -> bool:
