@@ -155,7 +155,9 @@ def test_the_command_that_is_printed_plans_the_same_runs(settings_of, overrides:
 
     def runs(own: list[str]) -> list[str]:
         points = plan_points(settings_of(*own, "dry_run=true"))
-        return [json.dumps([p.place, p.plan.allocation, p.settings], sort_keys=True, default=str) for p in points]
+        return [
+            json.dumps([p.place, p.plan.allocation, p.settings.as_dict()], sort_keys=True, default=str) for p in points
+        ]
 
     def without_place(texts: list[str]) -> list[str]:
         found = [json.loads(text) for text in texts]
