@@ -27,6 +27,7 @@ from tstitch.sample import sample
 from tstitch.solvers.steps import trajectory_steps
 
 Estimate = Callable[[Plan, Ledger, int], str]
+MEASURED_ON_CPU = 8  # images of the short measurement
 
 
 def describe_cost(plan: RunPlan, out: str | None, device: torch.device, estimate: Estimate | None) -> list[str]:
@@ -182,20 +183,25 @@ def _from_measurement(
 
 @torch.inference_mode()
 def _measure(plans: Sequence[Plan], device: torch.device) -> tuple[dict[int, float], float]:
-    """Seconds of one call of each denoiser that is used, and of decoding, for a batch."""
+    """Seconds of one call of each denoiser that is used, and of decoding, for a batch.
+
+    A CPU takes as much longer for a batch as it has more images, so there a part of it is enough.
+    """
     plan, used = plans[0], sorted({index for plan in plans for index in plan.used})
     networks = load_networks(replace(plan, compile="none"), device, used)
-    latents = torch.randn(plan.batch_size, *plan.latent_shape, device=device)
+    num_images = plan.batch_size if device.type == "cuda" else min(plan.batch_size, MEASURED_ON_CPU)
+    whole = plan.batch_size / num_images
+    latents = torch.randn(num_images, *plan.latent_shape, device=device)
     call_s = {}
     for index in used:
         x = latents if plan.scales[index] == 1 else torch.cat([latents, latents])
         timestep = torch.full((len(x),), plan.timesteps[0], device=device)
         with networks.use((index,)) as denoisers:
             condition = denoisers[index].conditional(torch.zeros_like(timestep))
-            call_s[index] = _time(partial(denoisers[index], x, timestep, condition), device)
+            call_s[index] = whole * _time(partial(denoisers[index], x, timestep, condition), device)
         del denoisers
     with networks.use_autoencoder() as autoencoder:
-        return call_s, _time(partial(decode, autoencoder, latents), device)
+        return call_s, whole * _time(partial(decode, autoencoder, latents), device)
 
 
 def _time(call: Callable[[], object], device: torch.device) -> float:
