@@ -177,6 +177,8 @@ def run_listed_points(path: Path) -> None:
     Networks are loaded, and compiled, once for all of them.
     """
     content = read_json(path)
+    if not isinstance(content, dict) or not {"settings_of", "points"} <= content.keys():
+        raise UserError(f"{path} is no list of points; python -m scripts.sweep ranks=N writes one and starts this")
     listed = content["points"]
     settings = [check_settings(content["settings_of"], entry["settings"]) for entry in listed]
     plans = [plan_run(own) for own in settings]

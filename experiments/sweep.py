@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,11 +29,12 @@ from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
 from tstitch.runs.outputs import check_output
 from tstitch.runs.ranks import joined_ranks
-from tstitch.runs.run import Run, check_run, identity_hash, locked, read_json, write_json
+from tstitch.runs.run import Run, check_run, differing_keys, identity_hash, locked, read_json, write_json
 from tstitch.runs.shards import write_atomically
 
 AnySweep = SweepSettings | PromptSweepSettings
 POINTS = "points"
+SETTINGS = "settings/sweep.json"  # beside the list of points that torchrun is given
 BESIDE = ("sweep.csv", "curve.png", "curve.svg", "strip.png")  # what a sweep writes beside `sweep.json`
 OF_A_POINT = ("allocation", "guidance", "denoisers")
 OF_PLACE = ("out", "points", "wandb", "dry_run", "tflops")
@@ -49,19 +51,26 @@ class Swept:
 
 
 def sweep_points(
-    planned: Sequence[PlannedPoint], settings: AnySweep, overrides: Sequence[str], device: torch.device
+    planned: Sequence[PlannedPoint],
+    settings: AnySweep,
+    overrides: Sequence[str],
+    device: torch.device,
+    may_replace: bool = False,
 ) -> Swept:
     """Run the points that are missing, time them in one shuffled session, and write `sweep.json` and `sweep.csv`.
 
     Args:
         overrides: of `scripts.sweep`, which the settings were composed from; they are kept in `sweep.json`.
+        may_replace: an earlier sweep in the directory, of other settings.
+
+    Raises:
+        UserError: the directory holds something else, or scoring lacks what it needs.
     """
     out = Path(settings.out) if settings.out is not None else default_directory(settings)
     points = [point_run(point, points_directory(settings), device) for point in planned]
     for point in points:
         check_run(point.run)
-    beside = () if (out / POINTS).is_dir() else [out / name for name in BESIDE]
-    check_output(out / "sweep.json", "a sweep", beside=beside)
+    check_directory(out, settings, may_replace)
 
     def latency_of(point: SweepPoint) -> dict | None:
         return read_latency(point.run, latency_key(point.plan, settings.latency.as_dict(), device))
@@ -70,6 +79,8 @@ def sweep_points(
     with joined_ranks() as ranks, locked(out):
         if ranks.world_size > 1:
             raise UserError("a sweep starts without torchrun; ranks=N runs its points under torchrun")
+        (out / SETTINGS).parent.mkdir(exist_ok=True)
+        write_json(out / SETTINGS, shared_settings(settings))
         networks = Networks([point.plan for point in points], ranks, device)
         failures: dict[int, str] = {}
         for number, reason in run_points(points, networks, settings.ranks, out, settings.process_per_point):
@@ -116,13 +127,47 @@ def planned_places(planned: Sequence[PlannedPoint], settings: AnySweep, device: 
     ]
 
 
-def default_directory(settings: AnySweep) -> Path:
-    """Named after everything but the axes, so that a fraction more continues the same sweep."""
+def shared_settings(settings: AnySweep) -> dict:
+    """Everything but the axes and what decides no result, so that a fraction more continues the same sweep."""
     ignored = {*AXES, *OF_PLACE, "also", "ranks", "process_per_point", "latency", "residency"}
-    shared = {key: value for key, value in settings.as_dict().items() if key not in ignored}
+    return {key: value for key, value in settings.as_dict().items() if key not in ignored}
+
+
+def check_directory(out: Path, settings: AnySweep, may_replace: bool) -> None:
+    """Raise `UserError` where a directory holds something else than this sweep, or more metrics than it asks for."""
+    beside = () if (out / POINTS).is_dir() else [out / name for name in BESIDE]
+    check_output(out / "sweep.json", "a sweep", beside=beside)
+    if not out.is_dir():
+        return
+    is_ours = (out / "sweep.json").is_file() or (out / SETTINGS).is_file() or (out / POINTS).is_dir()
+    if not is_ours and any(path.name[0] != "." for path in out.iterdir()):
+        raise UserError(f"{out} is not empty and holds no sweep; give another out=")
+    if may_replace or not (out / SETTINGS).is_file():
+        return
+    there, here = read_json(out / SETTINGS), json.loads(json.dumps(shared_settings(settings)))
+    fewer = set(_metrics(there)) - set(_metrics(here))
+    for shared in (there, here):
+        _evaluation(shared).pop("metrics", None)
+    different = differing_keys(there, here)
+    if fewer:
+        different.append(f"metrics ({', '.join(sorted(fewer))} there, not here)")
+    if different:
+        raise UserError(f"{out} holds another sweep; it differs in {', '.join(different)}; give another out=")
+
+
+def _evaluation(shared: dict) -> dict:
+    return shared.get("pair", shared).get("evaluation", {})
+
+
+def _metrics(shared: dict) -> list[str]:
+    return _evaluation(shared).get("metrics", [])
+
+
+def default_directory(settings: AnySweep) -> Path:
+    """Named after what the points share."""
     has_prompts = isinstance(settings, PromptSweepSettings)
     name = f"prompts-{Path(settings.large).name}" if has_prompts else settings.pair.name
-    return ROOT / "runs" / f"sweep-{name}-{identity_hash(shared)}"
+    return ROOT / "runs" / f"sweep-{name}-{identity_hash(shared_settings(settings))}"
 
 
 def kept_overrides(overrides: Sequence[str]) -> list[str]:

@@ -65,6 +65,7 @@ def make_page(name: str, settings: TableSettings) -> Page:
     cost = [] if is_of_prompts(name) else [describe_total_cost(plans)]
     if settings.sweep is not None:
         sweep, swept = read_sweep(Path(settings.sweep)), None
+        _check_pair(sweep, planned, settings.sweep)
     elif missing := [*missing_weights(plans), *missing_evaluation(plans)]:
         return Page(_without_weights(paper, planned, [*missing, *cost]), None, command, [])
     else:
@@ -91,6 +92,13 @@ def _explain_missing_inputs(name: str, overrides: list[str]) -> str | None:
     except UserError as error:
         return str(error)
     return None
+
+
+def _check_pair(sweep: Sweep, planned: list[PlannedPoint], place: str) -> None:
+    """Raise `UserError` where a finished sweep is of another pair than the experiment."""
+    settings = planned[0].settings if planned else None
+    if isinstance(settings, SweepSettings) and sweep.protocol["pair"] != settings.pair.name:
+        raise UserError(f"sweep={place} is of {sweep.protocol['pair']}, the experiment of {settings.pair.name}")
 
 
 def _data_of(planned: list[PlannedPoint]) -> str | None:
@@ -159,7 +167,7 @@ def _run(name: str, overrides: list[str], settings: TableSettings) -> Swept:
     own = check_experiment(name, [*overrides, f'points="{points}"', f'out="{out}"'])
     device = choose_device(own.device, local_rank=0, local_world_size=own.ranks or 1)
     group = "prompts" if is_of_prompts(name) else "experiment"
-    return sweep_points(plan_points(own), own, [f"{group}={name}", *overrides], device)
+    return sweep_points(plan_points(own), own, [f"{group}={name}", *overrides], device, may_replace=True)
 
 
 def _table(

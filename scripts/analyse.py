@@ -19,6 +19,9 @@ def main(settings: AnalyseSettings) -> None:
     from sampling.plan import make_plan
 
     plan = make_plan(settings)
+    if settings.dry_run:
+        print(plan.describe(), f"{settings.analysis} of {plan.num_images} images", sep="\n")
+        return
 
     from evaluation.report.analysis_plots import draw_analysis
     from evaluation.report.figures import save

@@ -67,7 +67,10 @@ def prepare_process() -> None:
         # Idle OpenMP threads must not spin where ranks share cores. Alone, spinning is twice as fast.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
-    sys.stdout.reconfigure(line_buffering=True)
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    # A terminal that cannot show a letter of a path shows its number.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
 def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
@@ -80,6 +83,8 @@ def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
         signal.signal(signal.SIGTERM, _terminate)
         try:
             main(arguments)
+        except BrokenPipeError:
+            _leave_pipe()
         except (UserError, OSError, OmegaConfBaseException) as error:
             _stop(str(error))
         except Exception as error:
@@ -92,6 +97,12 @@ def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
             sys.exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED)
 
     return run
+
+
+def _leave_pipe() -> None:
+    """End quietly: who read the output, such as `head`, has read enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail when Python flushes
+    sys.exit(SOME_POINTS_FAILED)
 
 
 class Terminated(KeyboardInterrupt):

@@ -23,6 +23,7 @@ def checked_settings(command: str, config: DictConfig) -> Settings:
         UserError: names the first key that is wrong, and says what would be accepted.
     """
     container = _container(config)
+    _refuse_several_names()
     from settings.check import check_settings  # pydantic takes a tenth of a second, which a typo should not wait for
 
     texts = _texts_of_overrides()
@@ -33,6 +34,14 @@ def checked_settings(command: str, config: DictConfig) -> Settings:
         if added and str(error).startswith("unknown key"):
             raise UserError(f"{added[0]} is not for this command: {error}") from None
         raise
+
+
+def _refuse_several_names() -> None:
+    """Raise `UserError` for a list of names for a group, of which Hydra would take the last."""
+    for key, text in _texts_of_overrides().items():
+        group = key.lstrip("+~")
+        if text.startswith("[") and (CONFIG_DIR / group).is_dir() and group:
+            raise UserError(f"{group} takes one name, got {text}")
 
 
 def _container(config: DictConfig) -> dict:

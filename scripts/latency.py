@@ -22,6 +22,10 @@ def main(settings: LatencySettings) -> None:
     out = Path(settings.out or "latency.json")
     check_output(out, "a latency measurement")
     modes = plan_modes(settings)
+    if settings.dry_run:
+        for mode in modes:
+            print(mode.name, *(plan.describe() for plan in mode.plans), sep="\n    ")
+        return
     has_lists = settings.precisions is not None or settings.compiles is not None
 
     # A mistake in the settings should not wait for these.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,23 +14,30 @@ if TYPE_CHECKING:
 
 
 def main(settings: TrainSettings) -> None:
+    from training.directory import check_directory
+    from tstitch.errors import UserError
+
+    recipe = settings.recipe.as_dict()
+    out = Path(settings.out or ROOT / "runs" / "train" / recipe["name"])
+    zoo = Path(settings.zoo)
+    check_directory(out, recipe)
+    if zoo.exists() and not zoo.is_dir():
+        raise UserError(f"zoo={zoo} is a file; give the directory where the weights go")
+
+    # A mistake in the settings should not wait for these.
     import torch
 
     from training import recipes
     from training.optimizers import OptimizerSettings
     from training.trainer import TrainerSettings
 
-    recipe = settings.recipe.as_dict()
-    out = Path(settings.out or ROOT / "runs" / "train" / recipe["name"])
-    out.mkdir(parents=True, exist_ok=True)
-    _refuse_another_recipe(out / "recipe.json", recipe)
     torch.manual_seed(recipe["trainer"]["seed"])
     recipes.RECIPES[recipe["kind"]](
         recipe,
         TrainerSettings(**recipe["trainer"]),
         OptimizerSettings(**recipe["optimizer"]),
         out,
-        Path(settings.zoo),
+        zoo,
         _command(sys.argv[1:]),
     )
 
@@ -40,14 +46,6 @@ def _command(arguments: list[str]) -> str:
     """Write the command that trains the same again, wherever its files go."""
     kept = [argument for argument in arguments if not argument.startswith(("out=", "zoo="))]
     return " ".join(["python -m scripts.train", *kept])
-
-
-def _refuse_another_recipe(path: Path, recipe: dict) -> None:
-    from tstitch.errors import UserError
-
-    if path.exists() and json.loads(path.read_text()) != recipe:
-        raise UserError(f"{path.parent} holds the training of another recipe; give another out=DIR or remove it")
-    path.write_text(json.dumps(recipe, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -30,4 +30,10 @@ class AllocationSettings(SamplingSettings):
         given = [key for key in FOREIGN if getattr(self, key) is not None]
         if len(given) > 1:
             raise refuse(f"{given[0]} and {given[1]} are both set; give one")
+        if self.num_calls is not None and self.unet_s_ratio is None:
+            raise refuse("num_calls is with unet_s_ratio; give both")
+        if given and len(self.pair.denoisers) != 2:
+            raise refuse(f"{given[0]} is for two denoisers, pair={self.pair.name} has {len(self.pair.denoisers)}")
+        if given and self.stitch.explicit:
+            raise refuse(f"{given[0]} and stitch.{self.stitch.explicit[0]} are both set; give one")
         return self

@@ -40,6 +40,11 @@ class DiTShape(Settings):
             raise complain(f"needs a preset, or all of {', '.join(OF_PRESET)}; {missing} is missing")
         if self.preset is not None and given:
             raise complain(f"has preset={self.preset}, which says what {given[0]} is; leave one of them out")
+        if self.preset is None and (self.hidden_size % self.num_heads or self.hidden_size % 4):
+            raise complain(f"needs a hidden_size that 4 and num_heads={self.num_heads} divide, got {self.hidden_size}")
+        patch_size = int(self.preset.rpartition("/")[2]) if self.preset is not None else self.patch_size
+        if self.input_size % patch_size:
+            raise complain(f"needs an input_size that patch_size={patch_size} divides, got {self.input_size}")
         return self
 
 
@@ -58,6 +63,15 @@ class UNetShape(Settings):
     norm_num_groups: Size = Field(32, description="groups of the normalisation")
     in_channels: Size = Field(4, description="channels of the latents")
     out_channels: Size = Field(4, description="channels of the prediction")
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> "UNetShape":
+        for factor in self.channel_mult:
+            channels = factor * self.model_channels
+            for key in ("norm_num_groups", "num_head_channels"):
+                if channels % getattr(self, key):
+                    raise complain(f"has a level of {channels} channels, which {key}={getattr(self, key)} must divide")
+        return self
 
 
 class DiT(Settings):

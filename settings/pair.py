@@ -23,6 +23,13 @@ class Schedule(Settings):
     beta_end: Share = Field(description="beta at the last timestep")
     num_train_timesteps: Annotated[int, Whole(1, 10**6)] = Field(1000, description="timesteps of the training")
 
+    @model_validator(mode="after")
+    def _check_betas(self) -> "Schedule":
+        if not 0 < self.beta_start < self.beta_end < 1:
+            given = f"beta_start={self.beta_start:g} and beta_end={self.beta_end:g}"
+            raise complain(f"needs 0 < beta_start < beta_end < 1, got {given}")
+        return self
+
 
 class Evaluation(Settings):
     """What images are scored with."""

@@ -128,6 +128,8 @@ class SamplingSettings(Settings):
     @model_validator(mode="after")
     def _check_together(self) -> "SamplingSettings":
         self.stitch.refuse_unless_one(default=self.pair.fractions)
+        if self.tflops is not None and not self.dry_run:
+            raise refuse(f"tflops={self.tflops:g} is for dry_run=true, which estimates the time from it")
         if self.residency == "staged" and self.compile != "none":
             raise refuse(
                 f"residency=staged loads networks again and again, and compile={self.compile} would compile them each "

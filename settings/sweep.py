@@ -52,6 +52,12 @@ class Sweeping(Settings):
     latency: PointLatency = Field(description="how points are timed")
     wandb: Dashboard = Field(description="the dashboard")
 
+    @model_validator(mode="after")
+    def _check_ranks(self) -> "Sweeping":
+        if self.process_per_point and self.ranks is None:
+            raise refuse("process_per_point=true is with ranks=N, which start processes; give both")
+        return self
+
 
 class SweepSettings(Sweeping, OverFractions):
     """The settings of `scripts.sweep`."""

@@ -15,20 +15,23 @@ from evaluation.metrics.reference import load_reference, make_reference
 from evaluation.metrics.statistics import statistics
 from models.autoencoder import AutoencoderSpec, load_autoencoder
 from models.families import find_family
-from models.pair import build_denoiser, denoiser_spec
+from models.pair import DenoiserSpec, build_denoiser, denoiser_spec
 from models.weights.read import load_weights
 from training.cards import save_weights, write_card
 from training.digits import IMAGE_SIZE, load_digits
+from training.directory import claim_directory
 from training.objective import DiffusionObjective
 from training.optimizers import OptimizerSettings
 from training.tasks import AutoencoderTask, ClassifierTask, DenoiserTask, LatentDigits
 from training.trainer import TrainerSettings, train
+from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
 from tstitch.schedule import make_schedule
 
 CLASSIFIER, REFERENCE, AUTOENCODER = "classifier.safetensors", "reference.npz", "autoencoder"
 BATCH_SIZE = 250
 NUM_HELD_OUT = 500
+NUM_CLASSES = 10
 
 
 def train_classifier(
@@ -39,6 +42,7 @@ def train_classifier(
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(settings.seed))
     kept, held_out = order[NUM_HELD_OUT:], order[:NUM_HELD_OUT]
     task = ClassifierTask(DigitsClassifier(), images[kept], labels[kept])
+    claim_directory(out, recipe)
     module, record = train(task, settings, optimizer, out)
     weights = zoo / CLASSIFIER
     save_weights(weights, module, torch.float32)
@@ -64,6 +68,7 @@ def train_autoencoder(
     load_weights(classifier, zoo / CLASSIFIER)
     reference = load_reference(zoo / REFERENCE).pool
     images, _ = _digits()
+    claim_directory(out, recipe)
     module, record = train(AutoencoderTask(module, images, recipe["kl_weight"]), settings, optimizer, out)
     mean, std = _encode(module, images)
     latents = mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(settings.seed))
@@ -87,6 +92,7 @@ def train_denoiser(
     scale = autoencoder.config.scaling_factor
     denoiser = recipe["denoiser"]
     spec = denoiser_spec(denoiser["name"], denoiser["family"], zoo / Path(denoiser["path"]).name, denoiser["config"])
+    _check_shape(spec, autoencoder)
     network = build_denoiser(spec)
     module = network.network
     find_family(spec.family).initialize(module)
@@ -101,12 +107,22 @@ def train_denoiser(
     mean, std = (part * scale for part in _encode(autoencoder, images))
     digits = LatentDigits(mean, std, labels, spec.config.num_classes)
     task = DenoiserTask(module, forward, objective, digits, recipe["class_dropout_prob"])
+    claim_directory(out, recipe)
     module, record = train(task, settings, optimizer, out)
     save_weights(spec.weights, module, torch.bfloat16)
     write_card(spec.weights, command, settings.seed, record, module, config=denoiser["config"])
 
 
 RECIPES = {"classifier": train_classifier, "autoencoder": train_autoencoder, "denoiser": train_denoiser}
+
+
+def _check_shape(spec: DenoiserSpec, autoencoder: AutoencoderKL) -> None:
+    """Raise `UserError` where a network is not for the classes of the digits, or not for the autoencoder's latents."""
+    side = IMAGE_SIZE // 2 ** (len(autoencoder.config.block_out_channels) - 1)
+    needed = {"num_classes": NUM_CLASSES, "input_size": side, "in_channels": autoencoder.config.latent_channels}
+    for key, value in needed.items():
+        if getattr(spec.config, key) != value:
+            raise UserError(f"{spec.name} has {key}={getattr(spec.config, key)}; training on the digits needs {value}")
 
 
 def _digits() -> tuple[Tensor, Tensor]:

@@ -19,7 +19,9 @@ RULES = (
     " has no such setting", "this experiment is an analysis", "are both set; give one", "loras needs ",
     "go together; give both or neither", "against= is for metrics=[clip_score]", "sweep= is for one experiment",
     "is where the Markdown page would go", "needs a preset, or all of", "has preset=", "at most 10,000 are taken",
-    "has clip_score among its metrics",
+    "has clip_score among its metrics", "needs 0 < beta_start", "needs a hidden_size", "needs an input_size",
+    "has a level of", " is for dry_run=true", "process_per_point=true is with", "num_calls is with",
+    "is for two denoisers",
 )  # fmt: skip
 # Rules that refuse every value of a field in one of the cases.
 ALWAYS = (" has no such setting", "has preset=")
@@ -74,6 +76,8 @@ def test_each_value_is_taken_or_refused_by_its_type(case: str) -> None:
         values = cases_of(kind)
         accepted = [*values.accepted, None] if takes_null(info) else values.accepted
         refused = values.refused if takes_null(info) else [*values.refused, None]
+        _, group = changed(case, place)
+        accepted = [*accepted, *([group[key]] if key in group and kind.accepts(group[key]) else [])]
         if key in ("family", "kind") and model.kind_name:
             accepted, refused = [model.kind_name], ["other", "", None, 3, [], {}]
         results = [with_value(case, place, key, value) for value in accepted]

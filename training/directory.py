@@ -1,0 +1,26 @@
+"""The directory of a training, which belongs to one recipe."""
+
+from pathlib import Path
+
+from tstitch.errors import UserError
+from tstitch.runs.run import read_json, write_json
+
+RECIPE = "recipe.json"
+
+
+def check_directory(out: Path, recipe: dict) -> None:
+    """Raise `UserError` where a directory holds something else than the training of this recipe. Writes nothing."""
+    place = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise UserError(f"cannot create {out}: {place} is a file")
+    if (out / RECIPE).is_file():
+        if read_json(out / RECIPE) != recipe:
+            raise UserError(f"{out} holds the training of another recipe; give another out=DIR or remove it")
+    elif out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty and holds no training; give another out=DIR")
+
+
+def claim_directory(out: Path, recipe: dict) -> None:
+    """Make the directory the recipe's, once everything that training needs is there."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / RECIPE, recipe)
