@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def main(settings: TrainSettings) -> None:
     from training.directory import check_directory
     from tstitch.errors import UserError
+    from tstitch.runs.environment import read_environment
 
+    if read_environment().world_size > 1:
+        raise UserError("training is one process, and each rank would train the same; start it without torchrun")
     recipe = settings.recipe.as_dict()
     out = Path(settings.out or ROOT / "runs" / "train" / recipe["name"])
     zoo = Path(settings.zoo)

@@ -102,11 +102,19 @@ def make_timesteps(grid: str, num_steps: int, num_train_timesteps: int = 1000) -
         raise UserError(f"unknown grid {grid!r}; known: {', '.join(GRIDS)}")
     if not 1 <= num_steps <= num_train_timesteps:
         raise UserError(f"num_steps must lie in 1..{num_train_timesteps}, got {num_steps}")
-    return GRIDS[grid](num_steps, num_train_timesteps)
+    timesteps = GRIDS[grid](num_steps, num_train_timesteps)
+    if timesteps[0] >= num_train_timesteps:
+        raise UserError(
+            f"grid {grid} with num_steps={num_steps} begins at t = {timesteps[0]}, and the schedule ends at "
+            f"{num_train_timesteps - 1}; use fewer steps, or another grid"
+        )
+    return timesteps
 
 
 def check_timesteps(timesteps: Sequence[int], num_train_timesteps: int) -> None:
     """Raise `UserError` unless `timesteps` is a non-empty, strictly descending list within the schedule."""
     descending = all(later < earlier for earlier, later in itertools.pairwise(timesteps))
     if not timesteps or not descending or timesteps[0] >= num_train_timesteps or timesteps[-1] < 0:
-        raise UserError(f"timesteps must descend strictly within {num_train_timesteps - 1}..0, got {list(timesteps)}")
+        raise UserError(
+            f"timesteps must descend strictly within {num_train_timesteps - 1}..0, got {str(list(timesteps))[:80]}"
+        )
