@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from tstitch import stitch
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
-from tstitch.runs.run import read_json
+from tstitch.runs.json_files import read_json
 
 INDEX, CONFIG = "model_index.json", "config.json"  # of a pipeline, and of a model
 WEIGHTS, SETTINGS = (".safetensors", ".bin"), (".json", ".txt", ".model")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def main(config: EvaluateSettings) -> None:
     from experiments.scores import score_images
-    from tstitch.runs.run import write_json
+    from tstitch.runs.json_files import write_json
 
     settings = resolved(config)
     path = Path(settings["run"] or settings["samples"] or "")

@@ -20,7 +20,8 @@ from evaluation.metrics.spread import bootstrap_inception_score
 from evaluation.metrics.statistics import statistics
 from tstitch.errors import UserError
 from tstitch.images import UINT8_RULE
-from tstitch.runs.run import Run, read_json
+from tstitch.runs.record import read_record, require_fields
+from tstitch.runs.run import Run
 
 FEATURE_METRICS = ("precision", "recall", "kid")  # these need the reference's features, not its statistics alone
 METRICS = ("fid", "sfid", "inception_score", "inception_score_ten_splits", *FEATURE_METRICS, "fd_dinov2")
@@ -133,8 +134,9 @@ def protocol(source: Source, extractor: Extractor, reference: Reference, num_dra
 
 def made_by(run: Run) -> dict:
     """Describe what a run's images were made by."""
-    facts = read_json(run.record)
-    return {**run.identity, **{key: facts[key] for key in ("num_steps", "device_name", "versions")}}
+    keys = ("num_steps", "device_name", "versions")
+    facts = require_fields(run.record, read_record(run.record), *keys)
+    return {**run.identity, **dict(zip(keys, facts, strict=True))}
 
 
 def scoring_protocol(
