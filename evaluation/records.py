@@ -11,6 +11,7 @@ from tstitch.errors import UserError
 from tstitch.runs.json_files import read_json, show_value
 
 MISSING = "missing field"
+WANTED = {"list_type": "a list", "too_short": "an object with an entry"}
 
 
 class Record(BaseModel):
@@ -49,8 +50,11 @@ def read_record(path: Path, kind: type[R], advice: str = "") -> tuple[dict, R]:
         raise UserError(f"{error}; {advice}" if advice else str(error)) from error
 
 
-def check_record(path: Path, content: object, kind: type[R]) -> R:
+def check_record(path: Path, content: object, kind: type[R], place: str = "") -> R:
     """Check an object that was read from a file.
+
+    Args:
+        place: the field of the file that holds the object; empty for all of the file.
 
     Raises:
         UserError: as `read_record`.
@@ -58,23 +62,21 @@ def check_record(path: Path, content: object, kind: type[R]) -> R:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error)}") from None
+        raise UserError(f"{path}: {_explain(error, place)}") from None
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, place: str) -> str:
     """Write the first mistake: `points.0.order must be text, got null`."""
     first = min(error.errors(include_url=False), key=lambda mistake: len(mistake["loc"]))
-    keys, context = [*map(str, first["loc"])], first.get("ctx", {})
+    keys, context = [*filter(None, [place]), *map(str, first["loc"])], first.get("ctx", {})
     if first["type"] == MISSING:
         return f"{'.'.join([*keys, context['key']])} is missing; it must be {context['wanted']}"
     name = ".".join(keys) or "it"
     if first["type"] == "value":
         return f"{name} {context['complaint']}"
-    wanted = "a list" if first["type"] == "list_type" else "an object"
+    wanted = WANTED.get(first["type"], "an object")
     return f"{name} must be {wanted}, got {show_value(first['input'])}"
 
 
 def _wanted(phrase_of_settings: str) -> str:
     return phrase_of_settings.replace("a group of settings", "an object or a list")
-
-

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from pydantic import Field
+
 from evaluation.records import Record
 from settings.kinds import Kind, Number, Text
 from settings.lists import ListOf
-from settings.types import BatchSize, Draws, PathName, Words
+from settings.types import BatchSize, Draws, Words
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,18 @@ class EvaluationRecord(Record):
     """The settings of an evaluation; those that it did not need are null or missing."""
 
     extractor: Words | None = None
-    extractor_weights: PathName | None = None
-    reference: PathName | None = None
+    extractor_weights: Words | None = None
+    reference: Words | None = None
     metrics: Annotated[list, ListOf(Text(), shortest=0)] | None = None
     bootstrap: Draws | None = None
     batch_size: BatchSize | None = None
-    clip: PathName | None = None
+    clip: Words | None = None
+
+
+class ScoredWith(EvaluationRecord):
+    """The settings of an evaluation that was made: its metrics are known."""
+
+    metrics: Annotated[list, ListOf(Text(), shortest=0)]
 
 
 class ResultRecord(Record):
@@ -56,7 +64,7 @@ class ResultRecord(Record):
 
     metrics: dict[str, Annotated[float, Number()]]
     protocol: dict[str, object]
-    spread: dict[str, SpreadRecord] = {}
+    spread: dict[str, SpreadRecord] = Field(default_factory=dict)
     asked: EvaluationRecord | None = None
     run_id: Words | None = None
     images_sha256: Words | None = None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from evaluation.metrics.result_file import SpreadRecord
 from evaluation.records import Record
@@ -28,7 +28,7 @@ class LatencyRecord(Record):
     seconds_per_image: Annotated[float, Number(0, is_open=True)]
     seconds_per_image_min: NotNegative
     seconds_per_image_max: NotNegative
-    stages_s_per_image: dict[str, NotNegative] = {}
+    stages_s_per_image: dict[str, NotNegative] = Field(default_factory=dict)
     machine: MachineRecord = MachineRecord()
 
 
@@ -60,10 +60,10 @@ class PointRecord(Record):
     allocation: Annotated[list, ListOf(Whole(0))]
     metrics: Metrics
     latency: LatencyRecord
-    spread: dict[str, SpreadRecord] = {}
+    spread: dict[str, SpreadRecord] = Field(default_factory=dict)
     paired: DifferenceRecord | None = None
     run: Annotated[str, Text()] = ""
-    asked: list[AskedRecord] = []
+    asked: list[AskedRecord] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
