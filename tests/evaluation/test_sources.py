@@ -84,7 +84,7 @@ def test_places_without_images_are_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "other.npz")
     folder = write_pngs(tmp_path / "mixed", IMAGES)
     Image.fromarray(IMAGES[0, :3]).save(folder / "zzz.png")
-    with pytest.raises(UserError, match=r"zzz.png is RGB \(8, 3\); want RGB or L \(8, 6\) like the first"):
+    with pytest.raises(UserError, match=r"zzz.png is RGB of 8x3 pixels; want 8x6, as 000.png has"):
         [part.load() for part in open_source(folder).parts]
 
 
