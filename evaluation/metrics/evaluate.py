@@ -62,6 +62,9 @@ def check_metrics(metrics: list[str], extractor: Extractor, reference: Reference
     needs = [name for name in metrics if name in FEATURE_METRICS]
     if needs and reference.features is None and not reference.has_images:
         raise UserError(f"{needs[0]} needs the reference's features or images, and {reference.path} has neither")
+    for path, num in ((source.path, source.num), (reference.path, _num_features(reference))):
+        if {"precision", "recall"} & set(metrics) and num is not None and num <= NEAREST:
+            raise UserError(f"precision and recall need more than {NEAREST} images in each set, {path} has {num}")
     if reference.extractor not in (None, extractor.name):
         raise UserError(f"reference {reference.path} was made with {reference.extractor}, not {extractor.name}")
     if reference.side is not None and tuple(source.side) != reference.side:
@@ -84,6 +87,7 @@ def score(
         reference_features: (M, D), for the metrics that need them.
         num_draws: bootstrap draws for the Inception Score; FID needs none.
     """
+    _check_widths(source, features, reference)
     n = count_name(len(features.pool))
     scores: dict[str, float] = {}
     spread: dict[str, dict] = {}
@@ -118,6 +122,21 @@ def score(
         both = dict(zip(("precision", "recall"), precision_recall(features.pool, reference_features), strict=True))
         scores |= {name: value for name, value in both.items() if name in metrics}
     return Scores(scores, spread)
+
+
+def _num_features(reference: Reference) -> int | None:
+    """Count a reference's features; None where they are yet to be computed from its images."""
+    return None if reference.features is None else len(reference.features)
+
+
+def _check_widths(source: Source, features: FeatureSet, reference: Reference) -> None:
+    width = features.pool.shape[1]
+    theirs = len(reference.pool.mu)
+    if width != theirs:
+        raise UserError(
+            f"reference {reference.path} is of features {theirs} wide, those of {source.path} are {width} wide; "
+            "it was made with another extractor"
+        )
 
 
 def protocol(source: Source, extractor: Extractor, reference: Reference, num_draws: int) -> dict:

@@ -83,6 +83,8 @@ def _open_npz(path: Path) -> Source:
     labels = read_array(path, LABELS) if LABELS in array_names(path) else None
     if labels is not None and labels.shape != (num_images,):
         raise UserError(f"{path}: {LABELS} has shape {labels.shape}; want a label for each of {num_images} images")
+    if labels is not None and labels.dtype.kind not in "iu":
+        raise UserError(f"{path}: {LABELS} is {labels.dtype}; labels must be whole numbers")
 
     def part(start: int, digest: str) -> Part:
         stop = min(start + PART, num_images)

@@ -5,6 +5,8 @@ from pathlib import Path
 from tstitch.errors import UserError
 from tstitch.runs.json_files import read_json, show_value
 
+ANNOTATION = (("image_id", int, "a whole number"), ("id", int, "a whole number"), ("caption", str, "text"))
+
 
 def read_captions(path: Path) -> list[str]:
     """The captions of a text file, one a line, or of a `.json` with COCO's `annotations`, one for each image.
@@ -59,10 +61,6 @@ def _check_annotation(name: str, entry: object) -> None:
     """Raise `UserError` unless an entry has COCO's ids and its caption."""
     if not isinstance(entry, dict):
         raise UserError(f"{name} must be an object, got {show_value(entry)}")
-    for key, kind, wanted in (
-        ("image_id", int, "a whole number"),
-        ("id", int, "a whole number"),
-        ("caption", str, "text"),
-    ):
+    for key, kind, wanted in ANNOTATION:
         if type(entry.get(key)) is not kind:
             raise UserError(f"{name}.{key} must be {wanted}, got {show_value(entry.get(key))}")

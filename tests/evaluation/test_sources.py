@@ -176,7 +176,7 @@ def test_keys_follow_the_content_and_not_the_checksum(tmp_path: Path) -> None:
     assert first == packed
 
 
-@pytest.mark.parametrize("damage", ["data", "cut", "empty", "text", "other", "narrow"])
+@pytest.mark.parametrize("damage", ["data", "cut", "empty", "text", "other", "narrow", "nan", "no logits"])
 def test_a_damaged_feature_cache_is_made_again(tmp_path: Path, damage: str) -> None:
     extractor = load_extractor("digits", ROOT / "models/zoo/digits/classifier.safetensors", torch.device("cpu"))
     np.savez(tmp_path / "images.npz", np.random.default_rng(0).integers(256, size=(6, 32, 32, 3), dtype=np.uint8))
@@ -187,6 +187,9 @@ def test_a_damaged_feature_cache_is_made_again(tmp_path: Path, damage: str) -> N
         flip(path, path.stat().st_size // 2)
     elif damage == "narrow":
         cache.write(source.parts[0], Features(np.zeros(6, np.float32)))
+    elif damage in ("nan", "no logits"):
+        pool = np.full((6, 64), np.nan if damage == "nan" else 0, np.float32)
+        cache.write(source.parts[0], Features(pool, np.zeros((6, 10), np.float32) if damage == "nan" else None))
     elif damage == "other":
         np.savez(path, other=np.zeros(3))
     else:
