@@ -11,8 +11,8 @@ from hydra import compose
 from models.checkout import CONFIG_DIR
 from sampling.configuration import resolved
 from tstitch.errors import UserError
+from tstitch.runs.atomic import write_atomically
 from tstitch.runs.outputs import check_output
-from tstitch.runs.shards import write_atomically
 
 if TYPE_CHECKING:
     from experiments.tables import Page

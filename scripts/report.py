@@ -16,8 +16,8 @@ def main(config: ReportSettings) -> None:
     from evaluation.report.figures import save
     from evaluation.report.page import render_html, render_markdown
     from experiments.report import read_report, sweep_directories
+    from tstitch.runs.atomic import write_atomically
     from tstitch.runs.outputs import check_output
-    from tstitch.runs.shards import write_atomically
 
     settings = resolved(config)
     directories = sweep_directories(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,10 +45,16 @@ def _command(arguments: list[str]) -> str:
 
 def _refuse_another_recipe(path: Path, recipe: dict) -> None:
     from tstitch.errors import UserError
+    from tstitch.runs.json_files import read_json, write_json
 
-    if path.exists() and json.loads(path.read_text()) != recipe:
-        raise UserError(f"{path.parent} holds the training of another recipe; give another out=DIR or remove it")
-    path.write_text(json.dumps(recipe, indent=2) + "\n")
+    if path.exists():
+        try:
+            is_alike = read_json(path) == recipe
+        except UserError as error:
+            raise UserError(f"{error}; so it is unknown what {path.parent} holds; give another out=DIR") from error
+        if not is_alike:
+            raise UserError(f"{path.parent} holds the training of another recipe; give another out=DIR or remove it")
+    write_json(path, recipe)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from evaluation.metrics.extractors import Extractor, Features
 from evaluation.metrics.sources import Part, Source
 from evaluation.metrics.statistics import Statistics, StatisticsAccumulator
 from tstitch.errors import UserError
+from tstitch.runs.atomic import write_atomically
 from tstitch.runs.ranks import Ranks
-from tstitch.runs.shards import write_atomically
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from tstitch.errors import UserError
-from tstitch.runs.shards import write_atomically
+from tstitch.runs.atomic import write_atomically
 
 PLAIN_LIST = re.compile(r"\[\n([^][{}]*?)\n *\]")  # of indented JSON
 

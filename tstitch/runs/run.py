@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tstitch.errors import UserError
+from tstitch.runs.atomic import naming
 from tstitch.runs.json_files import read_json as read_json  # callers import it from here
 from tstitch.runs.json_files import write_json
 from tstitch.runs.record import RECORD, identity_hash, read_record
@@ -84,9 +85,10 @@ def locked(directory: Path) -> Iterator[None]:
             raise UserError(
                 f"{directory} is in use by another launch ({holder}); wait for it or give another out="
             ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+        with naming(directory / LOCK):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
         try:
             yield
         finally:
