@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.machine import describe_machine
-from tstitch.runs.run import read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / "results"

@@ -14,7 +14,7 @@ from evaluation.metrics.sources import Source
 from evaluation.metrics.spread import mean_spread
 from experiments.scored import images_digest
 from tstitch.errors import UserError
-from tstitch.runs.run import read_json
+from tstitch.runs.json_files import read_json
 from tstitch.runs.shards import write_atomically
 
 DRAWS = 1000  # of the bootstrap, where the settings ask for none: it costs nothing here

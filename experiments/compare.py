@@ -10,15 +10,17 @@ import torch
 
 from evaluation.metrics.clip_score import CLIP_SCORE
 from evaluation.metrics.influence import fid_spread
+from evaluation.metrics.result_file import ResultRecord
 from evaluation.metrics.sources import open_source
 from evaluation.metrics.spread import Spread, describe_difference
+from evaluation.records import read_record
 from evaluation.report.compare import are_paired, compare_results
 from experiments.evaluation import SETTINGS, Evaluation, extractor_name, load_evaluation
 from experiments.scored import RESULT, images_digest, read_scoring
 from tstitch.errors import UserError
 from tstitch.runs.progress import Counter
 from tstitch.runs.ranks import Ranks
-from tstitch.runs.run import load_run, read_json
+from tstitch.runs.run import load_run
 
 
 @dataclass(frozen=True)
@@ -81,24 +83,27 @@ def _current(name: str, place: Path, result: dict, ranks: Ranks, device: torch.d
     """Return a result; a run is scored anew where its images or the files it was scored with have changed since."""
     if not _is_run(place):
         return result
-    settings = result.get("asked")
-    if not isinstance(settings, dict) or not set(SETTINGS) <= settings.keys():
+    settings = result.get("asked") or {}
+    if not set(SETTINGS) <= settings.keys():
         raise UserError(
             f"{place / RESULT} does not say what it was scored with; python -m scripts.evaluate run={place} "
             "makes it anew"
         )
-    scoring = read_scoring(settings, extractor_name(settings["extractor"]), device)
-    if result.get("images_sha256") == images_digest(load_run(place)) and scoring.is_of(result):
-        return result
-    print(f"{name}: the images, or what they were scored with, have changed since result.json; scored anew")
-    return load_evaluation(settings, device, ranks).result(open_source(place), ranks)
+    digest = images_digest(load_run(place))
+    try:
+        scoring = read_scoring(settings, extractor_name(settings["extractor"]), device)
+        if result.get("images_sha256") == digest and scoring.is_of(result):
+            return result
+        print(f"{name}: the images, or what they were scored with, have changed since result.json; scored anew")
+        evaluation = load_evaluation(settings, device, ranks)
+    except UserError as error:
+        raise UserError(f"{place / RESULT} was scored with what cannot be used now: {error}") from error
+    return evaluation.result(open_source(place), ranks)
 
 
 def _read_result(place: Path) -> dict:
     path = place / RESULT if place.is_dir() else place
     if not path.is_file():
         raise UserError(f"{path} does not exist; python -m scripts.evaluate makes it")
-    result = read_json(path)
-    if not {"metrics", "protocol"} <= result.keys():
-        raise UserError(f"{path} is not the result of an evaluation")
+    result, _ = read_record(path, ResultRecord, "python -m scripts.evaluate makes the result of an evaluation anew")
     return result

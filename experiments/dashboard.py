@@ -19,7 +19,8 @@ from evaluation.report.results import BOUNDS, SMALL_FRACTION, TIME, results_tabl
 from experiments.points import SweepPoint
 from experiments.scored import PAIRED, RESULT
 from settings.sweep import Dashboard as DashboardSettings
-from tstitch.runs.run import identity_hash, read_json, write_json
+from tstitch.runs.json_files import read_json, write_json
+from tstitch.runs.run import identity_hash
 
 if TYPE_CHECKING:
     from wandb import Run as DashboardRun

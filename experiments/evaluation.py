@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import torch
 
 from evaluation.metrics.clip_score import CLIP_SCORE, load_clip
-from evaluation.metrics.evaluate import FEATURE_METRICS, check_metrics, check_names, check_side, protocol, score
+from evaluation.metrics.evaluate import (
+    FEATURE_METRICS,
+    check_enough,
+    check_metrics,
+    check_names,
+    check_side,
+    protocol,
+    score,
+)
 from evaluation.metrics.extractors import Extractor, load_extractor
 from evaluation.metrics.features import FeatureCache, FeatureSet, gather_features
 from evaluation.metrics.reference import Reference, load_reference, with_statistics
@@ -45,17 +53,19 @@ class Evaluation:
         """Features of a source, kept in its run's directory, or under `runs/features`."""
         return _features(source, self.extractor, ranks, "sfid" in self.metrics, self.batch_size, show)
 
-    def check(self, side: tuple[int, int] | None, place: object) -> None:
+    def check(self, side: tuple[int, int] | None, num_images: int, place: object) -> None:
         """Raise `UserError` for what can be seen to fail without an image.
 
         Args:
             side: height and width of the images, None where they are not known yet.
+            num_images: how many there are or will be.
             place: where the images are or will be.
         """
         metrics = [name for name in self.metrics if name != CLIP_SCORE]
         if not metrics:
             return
         check_metrics(metrics, self.extractor, self.reference)
+        check_enough(metrics, num_images, place)
         if side is not None:
             check_side(self.reference, side, place)
 
@@ -89,7 +99,7 @@ class Evaluation:
         self, metrics: list[str], source: Source, ranks: Ranks, show: Callable[[int, int], None]
     ) -> dict | None:
         """The part of the metrics over an extractor's features."""
-        self.check(source.side, source.path)
+        self.check(source.side, source.num, source.path)
         features = self.features(source, ranks, show)
         reference_features = self.reference.features
         if reference_features is None and set(metrics) & set(FEATURE_METRICS):

@@ -13,8 +13,8 @@ from sampling.configuration import checked, plain
 from settings.sweep import SweepSettings
 from settings.sweep_prompts import PromptSweepSettings
 from tstitch.errors import UserError
+from tstitch.runs.atomic import write_atomically
 from tstitch.runs.outputs import check_output
-from tstitch.runs.shards import write_atomically
 
 if TYPE_CHECKING:
     from experiments.tables import Page

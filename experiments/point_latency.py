@@ -2,17 +2,28 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 
+from evaluation.records import Record
+from evaluation.report.sweep_file import LatencyRecord
 from evaluation.speed.latency import measure_latency
+from experiments.scored import earlier_content
 from sampling.job import RunPlan
 from sampling.jobs import Jobs
+from settings.types import Words
+from tstitch.runs.json_files import write_json
 from tstitch.runs.machine import device_name
-from tstitch.runs.run import Run, read_json, write_json
+from tstitch.runs.run import Run
 
 LATENCY = "latency.json"
+
+
+class SessionsRecord(Record):
+    """`latency.json` of a point: what was measured of a run, by machine and settings."""
+
+    run_id: Words
+    sessions: list[LatencyRecord]
 
 
 def latency_key(plan: RunPlan, settings: dict, device: torch.device) -> dict:
@@ -37,10 +48,6 @@ def measure_missing(points: Sequence[tuple[RunPlan, Run]], jobs: Jobs, settings:
 
 
 def _sessions(run: Run) -> list[dict]:
-    """All that was measured of a run; nothing where the file is of another run or another layout."""
-    path: Path = run.directory / LATENCY
-    if not path.is_file():
-        return []
-    content = read_json(path)
-    sessions = content.get("sessions")
-    return sessions if content.get("run_id") == run.id and isinstance(sessions, list) else []
+    """All that was measured of a run; nothing where the file is of another run, or cannot be used."""
+    content = earlier_content(run.directory / LATENCY, SessionsRecord)
+    return content.get("sessions", []) if content.get("run_id") == run.id else []

@@ -26,8 +26,9 @@ from sampling.run import sample_run
 from settings.check import check_settings
 from settings.sweep_prompts import PromptSweepSettings
 from tstitch.errors import UserError, is_out_of_memory
+from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.ranks import Ranks, choose_device, end_with_parent, joined_ranks
-from tstitch.runs.run import Run, identity_hash, locked, read_json, write_json
+from tstitch.runs.run import Run, identity_hash, locked
 
 POLL_S = 0.5
 
@@ -74,6 +75,24 @@ def point_run(planned: PlannedPoint, directory: Path, device: torch.device) -> S
     return SweepPoint(planned, Run(directory / name, identity))
 
 
+def open_scoring(points: Sequence[SweepPoint], networks: Networks, in_ranks: bool) -> None:
+    """Open and check what scoring needs, before the first image of points that are not done.
+
+    Args:
+        in_ranks: the ranks of torchrun will open it for themselves, so nothing of it is kept here.
+
+    Raises:
+        UserError: a file or a setting with which the points could not be scored.
+    """
+    waiting = [point for point in points if not point.is_done(networks.scoring)]
+    if not waiting or not networks.settings["metrics"]:
+        return
+    opened = load_evaluation(networks.settings, torch.device("cpu")) if in_ranks else networks.evaluation
+    for point in waiting:
+        shape = point.plan.image_shape
+        opened.check(None if shape is None else shape[:2], point.plan.num_images, point.run.directory)
+
+
 def run_points(
     points: Sequence[SweepPoint], networks: Networks, num_ranks: int | None, out: Path, process_per_point: bool = False
 ) -> Iterator[tuple[int, str | None]]:
@@ -85,14 +104,6 @@ def run_points(
         process_per_point: start a torchrun for each point, so that its peak memory is its own.
     """
     waiting = {number: point for number, point in enumerate(points) if not point.is_done(networks.scoring)}
-    if waiting and networks.settings["metrics"]:
-        # What scoring will need is opened before the first image. Under torchrun the ranks open it for themselves.
-        in_ranks = num_ranks is not None
-        opened = load_evaluation(networks.settings, torch.device("cpu")) if in_ranks else networks.evaluation
-        for point in waiting.values():
-            shape = point.plan.image_shape
-            opened.check(None if shape is None else shape[:2], point.run.directory)
-        del opened
     yield from ((number, None) for number in range(len(points)) if number not in waiting)
     if num_ranks is not None:
         size = 1 if process_per_point else len(points)

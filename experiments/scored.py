@@ -5,21 +5,49 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Self
 
 import torch
+from pydantic import model_validator
 
 from evaluation.metrics.clip_score import CLIP_SCORE, clip_weights
 from evaluation.metrics.evaluate import scoring_protocol
+from evaluation.metrics.result_file import ResultRecord, ScoredWith
+from evaluation.records import Record, read_record
+from evaluation.report.sweep_file import DifferenceRecord
 from models.checkout import resolve_path
 from sampling.job import RunPlan
+from settings.base import complain
+from settings.types import Words
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
-from tstitch.runs.run import Run, read_json
+from tstitch.runs.run import Run
 
 RESULT, PAIRED = "result.json", "paired.json"
 # Of an evaluation's settings: more metrics may be there, and the size of a batch does not decide numbers.
 NOT_DECISIVE = ("metrics", "batch_size")
+
+
+class CompleteResult(ResultRecord):
+    """A result to which metrics can be added: it says what it was made with, and of a run also where."""
+
+    asked: ScoredWith
+
+    @model_validator(mode="after")
+    def _check_protocol(self) -> Self:
+        is_text = isinstance(self.protocol.get("device_name"), str)
+        denoisers, guidance = self.protocol.get("denoisers", {}), self.protocol.get("guidance", {})
+        if self.run_id is not None and not (is_text and isinstance(denoisers, dict) and isinstance(guidance, dict)):
+            raise complain("must have a protocol with the text device_name and the objects denoisers and guidance")
+        return self
+
+
+class PairedRecord(DifferenceRecord):
+    """`paired.json`: the difference of a run's FID from that of the large model alone."""
+
+    run_id: Words
 
 
 @dataclass(frozen=True)
@@ -81,11 +109,33 @@ def images_digest(run: Run) -> str | None:
 
 def metrics_there(run: Run, scoring: Scoring) -> list[str]:
     """The metrics that the run's result has, if it is of the run's images and was made with this scoring."""
-    if not (run.directory / RESULT).is_file():
-        return []
-    result = read_json(run.directory / RESULT)
+    result = earlier_result(run.directory / RESULT)
     is_current = result.get("run_id") == run.id and result.get("images_sha256") == images_digest(run)
     return list(result["asked"]["metrics"]) if is_current and scoring.is_of(result) else []
+
+
+def earlier_result(path: Path) -> dict:
+    """The result on disk; empty where there is none, and where it cannot be used, which a line says."""
+    return earlier_content(path, CompleteResult)
+
+
+def earlier_content(path: Path, kind: type[Record]) -> dict:
+    """The content of a file that can be made again; empty where it is not there or cannot be used.
+
+    A file that cannot be used is named in a line once; what is made again replaces it.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return read_record(path, kind)[0]
+    except UserError as error:
+        _say_once(f"{error}; it is made again")
+        return {}
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line)
 
 
 def with_earlier(result: dict, path: Path) -> dict:
@@ -93,7 +143,7 @@ def with_earlier(result: dict, path: Path) -> dict:
 
     The two are made alike where their protocols agree in all that both of them name.
     """
-    earlier = read_json(path) if path.is_file() else {}
+    earlier = earlier_result(path)
     if result["images_sha256"] is None or any(earlier.get(key) != result[key] for key in ("run_id", "images_sha256")):
         return result
     there, new = earlier["protocol"], result["protocol"]
@@ -101,7 +151,7 @@ def with_earlier(result: dict, path: Path) -> dict:
         return result
     if CLIP_SCORE in result["metrics"]:
         earlier.pop("against", None)
-    joined = {key: {**earlier[key], **result[key]} for key in ("metrics", "spread", "protocol")}
+    joined = {key: {**earlier.get(key, {}), **result[key]} for key in ("metrics", "spread", "protocol")}
     metrics = list(dict.fromkeys([*earlier["asked"]["metrics"], *result["asked"]["metrics"]]))
     return {**earlier, **result, **joined, "asked": {**earlier["asked"], **result["asked"], "metrics": metrics}}
 
@@ -112,8 +162,6 @@ def is_scored(plan: RunPlan, run: Run, scoring: Scoring) -> bool:
 
 
 def holds(path: Path, **expected: object) -> bool:
-    """Tell whether a JSON file is there and has these values."""
-    if not path.is_file():
-        return False
-    content = read_json(path)
-    return all(content.get(key) == value for key, value in expected.items())
+    """Tell whether a comparison of two runs is there, and is of these values."""
+    content = earlier_content(path, PairedRecord)
+    return bool(content) and all(content.get(key) == value for key, value in expected.items())

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from evaluation.metrics.clip_score import CLIP_SCORE
+from evaluation.metrics.result_file import EvaluationRecord
 from evaluation.metrics.sources import open_source
+from evaluation.records import Record, check_record
 from experiments.evaluation import load_evaluation
 from experiments.scored import with_earlier
 from models.checkout import resolve_path
@@ -13,17 +15,26 @@ from tstitch.errors import UserError
 from tstitch.runs.outputs import check_output
 from tstitch.runs.progress import Counter
 from tstitch.runs.ranks import choose_device, joined_ranks
-from tstitch.runs.run import load_run, read_json
+from tstitch.runs.record import read_record, require_fields
+from tstitch.runs.run import load_run
 
 FROM_RUN = ("extractor", "extractor_weights", "reference", "metrics", "bootstrap")
+
+
+class RecordedEvaluation(Record):
+    """What `run.json` says of the evaluation of its run."""
+
+    evaluation: EvaluationRecord
 
 
 def fill_in(settings: dict) -> dict:
     """Complete the settings of an evaluation: by what the run says it is to be scored with, then by defaults."""
     complete = dict(settings)
     if settings["run"] is not None:
-        recorded = read_json(load_run(Path(settings["run"])).record)["evaluation"]
-        if settings["extractor"] in (None, recorded["extractor"]):
+        record = load_run(Path(settings["run"])).record
+        [recorded] = require_fields(record, read_record(record), "evaluation")
+        check_record(record, {"evaluation": recorded}, RecordedEvaluation)
+        if settings["extractor"] in (None, recorded.get("extractor")):
             known = {key: recorded[key] for key in FROM_RUN if recorded.get(key) not in (None, [])}
             complete |= {key: value for key, value in known.items() if settings[key] is None}
     complete["extractor"] = complete["extractor"] or "inception"

@@ -19,7 +19,7 @@ from experiments.axes import AXES, PlannedPoint
 from experiments.compare import compare_runs
 from experiments.dashboard import Dashboard
 from experiments.point_latency import latency_key, measure_missing, read_latency
-from experiments.points import Networks, SweepPoint, point_run, run_points
+from experiments.points import Networks, SweepPoint, open_scoring, point_run, run_points
 from experiments.scored import PAIRED, RESULT, Scoring, holds, images_digest
 from models.checkout import ROOT
 from sampling.job import RunPlan
@@ -27,9 +27,10 @@ from settings.sweep import SweepSettings
 from settings.sweep_prompts import PromptSweepSettings
 from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
+from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.outputs import check_output
 from tstitch.runs.ranks import joined_ranks
-from tstitch.runs.run import Run, check_run, differing_keys, identity_hash, locked, read_json, write_json
+from tstitch.runs.run import Run, check_run, differing_keys, identity_hash, locked
 from tstitch.runs.shards import write_atomically
 
 AnySweep = SweepSettings | PromptSweepSettings
@@ -79,9 +80,10 @@ def sweep_points(
     with joined_ranks() as ranks, locked(out):
         if ranks.world_size > 1:
             raise UserError("a sweep starts without torchrun; ranks=N runs its points under torchrun")
+        networks = Networks([point.plan for point in points], ranks, device)
+        open_scoring(points, networks, settings.ranks is not None)
         (out / SETTINGS).parent.mkdir(exist_ok=True)
         write_json(out / SETTINGS, shared_settings(settings))
-        networks = Networks([point.plan for point in points], ranks, device)
         failures: dict[int, str] = {}
         for number, reason in run_points(points, networks, settings.ranks, out, settings.process_per_point):
             if reason is None:

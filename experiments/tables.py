@@ -29,9 +29,9 @@ from sampling.plan import make_plan
 from settings.results import TableSettings
 from settings.sweep import SweepSettings
 from tstitch.errors import UserError
+from tstitch.runs.json_files import read_json
 from tstitch.runs.machine import device_name
 from tstitch.runs.ranks import choose_device, joined_ranks
-from tstitch.runs.run import read_json
 
 FORWARDED = ("num_images", "batch_size", "precision", "ranks", "device")
 

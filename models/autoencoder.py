@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models.weights.folders import CONFIG_FILE, build, folder_files, folder_weights, is_folder, network_folder
-from models.weights.read import check_state, read_config, read_state_dict
+from models.weights.read import check_state, read_settings, read_state_dict
 from tstitch.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _from_file(spec: AutoencoderSpec) -> tuple[VQModel, dict[str, Tensor]]:
 
 
 def _from_folder(spec: AutoencoderSpec, folder: Path) -> tuple[AutoencoderKL | VQModel, dict[str, Tensor]]:
-    config = read_config(folder / CONFIG_FILE)
+    config = read_settings(folder / CONFIG_FILE)
     from diffusers import AutoencoderKL, VQModel
 
     from models.networks.vq import look_up_in_float32

@@ -9,12 +9,11 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
-from safetensors import SafetensorError
 
+from models.weights.read import class_name, in_line, read_settings
 from tstitch import stitch
-from tstitch.errors import UserError
+from tstitch.errors import UserError, is_out_of_memory
 from tstitch.runs.digest import file_sha256
-from tstitch.runs.run import read_json
 
 INDEX, CONFIG = "model_index.json", "config.json"  # of a pipeline, and of a model
 WEIGHTS, SETTINGS = (".safetensors", ".bin"), (".json", ".txt", ".model")
@@ -23,7 +22,6 @@ COMPONENTS = ("unet", "transformer")
 WITHOUT = {"safety_checker": None, "requires_safety_checker": False, "add_watermarker": False}
 HOW = "weights are local files only: put the published folder there or give its place"
 FLOW = "FlowMatch"  # in the names of all schedulers of flow matching
-UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def check_files(spec: PipelineSpec) -> None:
 
 def digests(spec: PipelineSpec) -> dict:
     """Compute a checksum of every part that decides the images. Reads the weights."""
-    parts = read_json(spec.large / INDEX)
+    parts = read_settings(spec.large / INDEX)
     replaced = {spec.component, *WITHOUT, *(["vae"] if spec.vae else [])}
     kept = [name for name in parts if name not in replaced and (spec.large / name).is_dir()]
     others = {"vae": spec.vae, "controlnet": spec.controlnet}
@@ -105,18 +103,24 @@ def load_scheduler(spec: PipelineSpec) -> object:
     Raises:
         UserError: diffusers has no scheduler of this name, or it is for flow matching and the pipeline is not.
     """
-    config = read_json(spec.large / "scheduler" / "scheduler_config.json")
-    published = str(config.get("_class_name"))
+    path = spec.large / "scheduler" / "scheduler_config.json"
+    config = read_settings(path)
+    published = class_name(path, config)
     name = str(spec.scheduler or published)
     kind = getattr(diffusers, name, None)
     if kind is None or not hasattr(kind, "set_timesteps"):
+        if spec.scheduler is None:
+            raise UserError(f"{path}: _class_name must be a scheduler of diffusers, got {name!r}")
         known = sorted(each for each in dir(diffusers) if each.endswith("Scheduler") and "Flax" not in each)
         raise UserError(f"unknown scheduler {name!r}; known: {', '.join(known)}")
     if FLOW in name and not (FLOW in published or config.get("prediction_type") == "flow_prediction"):
         raise UserError(
             f"scheduler {name} is for flow matching, {spec.large} is not (its own is {published}); name another"
         )
-    return kind.from_config(config)
+    try:
+        return kind.from_config(config)
+    except Exception as error:  # on a value of another kind the constructors raise nearly anything
+        raise UserError(f"{path} is no configuration of {name}: {in_line(error)}") from error
 
 
 def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> object:
@@ -130,7 +134,7 @@ def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.
     parts = {"scheduler": load_scheduler(spec), spec.component: _load_model(spec.denoisers[-1], dtype)}
     if spec.vae is not None:
         parts["vae"] = _load_model(spec.vae, dtype)
-    name = str(read_json(spec.large / INDEX).get("_class_name"))
+    name = class_name(spec.large / INDEX, read_settings(spec.large / INDEX))
     if spec.controlnet is not None:
         parts["controlnet"] = _load_model(spec.controlnet, dtype)
         name = name.replace("Pipeline", "ControlNetPipeline")
@@ -139,12 +143,15 @@ def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.
         raise UserError(f"{spec.large} is a {name}, which diffusers does not have")
     known = inspect.signature(kind.__init__).parameters
     parts |= {key: value for key, value in WITHOUT.items() if key in known}
+    _check_settings(spec.large)
     try:
         pipe = kind.from_pretrained(
             spec.large, dtype=dtype, local_files_only=True, variant=_variant(spec.large), **parts
         )
-    except UNREADABLE as error:
-        raise UserError(f"{spec.large} cannot be loaded: {error}") from error
+    except Exception as error:  # on a file of another kind diffusers and transformers raise nearly anything
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{spec.large} cannot be loaded: {in_line(error)}") from error
     networks = [_load_model(folder, dtype) for folder in spec.denoisers[:-1]]
     if networks:
         stitch(pipe, *networks, allocation=allocation, allow=spec.allow)
@@ -152,6 +159,14 @@ def load_pipeline(spec: PipelineSpec, allocation: tuple[int, ...], dtype: torch.
         if path is not None:
             _fuse(pipe, spec.component, index if networks else None, path)
     return pipe.to(device)
+
+
+def _check_settings(large: Path) -> None:
+    """Check what a pipeline's folder says of its parts: on some damage diffusers looks for the part on the network."""
+    for path in sorted(large.glob(f"*/{CONFIG}")):
+        settings = read_settings(path)
+        if "_class_name" in settings:
+            class_name(path, settings)
 
 
 def _fuse(pipe: object, component: str, index: int | None, path: Path) -> None:
@@ -164,18 +179,23 @@ def _fuse(pipe: object, component: str, index: int | None, path: Path) -> None:
 
 
 def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-    name = str(read_json(folder / CONFIG).get("_class_name"))
+    name = class_name(folder / CONFIG, read_settings(folder / CONFIG))
     kind = getattr(diffusers, name, None)
     if kind is None:
         raise UserError(f"{folder} holds a {name}, which diffusers does not have")
     try:
         return kind.from_pretrained(folder, dtype=dtype, local_files_only=True, variant=_variant(folder))
-    except UNREADABLE as error:
-        raise UserError(f"{folder} cannot be loaded: {error}") from error
+    except Exception as error:  # on a file of another kind diffusers raises nearly anything
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{folder} cannot be loaded: {in_line(error)}") from error
 
 
 def _component(large: Path) -> str:
-    parts = read_json(large / INDEX)
+    parts = read_settings(large / INDEX)
+    for name in COMPONENTS:
+        if name in parts and not (isinstance(parts[name], list) and len(parts[name]) == 2):
+            raise UserError(f"{large / INDEX}: {name} must be a list of a library and a class, got {parts[name]!r}")
     components = [name for name in COMPONENTS if parts.get(name, [None])[0] is not None]
     if len(components) != 1:
         raise UserError(f"{large} is a {parts.get('_class_name')}, which has no unet or transformer to stitch")

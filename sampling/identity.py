@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.weights.read import read_config
+from models.weights.read import read_settings
 from tstitch.runs.digest import file_sha256
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ def _autoencoder(spec: AutoencoderSpec) -> dict:
 
 def _folder_config(folder: Path) -> dict:
     """The configuration of a folder in diffusers' layout, `scaling_factor` included, without who wrote it and where."""
-    config = read_config(folder / "config.json")
+    config = read_settings(folder / "config.json")
     return {key: value for key, value in sorted(config.items()) if not key.startswith("_")}

@@ -26,9 +26,10 @@ def main(settings: AnalyseSettings) -> None:
     from evaluation.report.analysis_plots import draw_analysis
     from evaluation.report.figures import save
     from experiments.analyses import analyse
+    from tstitch.runs.json_files import write_json
     from tstitch.runs.outputs import check_output
     from tstitch.runs.ranks import choose_device, joined_ranks
-    from tstitch.runs.run import identity_hash, write_json
+    from tstitch.runs.record import identity_hash
 
     kind = settings.analysis
     device = choose_device(settings.device, local_rank=0)

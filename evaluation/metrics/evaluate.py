@@ -20,7 +20,8 @@ from evaluation.metrics.spread import bootstrap_inception_score
 from evaluation.metrics.statistics import statistics
 from tstitch.errors import UserError
 from tstitch.images import UINT8_RULE
-from tstitch.runs.run import Run, read_json
+from tstitch.runs.record import read_record, require_fields
+from tstitch.runs.run import Run
 
 FEATURE_METRICS = ("precision", "recall", "kid")  # these need the reference's features, not its statistics alone
 METRICS = ("fid", "sfid", "inception_score", "inception_score_ten_splits", *FEATURE_METRICS, "fd_dinov2")
@@ -61,8 +62,20 @@ def check_metrics(metrics: list[str], extractor: Extractor, reference: Reference
     needs = [name for name in metrics if name in FEATURE_METRICS]
     if needs and reference.features is None and not reference.has_images:
         raise UserError(f"{needs[0]} needs the reference's features or images, and {reference.path} has neither")
+    check_enough(metrics, _num_features(reference), reference.path)
     if reference.extractor not in (None, extractor.name):
         raise UserError(f"reference {reference.path} was made with {reference.extractor}, not {extractor.name}")
+
+
+def check_enough(metrics: list[str], num_images: int | None, place: object) -> None:
+    """Raise `UserError` where a set has too few images for the metrics.
+
+    Args:
+        num_images: None where it is not known.
+        place: where they are, for the message.
+    """
+    if {"precision", "recall"} & set(metrics) and num_images is not None and num_images <= NEAREST:
+        raise UserError(f"precision and recall need more than {NEAREST} images in each set, {place} has {num_images}")
 
 
 def check_side(reference: Reference, side: tuple[int, int], place: object) -> None:
@@ -90,6 +103,7 @@ def score(
         reference_features: (M, D), for the metrics that need them.
         num_draws: bootstrap draws for the Inception Score; FID needs none.
     """
+    _check_widths(source, features, reference)
     n = count_name(len(features.pool))
     scores: dict[str, float] = {}
     spread: dict[str, dict] = {}
@@ -126,6 +140,21 @@ def score(
     return Scores(scores, spread)
 
 
+def _num_features(reference: Reference) -> int | None:
+    """Count a reference's features; None where they are yet to be computed from its images."""
+    return None if reference.features is None else len(reference.features)
+
+
+def _check_widths(source: Source, features: FeatureSet, reference: Reference) -> None:
+    width = features.pool.shape[1]
+    theirs = len(reference.pool.mu)
+    if width != theirs:
+        raise UserError(
+            f"reference {reference.path} is of features {theirs} wide, those of {source.path} are {width} wide; "
+            "it was made with another extractor"
+        )
+
+
 def protocol(source: Source, extractor: Extractor, reference: Reference, num_draws: int) -> dict:
     """Describe what was measured: two results compare only where these agree."""
     made = {"source": source.path.name, "num_images": source.num} if source.run is None else made_by(source.run)
@@ -140,8 +169,9 @@ def protocol(source: Source, extractor: Extractor, reference: Reference, num_dra
 
 def made_by(run: Run) -> dict:
     """Describe what a run's images were made by."""
-    facts = read_json(run.record)
-    return {**run.identity, **{key: facts[key] for key in ("num_steps", "device_name", "versions")}}
+    keys = ("num_steps", "device_name", "versions")
+    facts = require_fields(run.record, read_record(run.record), *keys)
+    return {**run.identity, **dict(zip(keys, facts, strict=True))}
 
 
 def scoring_protocol(

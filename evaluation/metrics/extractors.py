@@ -1,5 +1,6 @@
 """Feature extractors: torch-fidelity's by name, and the digits classifier registered beside them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from safetensors.torch import load_model
+from safetensors.torch import load_file, load_model
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models.vision_transformer import checkpoint_filter_fn
-from torch import Tensor
+from torch import Tensor, nn
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
@@ -38,6 +39,7 @@ class DigitsExtractor(FeatureExtractorBase):
     def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str, **_: object):
         super().__init__(name, features_list)
         self.classifier = DigitsClassifier()
+        check_numbers(self.classifier, load_file(feature_extractor_weights_path))
         load_model(self.classifier, feature_extractor_weights_path)
         self.eval().requires_grad_(False)
 
@@ -75,7 +77,9 @@ class DINOv2Extractor(FeatureExtractorBase):
         super().__init__(name, features_list)
         self.model = timm.create_model("vit_base_patch14_dinov2", img_size=self.SIDE, num_classes=0)
         state = read_checkpoint(Path(feature_extractor_weights_path), state_dict_of)
-        self.model.load_state_dict(checkpoint_filter_fn(state, self.model))
+        state = checkpoint_filter_fn(state, self.model)
+        check_numbers(self.model, state)
+        self.model.load_state_dict(state)
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_DEFAULT_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_DEFAULT_STD).view(1, 3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
@@ -181,6 +185,18 @@ def load_extractor(name: str, weights: Path, device: torch.device) -> Extractor:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"weights {weights} are not those of the extractor {name}: {reason}") from error
     return Extractor(name, file_sha256(weights), network.to(device), device)
+
+
+def check_numbers(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Raise `UserError` for a tensor of whole numbers in the place of others, which loading would convert, or NaN."""
+    for key, wanted in module.state_dict().items():
+        value = state.get(key)
+        if value is None or not wanted.is_floating_point():
+            continue
+        if not value.is_floating_point():
+            raise UserError(f"{key!r} holds {value.dtype}, want {wanted.dtype}")
+        if not torch.isfinite(value).all():
+            raise UserError(f"{key!r} holds NaN or Inf")
 
 
 def _checked(name: str, weights: Path) -> str | BytesIO:

@@ -12,8 +12,8 @@ from evaluation.metrics.extractors import Extractor, Features
 from evaluation.metrics.sources import Part, Source
 from evaluation.metrics.statistics import Statistics, StatisticsAccumulator
 from tstitch.errors import UserError
+from tstitch.runs.atomic import write_atomically
 from tstitch.runs.ranks import Ranks
-from tstitch.runs.shards import write_atomically
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class FeatureCache:
     """Features on disk, one file for each part, keyed by the part's checksum and the extractor's weights."""
 
     def __init__(self, directory: Path, extractor: Extractor):
+        self.has_logits = extractor.has_logits
         self.directory = directory / f"{extractor.name}-{extractor.weights_sha256[:12]}"
 
     def read(self, part: Part, with_spatial: bool) -> Features | None:
-        """The features of a part, or None where they are not there, damaged, or without the spatial ones."""
+        """The features of a part, or None where they are not there, damaged, or without those that are needed."""
         try:
             with np.load(self._path(part), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -41,7 +42,10 @@ class FeatureCache:
             return None
         columns = [column for column in vars(features).values() if column is not None]
         whole = all(column.ndim == 2 and len(column) == part.num and column.dtype.kind == "f" for column in columns)
-        return features if whole and not (with_spatial and features.spatial is None) else None
+        if not whole or not all(np.isfinite(column).all() for column in columns):
+            return None
+        lacks = (with_spatial and features.spatial is None) or (self.has_logits and features.logits is None)
+        return None if lacks else features
 
     def write(self, part: Part, features: Features) -> None:
         """Keep the features of a part."""
@@ -71,7 +75,10 @@ def gather_features(
     done = 0
     for part in source.parts[ranks.rank :: ranks.world_size]:
         if cache.read(part, with_spatial) is None:
-            cache.write(part, _extract(part, extractor, with_spatial, batch_size))
+            features = _extract(part, extractor, with_spatial, batch_size)
+            if not all(np.isfinite(column).all() for column in vars(features).values() if column is not None):
+                raise UserError(f"features of {source.path} have NaN or Inf; are the extractor's weights sound?")
+            cache.write(part, features)
         done += part.num
         show(min(source.num, done * ranks.world_size), source.num)
     ranks.wait_for_all()
@@ -85,10 +92,10 @@ def _read_all(source: Source, cache: FeatureCache, with_spatial: bool) -> Featur
         features = cache.read(part, with_spatial)
         if features is None:
             raise UserError(f"features of {source.path} vanished from {cache.directory}; run the command again")
-        if not np.isfinite(features.pool).all():
-            raise UserError(f"features of {source.path} have NaN or Inf; are the extractor's weights sound?")
         for name in ("pool", "logits"):
             values = getattr(features, name)
+            if start and values is not None and values.shape[1] != columns[name].shape[1]:
+                raise UserError(f"{cache.directory} has {name} of several widths; remove it and run the command again")
             if start == 0:  # filled in place: a list of parts beside its concatenation would double the memory
                 columns[name] = None if values is None else np.empty((source.num, values.shape[1]), values.dtype)
             if values is not None:

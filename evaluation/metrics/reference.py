@@ -11,8 +11,9 @@ from evaluation.metrics.archive import array_names, read_array, stored_array
 from evaluation.metrics.features import FeatureSet
 from evaluation.metrics.statistics import Statistics, statistics
 from tstitch.errors import UserError
+from tstitch.runs.atomic import write_atomically
 from tstitch.runs.digest import file_sha256
-from tstitch.runs.shards import IMAGES, write_atomically
+from tstitch.runs.shards import IMAGES
 
 # How far a covariance may be from symmetric and from positive semidefinite, as a share of its largest element and
 # eigenvalue: sums in float32 over 50,000 images leave about 1e-6.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from evaluation.metrics.archive import array_names, read_array, stored_array
+from evaluation.metrics.pictures import check_alike, read_header, read_png
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
 from tstitch.runs.run import Run, load_run
@@ -83,6 +83,8 @@ def _open_npz(path: Path) -> Source:
     labels = read_array(path, LABELS) if LABELS in array_names(path) else None
     if labels is not None and labels.shape != (num_images,):
         raise UserError(f"{path}: {LABELS} has shape {labels.shape}; want a label for each of {num_images} images")
+    if labels is not None and labels.dtype.kind not in "iu":
+        raise UserError(f"{path}: {LABELS} is {labels.dtype}; labels must be whole numbers")
 
     def part(start: int, digest: str) -> Part:
         stop = min(start + PART, num_images)
@@ -106,23 +108,13 @@ def _open_folder(path: Path) -> Source:
     if not files:
         other = sorted({file.suffix.lower() for file in path.iterdir() if file.suffix})
         raise UserError(f"{path} holds no run and no .png files{f' but {other}' if other else ''}; JPEG loses detail")
-    with Image.open(files[0]) as first:
-        width, height = first.size
-
-    def load(chunk: list[Path]) -> np.ndarray:
-        images = []
-        for file in chunk:
-            with Image.open(file) as image:
-                if image.size != (width, height) or image.mode not in ("RGB", "L"):
-                    raise UserError(
-                        f"{file} is {image.mode} {image.size}; want RGB or L {(width, height)} like the first"
-                    )
-                images.append(np.asarray(image.convert("RGB")))
-        return np.stack(images)
+    first = read_header(files[0])
+    for file in files[1:]:
+        check_alike(first, read_header(file))
 
     def part(chunk: list[Path]) -> Part:
         digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in chunk))
-        return Part(len(chunk), digest.hexdigest(), lambda: load(chunk))
+        return Part(len(chunk), digest.hexdigest(), lambda: np.stack([read_png(file, first) for file in chunk]))
 
     parts = [part(files[start : start + PART]) for start in range(0, len(files), PART)]
-    return Source(path, parts, (height, width), None)
+    return Source(path, parts, (first.height, first.width), None)

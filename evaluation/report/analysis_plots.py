@@ -11,9 +11,12 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from evaluation.metrics.trajectories import Curve
+from evaluation.records import check_record, read_record
+from evaluation.report.analysis_file import DATA, AnalysisRecord
 from evaluation.report.figures import PALETTE, figure
 from tstitch.errors import UserError
-from tstitch.runs.run import read_json
+
+MAKE_AGAIN = "scripts.analyse writes it anew"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def read_analyses(places: Sequence[Path]) -> list[StoredAnalysis]:
     """Read analyses, each given by its JSON file or by the directory that holds it.
 
     Raises:
-        UserError: there is none, or it is not of this layout.
+        UserError: there is none, or a field is missing or of another type.
     """
     paths = []
     for place in places:
@@ -54,18 +57,10 @@ def draw_analysis(kind: str, data: Mapping) -> Figure:
 
 
 def _read(path: Path) -> StoredAnalysis:
-    try:
-        content = read_json(path)
-        identity = content["identity"]
-        analysis = StoredAnalysis(
-            identity["analysis"], content["pair"], identity["num_images"], content["found"], content["data"]
-        )
-        analysis.draw()
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path} is no analysis of this version of scripts.analyse ({type(error).__name__}: {error})"
-        ) from error
-    return analysis
+    content, record = read_record(path, AnalysisRecord, MAKE_AGAIN)
+    kind = record.identity.analysis
+    check_record(path, content["data"], DATA[kind], "data")
+    return StoredAnalysis(kind, record.pair, record.identity.num_images, record.found, content["data"])
 
 
 def _draw_similarity(data: Mapping) -> Figure:
@@ -74,7 +69,7 @@ def _draw_similarity(data: Mapping) -> Figure:
     with figure(5.2 * len(panels), 3.7) as drawn:
         all_axes = drawn.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
-            for colour, curve in zip(PALETTE, (Curve(**values) for values in curves), strict=False):
+            for colour, curve in zip(PALETTE, map(_curve, curves), strict=False):
                 mean, std = np.array(curve.mean), np.array(curve.std)
                 axes.plot(timesteps, mean, color=colour, label=curve.label)
                 axes.fill_between(timesteps, mean - std, mean + std, color=colour, alpha=0.18, linewidth=0)
@@ -105,7 +100,7 @@ def _draw_spectrum(data: Mapping) -> Figure:
 
 def _draw_error(data: Mapping) -> Figure:
     """Draw the relative error over the fraction of the small model."""
-    curve, fractions = Curve(**data["curve"]), [values[0] for values in data["fractions"]]
+    curve, fractions = _curve(data["curve"]), [values[0] for values in data["fractions"]]
     with figure(5.2, 3.7) as drawn:
         axes = drawn.subplots()
         mean, std = np.array(curve.mean), np.array(curve.std)
@@ -115,6 +110,10 @@ def _draw_error(data: Mapping) -> Figure:
         axes.set_ylabel("distance from the large model's latents")
         axes.grid(alpha=0.25)
     return drawn
+
+
+def _curve(values: Mapping) -> Curve:
+    return Curve(values["label"], values["mean"], values["std"])
 
 
 DRAWN: dict[str, Callable[[Mapping], Figure]] = {

@@ -218,7 +218,7 @@ def _lead(sweep: Sweep) -> str:
     sampler = f"{p['sampler']['name'].upper()}, {p['num_steps']} steps, " if "sampler" in p and "num_steps" in p else ""
     scored = ""
     if "extractor" in p:
-        real = p["reference_num_images"] or "the"
+        real = p.get("reference_num_images") or "the"
         scored = f" Scored against {real} real images over the features of {p['extractor']}."
     return (
         f"{sampler}{p['num_images']:,} images a point with the same noise and labels (seed {p['seed']}), "

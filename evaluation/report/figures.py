@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from tstitch.runs.shards import write_atomically
+from tstitch.runs.atomic import write_atomically
 
 INK, MUTED = "#1b2027", "#7a828e"
 # Each has a contrast above 3 on white and on a dark page.
@@ -42,7 +42,9 @@ def save(drawn: Figure, *paths: Path) -> None:
         if path.suffix == ".svg":
             write_atomically(path, svg_text(drawn).encode())
         else:
-            _write(drawn, path, dpi=110)
+            content = io.BytesIO()
+            _write(drawn, content, format=path.suffix[1:], dpi=110)
+            write_atomically(path, content.getvalue())
 
 
 def svg_text(drawn: Figure, prefix: str = "") -> str:
@@ -58,6 +60,6 @@ def svg_text(drawn: Figure, prefix: str = "") -> str:
     return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
 
 
-def _write(drawn: Figure, target: Path | io.StringIO, **options: object) -> None:
+def _write(drawn: Figure, target: io.BytesIO | io.StringIO, **options: object) -> None:
     with matplotlib.rc_context(STYLE):  # SVG's ids and its kind of text are decided only here
         drawn.savefig(target, **options)

@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 from evaluation.metrics.metric_names import DISTANCES, METRIC_NAMES, MetricName, is_metric, metrics_among
+from evaluation.records import read_record
+from evaluation.report.sweep_file import SweepRecord
 from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
-from tstitch.runs.run import read_json, write_json
+from tstitch.runs.json_files import write_json
 
 Scale = float | list[float]
+T = TypeVar("T")
+MAKE_AGAIN = "the sweep's command writes it anew and keeps the points that are finished"
 
 
 @dataclass(frozen=True)
@@ -197,23 +202,25 @@ def read_sweep(directory: Path) -> Sweep:
     """Read `sweep.json`.
 
     Raises:
-        UserError: there is none, or it is not of this layout.
+        UserError: there is none, or a field is missing or of another type.
     """
     path = directory / "sweep.json"
     if not path.is_file():
         raise UserError(f"{directory} holds no sweep (no sweep.json); run scripts.sweep first")
-    content = read_json(path)
-    try:
-        points = [Point(**{**p, "asked": [Asked(**asked) for asked in p["asked"]]}) for p in content["points"]]
-        sweep = Sweep(points, content["protocol"], content["overrides"])
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is of another version of scripts.sweep ({type(error).__name__}: {error}); "
-            "its command writes it anew and keeps the points that are finished"
-        ) from error
-    if not points:
+    content, _ = read_record(path, SweepRecord, MAKE_AGAIN)
+    if not content["points"]:
         raise UserError(f"{path} has no points")
-    return sweep
+    return Sweep([_point(values) for values in content["points"]], content["protocol"], content["overrides"])
+
+
+def _point(values: dict) -> Point:
+    asked = [_known(Asked, request) for request in values.get("asked", [])]
+    return replace(_known(Point, values), asked=asked)
+
+
+def _known(kind: type[T], values: dict) -> T:
+    """Make a dataclass from those of the values that are its own; another version may have written more."""
+    return kind(**{own.name: values[own.name] for own in fields(kind) if own.name in values})
 
 
 def join_sweeps(sweeps: Sequence[tuple[Sweep, Path]]) -> list[tuple[Sweep, list[Path]]]:

@@ -9,6 +9,7 @@ from models.checkout import ROOT
 from models.weights.catalog import describe, load_manifest
 from models.weights.published import Published, verify
 from tstitch.errors import UserError
+from tstitch.runs.atomic import replacing
 from tstitch.runs.outputs import check_output
 
 
@@ -73,6 +74,7 @@ def _stop_if_any(failures: Sequence[str], num_files: int, command: str) -> None:
 
 def convert(source: Path, destination: Path) -> None:
     """Write the tensors of any `.pt` or `.ckpt` as safetensors; nothing in the file is executed."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     if not source.is_file():
@@ -87,5 +89,11 @@ def convert(source: Path, destination: Path) -> None:
     if not tensors:
         raise UserError(f"{source} holds no tensors by name")
     # Copies, because safetensors refuses tensors that share memory, as tied weights in a checkpoint do.
-    save_file({key: value.detach().contiguous().clone() for key, value in tensors.items()}, destination)
+    copies = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(destination) as temporary:
+        try:
+            save_file(copies, temporary)
+        except SafetensorError as error:  # of the operating system: the names and the tensors are sound
+            raise UserError(f"cannot write {destination}: {error}") from error
     print(f"{destination}: {len(tensors)} tensors")

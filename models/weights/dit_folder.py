@@ -9,7 +9,7 @@ from torch import Tensor
 from models.networks.dit import DiTConfig, sincos_position_embedding
 from models.weights.folders import CONFIG_FILE, build, folder_weights
 from models.weights.layouts import dit_state_from_diffusers
-from models.weights.read import check_state, read_config, read_state_dict
+from models.weights.read import check_state, read_settings, read_state_dict
 from tstitch.errors import UserError
 
 POSITIONS = "pos_embed.pos_embed"
@@ -25,7 +25,7 @@ def read_dit_folder(folder: Path, config: DiTConfig) -> dict[str, Tensor]:
     from diffusers import DiTTransformer2DModel
 
     path, weights = folder / CONFIG_FILE, folder_weights(folder)
-    settings = read_config(path)
+    settings = read_settings(path)
     with torch.device("meta"):
         theirs = build(DiTTransformer2DModel, settings, path)
     _check_shape(theirs.config, config, path)

@@ -22,7 +22,7 @@ from models.weights.published import (
 )
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
-from tstitch.runs.run import write_json
+from tstitch.runs.json_files import write_json
 
 UNFINISHED = ".unfinished"
 CHUNK_BYTES = 1 << 20

@@ -1,12 +1,12 @@
 """Published weights: the manifest, missing files, checksums that are pinned on first use. Touches no network."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
+from tstitch.runs.json_files import read_json, show_value
 
 PINS = "checksums.json"
 
@@ -158,7 +158,10 @@ def read_pins(directory: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        pins = json.loads(path.read_text())
-        return {file: str(digest) for file, digest in pins.items()}
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); remove it, and what it pinned is no longer checked") from error
+        pins = read_json(path)
+        for file, digest in pins.items():
+            if not isinstance(digest, str):
+                raise UserError(f"{path}: {file} must be a SHA-256 as text, got {show_value(digest)}")
+    except UserError as error:
+        raise UserError(f"{error}; remove the file, and what it pinned is no longer checked") from error
+    return pins

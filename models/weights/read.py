@@ -1,6 +1,5 @@
 """Readers of weights: safetensors, or checkpoints of PyTorch read as data; checked before they are used."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from checkpoints.read import read_checkpoint, state_dict_of
 from tstitch.errors import UserError
+from tstitch.runs.json_files import read_json, show_value
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -31,10 +31,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def check_state(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Check that `state`, which came from `path`, has the very keys and shapes of `module`, every value finite.
+    """Check that `state`, which came from `path`, has the keys, shapes and kinds of numbers of `module`, all finite.
 
     Raises:
-        UserError: names the first key that is missing, unexpected, of another shape, or holds NaN or Inf.
+        UserError: names the first key that is missing, unexpected, of another shape or kind of numbers, or holds NaN
+            or Inf.
     """
     wanted = module.state_dict()
     for key in wanted:
@@ -45,6 +46,8 @@ def check_state(module: nn.Module, state: dict[str, Tensor], path: Path) -> None
             raise UserError(f"weights {path} have the unexpected key {key!r}")
         if value.shape != wanted[key].shape:
             raise UserError(f"weights {path}: {key!r} has shape {tuple(value.shape)}, want {tuple(wanted[key].shape)}")
+        if value.is_floating_point() != wanted[key].is_floating_point():
+            raise UserError(f"weights {path}: {key!r} holds {value.dtype}, want {wanted[key].dtype}")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise UserError(f"weights {path}: {key!r} holds NaN or Inf")
 
@@ -56,17 +59,29 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict(state, assign=True)
 
 
-def read_config(path: Path) -> dict:
-    """Read a JSON object; `UserError` where it is missing or malformed."""
+def read_settings(path: Path) -> dict:
+    """Read the JSON object of a folder in diffusers' layout.
+
+    Raises:
+        UserError: it is missing, or holds something else.
+    """
     try:
-        config = json.loads(path.read_text())
+        return read_json(path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; want a folder in the layout of diffusers") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is not a JSON object")
-    return config
+
+
+def class_name(path: Path, settings: dict) -> str:
+    """Return `_class_name` of the settings that were read from `path`; `UserError` where it is no text."""
+    name = settings.get("_class_name")
+    if not isinstance(name, str):
+        raise UserError(f"{path}: _class_name must be the name of a class of diffusers, got {show_value(name)}")
+    return name
+
+
+def in_line(error: Exception) -> str:
+    """Write an error of another package in a line of at most 200 characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _first(error: Exception) -> str:

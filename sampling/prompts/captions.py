@@ -1,9 +1,11 @@
 """Captions from a file: one a line, or the annotations of MS-COCO."""
 
-import json
 from pathlib import Path
 
 from tstitch.errors import UserError
+from tstitch.runs.json_files import read_json, show_value
+
+ANNOTATION = (("image_id", int, "a whole number"), ("id", int, "a whole number"), ("caption", str, "text"))
 
 
 def read_captions(path: Path) -> list[str]:
@@ -16,10 +18,7 @@ def read_captions(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise UserError(f"captions={path} does not exist; give a text file with one prompt a line, or COCO's .json")
-    try:
-        captions = _coco(path) if path.suffix == ".json" else path.read_text().splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"captions={path} is not text: {error}") from error
+    captions = _coco(path) if path.suffix == ".json" else _text(path).splitlines()
     captions = [" ".join(caption.split()) for caption in captions]
     while captions and not captions[-1]:
         captions.pop()
@@ -30,14 +29,38 @@ def read_captions(path: Path) -> list[str]:
     return captions
 
 
+def _text(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"captions={path} is not text in UTF-8: {error.reason} at byte {error.start}") from error
+    if "\0" in text:
+        raise UserError(f"captions={path} is not text: it holds zero bytes")
+    return text
+
+
 def _coco(path: Path) -> list[str]:
     try:
-        annotations = json.loads(path.read_text())["annotations"]
-        first: dict[int, dict] = {}
-        for entry in annotations:
-            kept = first.setdefault(entry["image_id"], entry)
-            if entry["id"] < kept["id"]:
-                first[entry["image_id"]] = entry
-        return [first[image]["caption"] for image in sorted(first)]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"captions={path} is not a COCO captions file: {type(error).__name__} {error}") from error
+        content = read_json(path)
+        annotations = content.get("annotations")
+        if not isinstance(annotations, list):
+            raise UserError(f"{path}: annotations must be a list, got {show_value(annotations)}")
+        for number, entry in enumerate(annotations):
+            _check_annotation(f"{path}: annotations.{number}", entry)
+    except UserError as error:
+        raise UserError(f"captions={error}; want COCO's captions, or a .txt with one prompt a line") from error
+    first: dict[int, dict] = {}
+    for entry in annotations:
+        kept = first.setdefault(entry["image_id"], entry)
+        if entry["id"] < kept["id"]:
+            first[entry["image_id"]] = entry
+    return [first[image]["caption"] for image in sorted(first)]
+
+
+def _check_annotation(name: str, entry: object) -> None:
+    """Raise `UserError` unless an entry has COCO's ids and its caption."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{name} must be an object, got {show_value(entry)}")
+    for key, kind, wanted in ANNOTATION:
+        if type(entry.get(key)) is not kind:
+            raise UserError(f"{name}.{key} must be {wanted}, got {show_value(entry.get(key))}")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch_fidelity
+from safetensors.torch import load_file, save_file
 from torch.utils.data import TensorDataset
 from torch_fidelity.utils import get_featuresdict_from_dataset
 
@@ -152,3 +153,13 @@ def test_bad_weights_are_one_clear_error(tmp_path: Path, name: str) -> None:
         load_extractor(name, tmp_path / "wrong", CPU)
     with pytest.raises(UserError, match="unknown extractor 'vgg'; known: digits, inception-v3-compat"):
         load_extractor("vgg", CLASSIFIER, CPU)
+
+
+@pytest.mark.parametrize("damage", ["whole numbers", "NaN"])
+def test_weights_that_loading_would_take_are_refused(tmp_path: Path, damage: str) -> None:
+    state = load_file(CLASSIFIER)
+    key = next(key for key, value in state.items() if value.is_floating_point())
+    state[key] = state[key].to(torch.int64) if damage == "whole numbers" else torch.full_like(state[key], torch.nan)
+    save_file(state, tmp_path / "classifier.safetensors")
+    with pytest.raises(UserError, match=r"classifier\.safetensors are not those of the extractor digits: .* holds"):
+        load_extractor(DIGITS, tmp_path / "classifier.safetensors", CPU)

@@ -84,7 +84,7 @@ def test_places_without_images_are_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "other.npz")
     folder = write_pngs(tmp_path / "mixed", IMAGES)
     Image.fromarray(IMAGES[0, :3]).save(folder / "zzz.png")
-    with pytest.raises(UserError, match=r"zzz.png is RGB \(8, 3\); want RGB or L \(8, 6\) like the first"):
+    with pytest.raises(UserError, match=r"zzz.png is RGB of 8x3 pixels; want 8x6, as 000.png has"):
         [part.load() for part in open_source(folder).parts]
 
 
@@ -176,7 +176,7 @@ def test_keys_follow_the_content_and_not_the_checksum(tmp_path: Path) -> None:
     assert first == packed
 
 
-@pytest.mark.parametrize("damage", ["data", "cut", "empty", "text", "other", "narrow"])
+@pytest.mark.parametrize("damage", ["data", "cut", "empty", "text", "other", "narrow", "nan", "no logits"])
 def test_a_damaged_feature_cache_is_made_again(tmp_path: Path, damage: str) -> None:
     extractor = load_extractor("digits", ROOT / "models/zoo/digits/classifier.safetensors", torch.device("cpu"))
     np.savez(tmp_path / "images.npz", np.random.default_rng(0).integers(256, size=(6, 32, 32, 3), dtype=np.uint8))
@@ -187,6 +187,9 @@ def test_a_damaged_feature_cache_is_made_again(tmp_path: Path, damage: str) -> N
         flip(path, path.stat().st_size // 2)
     elif damage == "narrow":
         cache.write(source.parts[0], Features(np.zeros(6, np.float32)))
+    elif damage in ("nan", "no logits"):
+        pool = np.full((6, 64), np.nan if damage == "nan" else 0, np.float32)
+        cache.write(source.parts[0], Features(pool, np.zeros((6, 10), np.float32) if damage == "nan" else None))
     elif damage == "other":
         np.savez(path, other=np.zeros(3))
     else:

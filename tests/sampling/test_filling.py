@@ -11,8 +11,9 @@ import torch
 from sampling.job import run_facts
 from sampling.run import place_run, sample_run
 from tstitch.errors import UserError
+from tstitch.runs.json_files import read_json
 from tstitch.runs.ranks import Ranks
-from tstitch.runs.run import Run, read_json
+from tstitch.runs.run import Run
 from tstitch.runs.shards import Block, Shard
 from tstitch.runs.timing import StageClock
 

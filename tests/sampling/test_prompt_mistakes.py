@@ -67,8 +67,8 @@ def test_a_mistake_is_one_line(capfd, monkeypatch, tmp_path: Path, weights: Path
     [
         ("empty.txt", "\n\n", "holds no captions"),
         ("gap.txt", "a cat\n\na hat\n", "has an empty caption at 2"),
-        ("coco.json", "{}", "is not a COCO captions file: KeyError 'annotations'"),
-        ("broken.json", "{", "is not a COCO captions file: JSONDecodeError"),
+        ("coco.json", "{}", "coco.json: annotations must be a list, got null"),
+        ("broken.json", "{", "broken.json is not valid JSON: "),
     ],
 )
 def test_captions_that_cannot_be_read(

@@ -4,9 +4,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from types import TracebackType
 
+from tstitch.runs.json_files import write_json
 from tstitch.runs.progress import Progress
 from tstitch.runs.ranks import Ranks
-from tstitch.runs.run import Run, check_space, merge_run, read_json, write_json
+from tstitch.runs.record import read_record
+from tstitch.runs.run import Run, check_space, merge_run
 from tstitch.runs.shards import Block, Shard, missing_blocks, write_shard
 from tstitch.runs.timing import StageClock, peak_memory_mb
 
@@ -94,7 +96,7 @@ def record_measurements(run: Run, ranks: Ranks, clock: StageClock, evaluations: 
     launches = ranks.gather(launch)
     if not ranks.is_main:
         return
-    facts = read_json(run.record)
+    facts = read_record(run.record)
     if "seconds" in facts and not any(launch["seconds"] for launch in launches):
         return  # nothing was made: what is there was measured where the images were made
     sums = {key: _sum(facts.get(key, {}), *(launch[key] for launch in launches)) for key in ("seconds", "evaluations")}

@@ -41,7 +41,7 @@ def check_output(path: Path, kind: str, inputs: Iterable[Path] = (), beside: Ite
 
 def _json_with(*keys: str) -> Callable[[Path], bool]:
     def is_alike(path: Path) -> bool:
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             content = json.loads(_text(path))
             return isinstance(content, dict) and content.keys() >= set(keys)
         return False

@@ -1,11 +1,8 @@
 """A run: a directory whose identity comes from its configuration, never from the clock."""
 
 import fcntl
-import hashlib
-import json
 import os
 import platform
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tstitch.errors import UserError
-from tstitch.runs.shards import Block, blocks, merge_shards, npz_comment, remove_temporaries, write_atomically
+from tstitch.runs.atomic import naming
+from tstitch.runs.json_files import write_json
+from tstitch.runs.record import RECORD, identity_hash, read_record
+from tstitch.runs.shards import Block, blocks, merge_shards, npz_comment, remove_temporaries
 
 LOCK = ".lock"
-PLAIN_LIST = re.compile(r"\[\n([^][{}]*?)\n *\]")  # of indented JSON
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Run:
 
     @property
     def record(self) -> Path:
-        return self.directory / "run.json"
+        return self.directory / RECORD
 
     @property
     def shards(self) -> Path:
@@ -51,15 +50,10 @@ class Run:
         return blocks(self.identity["num_images"], self.identity["batch_size"])
 
 
-def identity_hash(identity: dict) -> str:
-    """Return twelve hexadecimal digits that stand for a configuration."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def check_run(run: Run) -> None:
     """Raise `UserError` where the directory cannot be written or holds something else than this run."""
     if run.record.is_file():
-        different = differing_keys(read_json(run.record).get("identity", {}), run.identity)
+        different = differing_keys(read_record(run.record)["identity"], run.identity)
         if different:
             raise UserError(
                 f"{run.directory} holds another run; it differs in {', '.join(different)}; give another out="
@@ -90,9 +84,10 @@ def locked(directory: Path) -> Iterator[None]:
             raise UserError(
                 f"{directory} is in use by another launch ({holder}); wait for it or give another out="
             ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+        with naming(directory / LOCK):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
         try:
             yield
         finally:
@@ -109,7 +104,7 @@ def open_run(run: Run, facts: dict) -> None:
     """
     check_run(run)
     run.directory.mkdir(parents=True, exist_ok=True)
-    earlier = read_json(run.record) if run.record.is_file() else {}
+    earlier = read_record(run.record) if run.record.is_file() else {}
     # The record comes first: a directory with anything else but no record is not taken for a run.
     new = {} if earlier and run.samples.exists() else facts
     write_json(run.record, {**earlier, "run_id": run.id, "identity": run.identity, **new})
@@ -150,14 +145,14 @@ def load_run(directory: Path) -> Run:
     """Read the run in a directory.
 
     Raises:
-        UserError: there is no run.
+        UserError: there is no run, or its record is damaged.
     """
-    record = directory / "run.json"
+    record = directory / RECORD
     if not record.is_file():
         raise UserError(f"{directory} holds no run (no run.json); give the directory of a sampling run")
-    identity = read_json(record).get("identity")
-    if not isinstance(identity, dict) or not {"num_images", "batch_size"} <= identity.keys():
-        raise UserError(f"{record} is not the record of a sampling run")
+    identity = read_record(record)["identity"]
+    if not {"num_images", "batch_size"} <= identity.keys():
+        raise UserError(f"{record} is not the record of a sampling run: its identity lacks num_images or batch_size")
     return Run(directory, identity)
 
 
@@ -173,22 +168,3 @@ def differing_keys(
         elif a != b:
             differences.append(f"{prefix}{key} ({a} {places[0]}, {b} {places[1]})")
     return differences
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON object; `UserError` where it is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Write indented JSON atomically, a list of plain values in one line."""
-    # No line break is inside a string, which has them escaped.
-    text = PLAIN_LIST.sub(_in_one_line, json.dumps(value, indent=2))
-    write_atomically(path, f"{text}\n".encode())
-
-
-def _in_one_line(values: re.Match) -> str:
-    return f"[{' '.join(line.strip() for line in values[1].splitlines())}]"

@@ -1,6 +1,5 @@
 """Shards: fixed blocks of image indices on disk. What is on disk is the truth; resume makes what is missing."""
 
-import os
 import struct
 import zipfile
 import zlib
@@ -10,11 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from tstitch.errors import UserError
+from tstitch.runs.atomic import atomic_file
+from tstitch.runs.atomic import write_atomically as write_atomically  # callers import it from here
 
 CHUNK_BYTES = 1 << 22
 IMAGES, LABELS = "arr_0", "arr_1"  # as ADM's evaluator names them
@@ -234,38 +234,9 @@ def remove_temporaries(directory: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never a part."""
-    with _atomic_file(path) as file:
-        file.write(data)
-
-
-class _atomic_file:
-    """A binary file under a temporary name that is synced and renamed at the end, or removed on failure."""
-
-    def __init__(self, path: Path):
-        self.path, self.temporary = path, path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> BinaryIO:
-        self.file = self.temporary.open("wb")
-        return self.file
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self.file.flush()
-                os.fsync(self.file.fileno())
-        finally:
-            self.file.close()
-            if kind is not None:
-                self.temporary.unlink(missing_ok=True)
-        if kind is None:
-            self.temporary.replace(self.path)
-
-
 def _write_npz(path: Path, shapes: dict[str, tuple], arrays: dict[str, Iterable[np.ndarray]], comment: str) -> None:
     """Write arrays, each given in parts along its first axis, uncompressed and without time stamps."""
-    with _atomic_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.comment = comment.encode()
         for name, parts in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:

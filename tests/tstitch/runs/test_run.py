@@ -18,8 +18,9 @@ import tstitch.runs.fill
 from tests.conftest import ROOT
 from tstitch.errors import UserError
 from tstitch.runs.fill import ShardWriter, find_missing, merge_all
+from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.ranks import Ranks
-from tstitch.runs.run import Run, check_run, load_run, locked, open_run, read_json, write_json
+from tstitch.runs.run import Run, check_run, load_run, locked, open_run
 from tstitch.runs.shards import Block, Shard
 from tstitch.runs.timing import StageClock
 
