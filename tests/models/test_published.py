@@ -86,5 +86,5 @@ def test_verify_names_what_is_missing_or_has_another_size(tmp_path: Path) -> Non
 def test_a_damaged_list_of_checksums_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "net.pt").write_bytes(b"x")
     (tmp_path / "checksums.json").write_text("[")
-    with pytest.raises(UserError, match=r"checksums\.json is damaged"):
+    with pytest.raises(UserError, match=r"checksums\.json is not valid JSON"):
         verify(read_manifest(ENTRIES)["net"], tmp_path)
