@@ -97,6 +97,9 @@ def check_aligned(source: Source, against: Source | None) -> None:
     for each in sources:
         if each.run is None or "captions" not in read_json(each.run.record):
             raise UserError(f"{each.path} is not a run of scripts.prompts, so it has no CLIP score")
+        num_captions = len(read_json(each.run.record)["captions"])
+        if max(each.labels) >= num_captions:
+            raise UserError(f"{each.path} has an image of caption {max(each.labels)}, but run.json has {num_captions}")
     if against is None:
         return
     different = [key for key in PAIRED if source.run.identity[key] != against.run.identity[key]]

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from models.checkout import resolve_path
 from models.pipelines import COMPONENTS, PipelineSpec, check_files, digests, load_scheduler
 from sampling.precision import choose_precision
@@ -167,6 +169,11 @@ def check_inputs(settings: PromptSettings) -> tuple[list[str], PipelineSpec]:
     control_image = _path(settings.control_image)
     if control_image is not None and not control_image.is_file():
         raise UserError(f"control_image={control_image} does not exist")
+    if control_image is not None:
+        try:
+            Image.open(control_image).verify()
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # a broken PNG is a SyntaxError
+            raise UserError(f"control_image={control_image} is no image that can be read: {error}") from error
     return captions, spec
 
 
