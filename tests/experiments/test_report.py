@@ -188,7 +188,7 @@ def test_mistakes_are_one_line(capfd, monkeypatch, tmp_path: Path, page: Path) -
     refused("analyses must be a list of paths, got 'x'", place, "analyses=x")
     refused("holds no analysis (similarity.json, spectrum.json, error.json)", place, f"analyses=[{tmp_path}]")
     stored.write_text('{"identity": {}, "found": []}')
-    refused("is no analysis of this version of scripts.analyse", place, f"analyses=[{stored}]")
+    refused("pair is missing; it must be text; scripts.analyse writes it anew", place, f"analyses=[{stored}]")
     content = json.loads((page.parent.parent / "analysis/similarity.json").read_text())
     stored.write_text(json.dumps({**content, "pair": "other"}))
     refused("the analysis similarity is of other, the sweeps of digits_dit_s_xl", place, f"analyses=[{stored}]")

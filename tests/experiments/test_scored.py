@@ -132,7 +132,7 @@ def test_what_an_earlier_version_left_is_made_again(capfd, monkeypatch, tmp_path
     for command in ("report", "table"):
         arguments = [f"sweep={out}", *(["name=table9", "pairs=digits"] if command == "table" else [])]
         outcome = run_here(capfd, monkeypatch, command, *arguments, f"out={tmp_path / command}")
-        check_one_line(outcome, "sweep.json is of another version of scripts.sweep")
+        check_one_line(outcome, "sweep.json: overrides is missing; it must be a list of texts")
 
 
 def test_latencies_of_another_machine_stay_and_are_not_in_the_table(capfd, monkeypatch, tmp_path: Path) -> None:
