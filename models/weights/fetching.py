@@ -26,6 +26,7 @@ from tstitch.runs.json_files import write_json
 
 UNFINISHED = ".unfinished"
 CHUNK_BYTES = 1 << 20
+TRIES = 100
 DAMAGED_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 Show = Callable[[str], None]
 
@@ -90,7 +91,7 @@ def _fetch_from(
     path = directory / file.file
     # A folder for each address, so that no part is continued from another one's.
     folder = directory / UNFINISHED / file.file / str(file.addresses.index(url))
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     downloaded = folder / (path.name if file.member is None else PurePosixPath(urlsplit(url).path).name)
     source = open_source(url, file.size, file.sha256, mirror)
     if not downloaded.is_file():
@@ -166,11 +167,20 @@ def _put_in_place(file: PublishedFile, checked: Path, directory: Path, show: Sho
     return path
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder that another process may remove, empty, at any time: pathlib takes that for a file in its place."""
+    for _ in range(TRIES):
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def _alone(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold a lock file for this process, waiting while another one holds it; the lock ends with the process."""
     while True:
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(lock.parent)
         try:
             file = lock.open("a")
         except FileNotFoundError:  # another process has just removed the empty folder

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
 
-EXPERIMENTS = find_experiments(None)
+EXPERIMENTS = find_experiments(None, with_prompts=False)
 TINY = ["pairs=digits", "num_images=8", "batch_size=8", "num_steps=4", "step_counts=[2,4]", "fractions=0:1:0.5"]
 
 
@@ -53,7 +53,7 @@ def test_memory_is_measured_in_a_process_for_each_point(capfd, monkeypatch, tmp_
         float(small["parameters (M) here"]) + float(large["parameters (M) here"]), rel=1e-2
     )
     assert all(float(row["peak memory (MB) here"]) > 100 for row in rows)
-    assert len({row["peak memory (MB) here"] for row in rows}) == 3
+    assert len({row["peak memory (MB) here"] for row in rows}) > 1, "in one process, it would be the largest for all"
 
 
 def test_points_are_shared_and_never_run_twice(capfd, monkeypatch, tmp_path: Path) -> None:
