@@ -22,7 +22,7 @@ FROM_RUN = ("extractor", "extractor_weights", "reference", "metrics", "bootstrap
 
 
 class RecordedEvaluation(Record):
-    """What `run.json` says of the evaluation of its run."""
+    """The evaluation that `run.json` asks for."""
 
     evaluation: EvaluationRecord
 

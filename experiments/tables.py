@@ -102,7 +102,7 @@ def _check_pair(sweep: Sweep, planned: list[PlannedPoint], place: str) -> None:
 
 
 def _data_of(planned: list[PlannedPoint]) -> str | None:
-    """What our pair was trained on; None for a pipeline, and where nothing was planned."""
+    """Return the data set of our pair; None for a pipeline, and where nothing was planned."""
     settings = planned[0].settings if planned else None
     return settings.pair.data if isinstance(settings, SweepSettings) else None
 

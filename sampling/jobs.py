@@ -1,4 +1,4 @@
-"""What makes the images of several plans with the same networks; for prompts see `prompts/jobs.py`."""
+"""Jobs of several plans that share their networks; those of prompts are in `prompts/jobs.py`."""
 
 from __future__ import annotations
 

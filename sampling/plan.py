@@ -87,7 +87,7 @@ class Plan:
 
     @property
     def resolved_settings(self) -> list:
-        """What a sweep may vary of it, resolved: guidance counts where its denoiser takes a step."""
+        """List what a sweep may vary of it, resolved: guidance counts where its denoiser takes a step."""
         return [self.allocation, {index: self.scales[index] for index in self.used}, self.sampler]
 
     @property

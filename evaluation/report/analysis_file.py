@@ -16,7 +16,7 @@ Values = Annotated[list, ListOf(Measured())]  # the deviation over one image is 
 
 
 class IdentityRecord(Record):
-    """What was analysed."""
+    """The settings of an analysis that its sentences and its picture name."""
 
     analysis: Annotated[str, OneOf(("similarity", "spectrum", "error"))]
     num_images: Count

@@ -81,7 +81,7 @@ class SamplerRecord(Record):
 
 
 class ProtocolRecord(Record):
-    """What the points share, as far as sentences and tables name it."""
+    """The part of the points' shared protocol that sentences and tables name."""
 
     pair: Words
     num_images: Count

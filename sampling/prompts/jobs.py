@@ -1,4 +1,4 @@
-"""What makes the images of several plans of prompts with the same pipeline."""
+"""Jobs of several plans of prompts that share a pipeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
