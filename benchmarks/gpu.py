@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / "results"
 TOTAL_S, FAREWELL_S = 590.0, 5.0
 SOME_PARTS_FAILED, NO_GPU = 1, 2
+PROCESSES = 6  # of tests beside each other on one GPU
 TAIL = 4000  # characters that are kept of what a failed part printed
 PACKAGES = ("torch", "triton", "diffusers", "timm", "transformers", "numpy")
 
@@ -66,8 +68,9 @@ def main() -> None:
         sys.exit(SOME_PARTS_FAILED)
 
 
-def gpu_parts(folder: Path) -> list[Part]:
-    """The parts, in their order: the last one may take all the time that is left.
+def gpu_parts(folder: Path) -> list[list[Part]]:
+    """The parts, in their order: what checks runs at once, what is measured runs alone, and the last one may take all
+    the time that is left.
 
     Args:
         folder: for the files of numbers.
@@ -75,26 +78,31 @@ def gpu_parts(folder: Path) -> list[Part]:
     python = (sys.executable, "-m")
     pytest = (*python, "pytest", "-q", "-p", "no:cacheprovider")
     latency, layout, sampler = (folder / f"{name}.json" for name in ("latency", "layout", "sampler"))
-    pair = ("pair=digits_dit_s_xl", "sampler=ddim", "sampler.num_steps=50", "fractions=0:1:0.1")
+    pair = ("pair=digits_dit_s_xl", "sampler=ddim", "sampler.num_steps=50", "fractions=0:1:0.1", "repeats=7")
     # Fewer steps than a run has: the ratios are by step, and float32 without TF32 takes half a minute for 50 of them.
-    size = ("--num-steps", "10", "--repeats", "3", "--compile", "none", "default")
+    size = ("--num-steps", "10", "--batch-size", "32", "--repeats", "3", "--compile", "none", "default")
     return [
-        Part("tests", (*pytest, "-m", "gpu"), 180),
-        Part("rehearsal", (*pytest, "-m", "slow", "-s", "tests/test_rehearsal.py"), 150),
-        Part("latency", (*python, "scripts.latency", *pair, f"out={latency}"), 90, latency),
-        Part("layout", (*python, "benchmarks.layout", "--out", str(layout)), 60, layout),
-        Part("sampler", (*python, "benchmarks.sampler", *size, "--sizes", "XL", "S", "--out", str(sampler)),
-             TOTAL_S, sampler),
+        [
+            Part("tests", (*pytest, "-m", "gpu", "-n", str(PROCESSES)), 240),
+            Part("rehearsal", (*pytest, "-m", "slow", "-s", "tests/test_rehearsal.py"), 240),
+        ],
+        [Part("latency", (*python, "scripts.latency", *pair, f"out={latency}"), 90, latency)],
+        [Part("layout", (*python, "benchmarks.layout", "--out", str(layout)), 60, layout)],
+        [Part("sampler", (*python, "benchmarks.sampler", *size, "--sizes", "S", "XL", "--out", str(sampler)),
+              TOTAL_S, sampler)],
     ]  # fmt: skip
 
 
-def run_parts(parts: Sequence[Part], total_s: float) -> dict[str, Outcome]:
-    """Run every part, whatever becomes of the others, in `total_s` at most."""
+def run_parts(groups: Sequence[Sequence[Part]], total_s: float) -> dict[str, Outcome]:
+    """Run the groups in turn and the parts of a group at once, whatever becomes of the others, in `total_s` at most."""
     deadline, outcomes = time.monotonic() + total_s, {}
-    for part in parts:
-        limit_s = min(part.limit_s, deadline - time.monotonic())
-        outcomes[part.name] = run_part(part, limit_s)
-        print(f"{part.name}: {outcomes[part.name].outcome}, {outcomes[part.name].seconds:.0f} s", flush=True)
+    for group in groups:
+        left_s = deadline - time.monotonic()
+        with ThreadPoolExecutor() as threads:
+            ended = threads.map(lambda part: run_part(part, min(part.limit_s, left_s)), group)  # noqa: B023
+            outcomes |= {part.name: outcome for part, outcome in zip(group, ended, strict=True)}
+        for part in group:
+            print(f"{part.name}: {outcomes[part.name].outcome}, {outcomes[part.name].seconds:.0f} s", flush=True)
     return outcomes
 
 
@@ -142,8 +150,9 @@ def versions() -> dict[str, object]:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """SIGTERM for the command's process group, so that torchrun ends its ranks, then SIGKILL."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    """Signals for the command's process group: pytest tells its failures so far when it is interrupted, torchrun ends
+    its ranks."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
             process.wait(FAREWELL_S)

@@ -1,6 +1,6 @@
 """Decoding with convolutions in both layouts, in each precision: `python -m benchmarks.layout`.
 
-`models.placement.place` arranges a GPU's networks channels-last in the low precisions alone, for what is measured here.
+`models.placement.place` leaves networks on a GPU as they are, for what is measured here.
 """
 
 import argparse

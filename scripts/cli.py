@@ -18,7 +18,7 @@ from models.checkout import CONFIG_DIR
 from scripts.composition import checked_settings
 from scripts.crash import DEBUG, report_crash
 from scripts.explain import explain_composition
-from scripts.once import is_first_to_say
+from scripts.once import say_once
 from tstitch.errors import UserError, is_out_of_memory
 from tstitch.runs.environment import read_environment
 from tstitch.runs.memory import keep_freed_memory
@@ -127,9 +127,7 @@ def stop_if_failed(failed: Sequence[str], num_points: int | None = None) -> None
 
 def _stop(message: str) -> None:
     message = message.split("full_key:")[0]  # OmegaConf adds lines of its own
-    line = f"error: {' '.join(message.split())}"
-    if is_first_to_say(line):
-        print(line, file=sys.stderr)
+    say_once(f"error: {' '.join(message.split())}")
     sys.exit(USER_MISTAKE)
 
 

@@ -23,14 +23,15 @@ DIT = ["dit_s_256", "dit_xl_256", "sd_vae_ft_ema", "inception", "imagenet256_ref
 LDM = ["ldm_s_256", "ldm_256", "vq_f8"]
 IMAGENET = ("README.md", "ImageNet")
 FROM_HERE = ("docs/imagenet.md", "From here to ImageNet on 8 GPUs")
+RANKS = min(2, torch.cuda.device_count()) or 2
 # Settings that only say how much: fewer ranks, images and steps; nothing else of a command is changed. Precision and
 # recall need four images.
 SMALLER = {
-    r"--nproc-per-node 8": "--nproc-per-node 2",
+    r"--nproc-per-node 8": f"--nproc-per-node {RANKS}",
     r"num_images=\d+": "num_images=4",
     r"batch_size=\d+": "batch_size=1",
     r"num_steps=\d+": "num_steps=2",
-    r"GPUS=8": "GPUS=2 TABLE_SETTINGS='num_images=4 batch_size=1 num_steps=2 fractions=[0,1]'",
+    r"GPUS=8": f"GPUS={RANKS} TABLE_SETTINGS='num_images=4 batch_size=1 num_steps=2 fractions=[0,1]'",
 }
 SWEEP = " batch_size=1 sampler.num_steps=2"
 

@@ -101,12 +101,9 @@ def test_in_float32_on_a_cpu_nothing_is_arranged() -> None:
     assert place(plain, "float32", torch.device("cpu")).decoder.conv_in.weight.is_contiguous()
     arranged = place(plain, "bf16", torch.device("cpu")).decoder.conv_in.weight
     assert arranged.is_contiguous(memory_format=torch.channels_last)
-    # Elsewhere too: full float32 has no matrix units that read this layout. TF32 has, on a GPU.
-    meta = torch.device("meta")
+    meta = torch.device("meta")  # as on a GPU, where this layout is slower
     for precision in DTYPES:
         network = place(AutoencoderKL(block_out_channels=(32,), norm_num_groups=8), precision, meta)
-        weight = network.decoder.conv_in.weight
-        is_arranged = weight.is_contiguous(memory_format=torch.channels_last)
-        assert is_arranged == (precision != "float32") == (not weight.is_contiguous())
+        assert network.decoder.conv_in.weight.is_contiguous()
     network = place(DiT(dit_config(**TINY_DIT)), "float32", torch.device("cpu"))
     assert all(block.attn.fused_attn for block in network.blocks)

@@ -127,7 +127,7 @@ def test_a_panorama_of_one_batch_of_views_is_stitched_and_of_several_refused() -
         run(family, pipe, **call, view_batch_size=1)
     assert "1 of 5 steps ran" in stitched.describe()
     run(family, pipe, **call, view_batch_size=3)
-    assert "ran" not in stitched.describe()
+    assert "steps ran" not in stitched.describe()
     assert torch.equal(run(family, unstitch(pipe), **call), plain)
 
 
@@ -276,7 +276,7 @@ def test_a_run_that_was_broken_off_leaves_the_next_one_alone(how: str, error: ty
     assert stitched.allocation == (0, 0, 0, 1, 1, 1)
     assert f"{3 if how == 'scheduler' else 4} of 6 steps ran" in stitched.describe()
     assert torch.equal(run(SD, pipe, num_inference_steps=4), expected)
-    assert "ran" not in stitched.describe()
+    assert "steps ran" not in stitched.describe()
 
 
 def test_describe_says_nothing_of_a_run_that_never_began() -> None:
@@ -307,4 +307,4 @@ def test_the_comparison_does_not_wait_for_the_gpu_at_each_step(name: str) -> Non
     pipe = family.build().to("cuda")
     stitch(pipe, family.denoiser("small"), fraction=0.4)
     run(family, pipe, num_inference_steps=10)
-    assert "ran" not in getattr(pipe, family.attribute).describe()
+    assert "steps ran" not in getattr(pipe, family.attribute).describe()

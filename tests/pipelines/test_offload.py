@@ -30,10 +30,12 @@ def test_offload_with_a_cpu_in_the_place_of_the_gpu(residency: str) -> None:
     assert torch.equal(run(SD, pipe), plain)
 
 
-def test_weights_that_are_fetched_layer_by_layer() -> None:
+@pytest.mark.parametrize("residency", ["both", "swap"])
+@pytest.mark.filterwarnings("ignore:residency='swap' has no effect on a CPU")
+def test_weights_that_are_fetched_layer_by_layer(residency: str) -> None:
     """What `enable_sequential_cpu_offload` does to each component, with the CPU in the place of the GPU."""
     pipe = SD.build()
-    stitched = stitch(pipe, unet("small"), fraction=0.4)
+    stitched = stitch(pipe, unet("small"), fraction=0.4, residency=residency)
     plain = run(SD, pipe)
     accelerate.cpu_offload(stitched, execution_device=torch.device("cpu"))
     assert {parameter.device.type for parameter in stitched.parameters()} == {"meta"}

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -33,17 +32,17 @@ def random_values(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str,
 
 @contextmanager
 def foreign_class(module: str, name: str) -> Iterator[type]:
-    """A class of a package that is not installed, for as long as a file that names it is written."""
-    assert find_spec(module.partition(".")[0]) is None, "an installed class would be replaced"
+    """A class of another package, installed or not, for as long as a file that names it is written."""
     parts = module.split(".")
-    made = [".".join(parts[: end + 1]) for end in range(len(parts))]
-    made = [path for path in made if path not in sys.modules]
-    for path in made:
+    paths = [".".join(parts[: end + 1]) for end in range(len(parts))]
+    replaced = {path: sys.modules[path] for path in paths if path in sys.modules}
+    for path in paths:
         sys.modules[path] = ModuleType(path)
     kind = type(name, (), {"__module__": module, "__qualname__": name})
     setattr(sys.modules[module], name, kind)
     try:
         yield kind
     finally:
-        for path in made:
+        for path in paths:
             del sys.modules[path]
+        sys.modules.update(replaced)

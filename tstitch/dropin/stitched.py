@@ -213,7 +213,8 @@ class StitchedDenoiser(nn.Module):
         self._active, denoiser = index, self.denoisers[index]
         if self.adapters is not None:
             self.adapters.enter(index, denoiser)
-        if self.residency == "both" or hasattr(denoiser, "_hf_hook"):
+        is_offloaded = hasattr(denoiser, "_hf_hook") or any(each.is_meta for each in denoiser.parameters())
+        if self.residency == "both" or is_offloaded:  # as a whole, or layer by layer
             return
         if self.device.type == "cpu":
             warnings.warn("residency='swap' has no effect on a CPU", stacklevel=2)
