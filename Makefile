@@ -18,7 +18,7 @@ FRACTIONS_VALUE = $(if $(findstring :,$(FRACTIONS)),$(FRACTIONS),[$(FRACTIONS)])
 GPUS ?=
 PAIRS ?= imagenet
 DIGITS_SIZE = num_images=256 num_steps=50 'step_counts=[10,20,50,100]' fractions=0:1:0.25
-ZOO ?= models/zoo/digits
+DATA ?= digits
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo sweep table tables latency report wandb-sync test test-fast test-all test-slow rehearsal gpu bench bench-eval lint format scan zoo clean
@@ -100,9 +100,9 @@ format: $(READY) ## Format the code
 scan: $(READY) ## Score DiT-XL for digits at several guidance scales
 	$(PY) -m scripts.sweep pair=digits_dit_s_xl 'fractions=[0]' 'guidance_scales=[1,1.1,1.2,1.3,1.5,2]' num_images=1000 sampler.num_steps=25 precision=auto out=runs/scan
 
-zoo: $(READY) ## Train the whole digits zoo again, on a CPU (about an hour on two cores)
+zoo: $(READY) ## Train a zoo again: make zoo DATA=fashion FOLDER=DIR (the digits': about an hour on two cores)
 	for recipe in classifier autoencoder dit_s dit_b dit_xl unet_s unet; do \
-		$(PY) -m scripts.train recipe=digits_$$recipe zoo=$(ZOO) || exit; \
+		$(PY) -m scripts.train recipe=$$recipe images=$(DATA) $(if $(FOLDER),images.folder=$(FOLDER)) || exit; \
 	done
 
 clean: ## Remove the demo's and the runs' files, not .venv

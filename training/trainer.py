@@ -1,4 +1,4 @@
-"""One training loop: exponential moving average, bf16 autocast, resume, progress, a JSON log."""
+"""One training loop: moving average, bf16 autocast, resume, a JSON log, one process or one for each GPU."""
 
 import copy
 import io
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from training.group import ALONE, Group
 from training.optimizers import OptimizerSettings, learning_rate_factor, make_optimizers
 from training.tasks import Task
 from tstitch.errors import UserError, is_out_of_memory
@@ -40,30 +41,49 @@ class TrainingRecord:
     loss: float
 
 
+class TaskLoss(nn.Module):
+    """A task's loss as a module: what `DistributedDataParallel` wraps."""
+
+    def __init__(self, task: Task):
+        super().__init__()
+        self.task, self.module = task, task.module
+
+    def forward(self, *arguments: object) -> Tensor:
+        return self.task.loss(*arguments)
+
+
 def train(
-    task: Task, settings: TrainerSettings, optimizer_settings: OptimizerSettings, out: Path
+    task: Task, settings: TrainerSettings, optimizer_settings: OptimizerSettings, out: Path, group: Group = ALONE
 ) -> tuple[nn.Module, TrainingRecord]:
     """Train `task.module` and return its moving average in evaluation mode, with the record.
 
-    `out` gets `train.jsonl` and `checkpoint.pt`; a second call with the same arguments continues
-    from the checkpoint. Each iteration draws from a generator keyed by (seed, iteration), so an
-    interrupted training sees the same batches as an uninterrupted one.
+    `out` gets `train.jsonl` and `checkpoint.pt` from the first process; a second call with the same arguments
+    continues from the checkpoint. Each iteration draws from a generator keyed by (seed, iteration), so an interrupted
+    training sees the same batches as an uninterrupted one, and each process of a group takes its share of the batch
+    that one process would take. The module lies on the device of the data.
+
+    Raises:
+        UserError: a loss that is not finite, a damaged checkpoint, or a batch that the processes cannot share evenly.
     """
+    share = group.share(settings.batch_size)
+    device = next(task.module.parameters()).device
     average = copy.deepcopy(task.module).requires_grad_(False)
     optimizers = make_optimizers(task.module, optimizer_settings)
     base_rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     checkpoint = out / "checkpoint.pt"
     first, seconds_before, losses = _restore(checkpoint, task.module, average, optimizers)
     started = time.perf_counter()
-    generator = torch.Generator()
+    pending: list[Tensor] = []
+    generator = torch.Generator(device)
     task.module.train()
+    compute_loss = group.average_gradients(TaskLoss(task))
     for iteration in range(first, settings.iterations):
         factor = learning_rate_factor(iteration, settings.iterations, optimizer_settings.warmup_iterations)
         for optimizer, rate in zip(optimizers, base_rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
         generator.manual_seed(settings.seed * 1_000_003 + iteration)
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
-            loss = task.loss(settings.batch_size, generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
+            loss = compute_loss(settings.batch_size, generator, share)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -71,13 +91,18 @@ def train(
         for optimizer in optimizers:
             optimizer.step()
         _update_average(average, task.module, min(settings.ema_decay, (1 + iteration) / (10 + iteration)))
-        losses.append(loss.item())
-        if not torch.isfinite(loss):
-            raise UserError(f"the loss is {loss.item()} at iteration {iteration}; lower the learning rate")
-        done, seconds = iteration + 1, seconds_before + time.perf_counter() - started
-        if done % settings.log_every == 0 or done == settings.iterations:
+        pending.append(loss.detach())
+        done = iteration + 1
+        is_logged = done % settings.log_every == 0 or done == settings.iterations
+        is_saved = done % settings.checkpoint_every == 0 or done == settings.iterations
+        if not (is_logged or is_saved or device.type == "cpu"):
+            continue  # a GPU runs ahead of its losses
+        losses += _finite(group.mean(pending), len(losses))
+        pending.clear()
+        seconds = seconds_before + time.perf_counter() - started
+        if is_logged and group.is_main:
             _report(out / "train.jsonl", settings, done, losses, seconds)
-        if done % settings.checkpoint_every == 0 or done == settings.iterations:
+        if is_saved and group.is_main:
             _save(checkpoint, task.module, average, optimizers, done, seconds, losses)
     tail = losses[-max(1, settings.iterations // 10) :]
     seconds = seconds_before + time.perf_counter() - started
@@ -85,6 +110,13 @@ def train(
         settings.iterations, settings.iterations * settings.batch_size, seconds, sum(tail) / len(tail)
     )
     return average.eval(), record
+
+
+def _finite(losses: list[float], first: int) -> list[float]:
+    for iteration, loss in enumerate(losses, first):
+        if not math.isfinite(loss):
+            raise UserError(f"the loss is {loss} at iteration {iteration}; lower the learning rate")
+    return losses
 
 
 @torch.no_grad()
@@ -119,7 +151,7 @@ def _restore(path: Path, module: nn.Module, average: nn.Module, optimizers: list
     if not path.exists():
         return 0, 0.0, []
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         done, seconds, losses = _check_progress(*state["progress"])
         module.load_state_dict(state["module"])
         average.load_state_dict(state["average"])

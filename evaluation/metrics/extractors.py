@@ -1,4 +1,4 @@
-"""Feature extractors: torch-fidelity's by name, and the digits classifier registered beside them."""
+"""Feature extractors: torch-fidelity's by name, and the zoo's classifiers registered beside them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,10 +18,12 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_featur
 
 from checkpoints.read import read_checkpoint, state_dict_of
 from evaluation.metrics.digits_classifier import DigitsClassifier
+from evaluation.metrics.staged_classifier import StagedClassifier
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
 
-DIGITS, INCEPTION, DINOV2 = "digits", "inception-v3-compat", "dinov2"
+DIGITS, FASHION, INCEPTION, DINOV2 = "digits", "fashion", "inception-v3-compat", "dinov2"
+CLASSIFIERS: dict[str, type[nn.Module]] = {DIGITS: DigitsClassifier, FASHION: StagedClassifier}
 PUBLISHED = {
     INCEPTION: "weights-inception-2015-12-05-6726825d.pth in release v0.2.0 of torch-fidelity",
     DINOV2: "dinov2_vitb14_pretrain.pth by facebookresearch/dinov2",
@@ -30,15 +32,15 @@ SPATIAL_CHANNELS = 7
 INCEPTION_CPU_BATCH = 16  # more takes memory, and on a CPU it is slower: the activations leave the cache
 
 
-class DigitsExtractor(FeatureExtractorBase):
-    """The digits classifier as a torch-fidelity extractor: `features` (N, 64) and `logits` (N, 10).
+class ZooExtractor(FeatureExtractorBase):
+    """A classifier of the zoo as a torch-fidelity extractor: `features` (N, D) and `logits` (N, 10).
 
     Takes bytes (N, 3, 32, 32); the three channels are averaged to grey.
     """
 
     def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str, **_: object):
         super().__init__(name, features_list)
-        self.classifier = DigitsClassifier()
+        self.classifier = CLASSIFIERS[name]()
         check_numbers(self.classifier, load_file(feature_extractor_weights_path))
         load_model(self.classifier, feature_extractor_weights_path)
         self.eval().requires_grad_(False)
@@ -166,11 +168,11 @@ def load_extractor(name: str, weights: Path, device: torch.device) -> Extractor:
     Raises:
         UserError: an unknown name, or a file that is missing, damaged or of another network.
     """
-    for own, kind in ((DIGITS, DigitsExtractor), (DINOV2, DINOv2Extractor)):
+    for own, kind in (*((zoo, ZooExtractor) for zoo in CLASSIFIERS), (DINOV2, DINOv2Extractor)):
         if own not in FEATURE_EXTRACTORS_REGISTRY:
             register_feature_extractor(own, kind)
-    if name not in (DIGITS, INCEPTION, DINOV2):
-        raise UserError(f"unknown extractor {name!r}; known: {DIGITS}, {INCEPTION}, {DINOV2}")
+    if name not in (known := (*CLASSIFIERS, INCEPTION, DINOV2)):
+        raise UserError(f"unknown extractor {name!r}; known: {', '.join(known)}")
     if not weights.is_file():
         published = f"; published as {PUBLISHED[name]}" if name in PUBLISHED else ""
         raise UserError(f"weights {weights} of the extractor {name} do not exist{published}; extractor_weights=FILE")

@@ -10,8 +10,9 @@ from torch_fidelity.utils import get_featuresdict_from_dataset
 
 from evaluation.metrics.digits_classifier import NUM_FEATURES
 from evaluation.metrics.distances import frechet_distance, inception_score
-from evaluation.metrics.extractors import DIGITS, DINOV2, INCEPTION, load_extractor
+from evaluation.metrics.extractors import DIGITS, DINOV2, FASHION, INCEPTION, load_extractor
 from evaluation.metrics.reference import load_reference
+from evaluation.metrics.staged_classifier import StagedClassifier
 from evaluation.metrics.statistics import StatisticsAccumulator
 from tests.conftest import ROOT
 from tests.published.extractors import dinov2_state, inception_state, write_dinov2, write_inception
@@ -23,9 +24,10 @@ CLASSIFIER = ROOT / "models/zoo/digits/classifier.safetensors"
 
 
 def real_digits(num: int) -> tuple[np.ndarray, np.ndarray]:
-    from training.digits import load_digits
+    from training.images import load_images
 
-    images, labels = load_digits()
+    digits = load_images("digits", None)
+    images, labels = digits.images, digits.labels
     chosen = np.random.default_rng(0).permutation(len(images))[:num]
     return np.repeat(images[chosen][..., None], 3, axis=-1), labels[chosen]
 
@@ -49,6 +51,22 @@ def test_real_digits_are_near_their_reference_and_noise_is_far() -> None:
     assert scores[0] > 9.5
     assert scores[1] < 5
     assert (extractor(images).logits.argmax(axis=1) == labels).mean() > 0.98
+
+
+def test_features_of_several_stages_each_have_the_deviation_one(tmp_path: Path) -> None:
+    images, _ = real_digits(200)
+    torch.manual_seed(0)
+    network = StagedClassifier().eval()
+    grey = torch.from_numpy(images).float().mean(dim=-1)[:, None] / 127.5 - 1
+    with torch.inference_mode():
+        network.standardise(network(grey)[0].numpy())
+    save_file(network.state_dict(), tmp_path / "classifier.safetensors")
+    found = load_extractor(FASHION, tmp_path / "classifier.safetensors", CPU)(images)
+    assert found.pool.shape == (200, 384)
+    assert found.logits.shape == (200, 10)
+    np.testing.assert_allclose(found.pool.std(axis=0), 1, rtol=1e-3)
+    first = torch.nn.functional.max_pool2d(network.stages[0](grey[:2]), 2)
+    assert first.shape == (2, 32, 16, 16), "a stage's mean is taken before the pooling that halves it"
 
 
 def test_the_classifier_is_a_torch_fidelity_extractor_like_any_other() -> None:
@@ -151,7 +169,7 @@ def test_bad_weights_are_one_clear_error(tmp_path: Path, name: str) -> None:
     torch.save({"wrong": torch.zeros(1)}, tmp_path / "wrong")
     with pytest.raises(UserError, match="are not those of the extractor"):
         load_extractor(name, tmp_path / "wrong", CPU)
-    with pytest.raises(UserError, match="unknown extractor 'vgg'; known: digits, inception-v3-compat"):
+    with pytest.raises(UserError, match="unknown extractor 'vgg'; known: digits, fashion, inception-v3-compat"):
         load_extractor("vgg", CLASSIFIER, CPU)
 
 

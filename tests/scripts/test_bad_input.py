@@ -99,7 +99,7 @@ def test_sample_names_the_value(capfd, monkeypatch, tmp_path: Path, argument: st
         ("report", [], "give one of sweep=DIR and sweeps=[DIR,...]"),
         (
             "train",
-            ["recipe=digits_dit_xxl"],
+            ["recipe=dit_xxl"],
             "unknown recipe 'digits_dit_xxl'; did you mean digits_dit_xl? known: digits_autoencoder",
         ),
     ],
@@ -179,7 +179,7 @@ def test_help_and_configuration_are_shown(name: str) -> None:
     shown = run(sys.executable, "-m", f"scripts.{name}", "--help")
     assert shown.code == 0
     assert f"python -m scripts.{name}" in shown.out
-    required = {"train": ["recipe=digits_dit_s"]}.get(name, [])
+    required = {"train": ["recipe=dit_s"]}.get(name, [])
     composed = run(sys.executable, "-m", f"scripts.{name}", *required, "--cfg", "job")
     assert composed.code == 0, composed.err
 

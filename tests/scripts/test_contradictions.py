@@ -59,7 +59,7 @@ def test_a_sweep_takes_no_other_results_place(capfd, monkeypatch, tmp_path: Path
     (tmp_path / "thesis" / "thesis.tex").write_text("mine")
     taken = run_here(capfd, monkeypatch, "sweep", *SWEEP, f"out={tmp_path / 'thesis'}")
     check_one_line(taken, "thesis is not empty and holds no sweep")
-    taken = run_here(capfd, monkeypatch, "train", "recipe=digits_dit_s", f"out={tmp_path / 'thesis'}")
+    taken = run_here(capfd, monkeypatch, "train", "recipe=dit_s", f"out={tmp_path / 'thesis'}")
     check_one_line(taken, "thesis is not empty and holds no training")
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
 
@@ -75,13 +75,13 @@ def test_a_dry_run_makes_nothing(capfd, monkeypatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["recipe.denoiser.config.num_classes=5"], "has num_classes=5; training on the digits needs 10"),
-        (["recipe.denoiser.config.input_size=16"], "has input_size=16; training on the digits needs 8"),
+        (["recipe.denoiser.config.num_classes=5"], "has num_classes=5; training here needs 10"),
+        (["recipe.denoiser.config.input_size=16"], "has input_size=16; training here needs 8"),
         (["recipe.denoiser.config.num_heads=5"], "needs a hidden_size that 4 and num_heads=5 divide"),
     ],
 )
 def test_a_recipe_that_cannot_be_trained_claims_no_directory(capfd, monkeypatch, tmp_path, changes, message) -> None:
-    outcome = run_here(capfd, monkeypatch, "train", "recipe=digits_dit_s", *changes, f"out={tmp_path / 'out'}")
+    outcome = run_here(capfd, monkeypatch, "train", "recipe=dit_s", *changes, f"out={tmp_path / 'out'}")
     check_one_line(outcome, message)
     assert not (tmp_path / "out").exists()
 

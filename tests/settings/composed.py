@@ -25,9 +25,9 @@ VARIANTS = {
     "sample with a VQ autoencoder": ("sample", ["pair=ldm_s_ldm", "sampler=pndm"]),
     "sample with presets": ("sample", ["pair=dit_s_b_xl"]),
     "sweep with further grids": ("sweep", ["experiment=fig15"]),
-    "train an autoencoder": ("train", ["recipe=digits_autoencoder"]),
-    "train a classifier": ("train", ["recipe=digits_classifier"]),
-    "train a U-Net": ("train", ["recipe=digits_unet_s"]),
+    "train an autoencoder": ("train", ["recipe=autoencoder"]),
+    "train a classifier": ("train", ["recipe=classifier"]),
+    "train a U-Net": ("train", ["recipe=unet_s"]),
 }
 CASES = {**{command: (command, []) for command in COMMANDS}, **VARIANTS}
 

@@ -113,7 +113,7 @@ LINES = {
         "train",
         "recipe.trainer.iterations=1.5",
     ): "recipe.trainer.iterations must be a whole number of 1 or ",
-    ("train", "recipe=digits_dit"): "recipe.denoiser is missing, from which recipe.name takes its value",
+    ("train", "recipe=dit"): "recipe.name is missing; give recipe.name=VALUE",
     ("sample", "seed=[1"): "seed=[1 cannot be read: ",
     ("sample", "seed=${seed}"): "seed cannot be made: Recursive interpolation detected",
     ("sample", "out=a,b"): """out=a,b is several values: quote it as one, 'out="a,b"', or give a list, 'out=[a,b]'""",

@@ -46,7 +46,10 @@ from tstitch.solvers.make import SAMPLERS
         (names.SCHEDULES, tstitch.schedule.SCHEDULES),
         (names.ANALYSES, ANALYSES),
         (names.METRICS, (*evaluate.METRICS, CLIP_SCORE)),
-        (sorted(names.EXTRACTORS), sorted({extractors.DIGITS, extractors.INCEPTION, extractors.DINOV2, *ALIASES})),
+        (
+            sorted(names.EXTRACTORS),
+            sorted({*extractors.CLASSIFIERS, extractors.INCEPTION, extractors.DINOV2, *ALIASES}),
+        ),
         (names.files_of("sampler"), sorted(SAMPLERS)),
         (settings.allocation.FOREIGN, FOREIGN),
         (settings.over_fractions.AXES, AXES),

@@ -15,7 +15,7 @@ SHORT = ["recipe.trainer.iterations=2", "recipe.trainer.batch_size=8"]
 def test_recipes_make_a_zoo_that_samples(capfd, monkeypatch, tmp_path: Path) -> None:
     zoo = tmp_path / "zoo"
     for recipe in ("classifier", "autoencoder", "dit_s", "unet_s"):
-        settings = [f"recipe=digits_{recipe}", *SHORT, f"zoo={zoo}", f"out={tmp_path / recipe}"]
+        settings = [f"recipe={recipe}", *SHORT, f"zoo={zoo}", f"out={tmp_path / recipe}"]
         outcome = run_here(capfd, monkeypatch, "train", *settings)
         assert outcome.code == 0, outcome.err
         assert "2/2  loss" in outcome.out
@@ -23,9 +23,9 @@ def test_recipes_make_a_zoo_that_samples(capfd, monkeypatch, tmp_path: Path) -> 
     cards = {path.stem: json.loads(path.read_text()) for path in zoo.rglob("*.json") if path.name != "config.json"}
     assert set(cards) == {"classifier", "diffusion_pytorch_model", "dit_s", "unet_s"}
     assert all(card["images_seen"] == 16 for card in cards.values())
-    assert cards["dit_s"]["command"] == f"python -m scripts.train recipe=digits_dit_s {' '.join(SHORT)}"
+    assert cards["dit_s"]["command"] == f"python -m scripts.train recipe=dit_s {' '.join(SHORT)}"
     assert 0 <= cards["classifier"]["held_out_accuracy"] <= 1
-    assert cards["diffusion_pytorch_model"]["reconstruction_fid5k"] > 0
+    assert cards["diffusion_pytorch_model"]["reconstruction_fid"] > 0
     assert "embedding.weight" in load_file(zoo / "unet_s.safetensors")
     for pair, name, file in (("digits_dit_s_xl", "s", "dit_s"), ("digits_ldm_s_ldm", "ldm_s", "unet_s")):
         outcome = run_here(
@@ -35,6 +35,6 @@ def test_recipes_make_a_zoo_that_samples(capfd, monkeypatch, tmp_path: Path) -> 
         )  # fmt: skip
         assert outcome.code == 0, outcome.err
 
-    other = run_here(capfd, monkeypatch, "train", "recipe=digits_unet_s", *SHORT, f"out={tmp_path / 'dit_s'}")
+    other = run_here(capfd, monkeypatch, "train", "recipe=unet_s", *SHORT, f"out={tmp_path / 'dit_s'}")
     assert other.code == 2
     assert "holds the training of another recipe" in other.err

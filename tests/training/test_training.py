@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from models.networks.dit import DiT, DiTConfig, initialize_dit
-from training.digits import load_digits
+from training.images import load_images
 from training.objective import DiffusionObjective
 from training.optimizers import OptimizerSettings, learning_rate_factor, make_optimizers
-from training.tasks import DenoiserTask, LatentDigits
+from training.tasks import DenoiserTask, LatentImages
 from training.trainer import TrainerSettings, train
 from tstitch.errors import UserError
 from tstitch.schedule import linear_schedule
@@ -27,14 +27,17 @@ def make_task() -> DenoiserTask:
     initialize_dit(network)
     labels = torch.arange(2).repeat(8)
     mean = (2.0 * labels - 1).view(-1, 1, 1, 1).expand(-1, 4, 4, 4).contiguous()
-    digits = LatentDigits(mean, 0.1 * torch.ones_like(mean), labels, TINY.num_classes)
+    digits = LatentImages(mean, 0.1 * torch.ones_like(mean), labels, TINY.num_classes)
     return DenoiserTask(network, network, DiffusionObjective(linear_schedule(), 5.0), digits, 0.1)
 
 
 def test_the_digits_are_the_real_ones() -> None:
-    images, labels = load_digits()
+    digits = load_images("digits", None)
+    images = digits.images
     assert images.shape == (5000, 32, 32)
-    assert torch.bincount(torch.from_numpy(labels)).tolist() == [500] * 10
+    assert torch.bincount(torch.from_numpy(digits.labels)).tolist() == [500] * 10
+    assert len(digits.seen) == 4500
+    assert len(digits.held_out[0]) == 500
     assert not images[:, :2].any()
     assert images.max() == 255
 
@@ -116,7 +119,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
     class Broken:
         module = nn.Linear(1, 1)
 
-        def loss(self, batch_size, generator):
+        def loss(self, batch_size, generator, share):
             return self.module(torch.full((1, 1), torch.nan)).sum()
 
     with pytest.raises(UserError, match="loss is nan at iteration 0"):
