@@ -38,7 +38,7 @@ class StagedClassifier(nn.Module):
     def standardise(self, features: np.ndarray) -> None:
         """Give each feature the deviation 1 over the images (N) whose features (N, 384) these are."""
         deviation = torch.from_numpy(features.std(axis=0, dtype=np.float64)).to(self.deviation)
-        self.deviation *= deviation.clamp(min=1e-6)
+        self.deviation *= deviation.clamp(min=1e-12)
 
 
 def _stage(in_channels: int, out_channels: int) -> nn.Sequential:
