@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import gc
 import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from models.checkout import CONFIG_DIR
+from scripts.arguments import Parser, check_flags
 from scripts.composition import checked_settings
 from scripts.crash import DEBUG, report_crash
 from scripts.explain import explain_composition
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from settings.base import Settings
 
 SOME_POINTS_FAILED, UNEXPECTED, USER_MISTAKE, INTERRUPTED, TERMINATED = 1, 1, 2, 130, 143
+CONTINUED = ("sample", "sweep", "prompts", "sweep_prompts", "table", "train")  # they keep what was made
 T = TypeVar("T")
 
 
@@ -48,13 +53,23 @@ def run_command(config_name: str, main: Callable[[Settings], None]) -> None:
     def check_and_run(config: DictConfig) -> None:
         main(checked_settings(config_name, config))
 
+    run = guarded(check_and_run, continues=config_name in CONTINUED)
     try:
-        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(guarded(check_and_run))()
+        check_flags(sys.argv[1:])
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(run)()
+    except UserError as error:
+        _stop(str(error))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         # What `main` raises has ended the process before.
-        _stop(explain_composition(config_name, error, sys.argv[1:]))
+        _stop(explain_composition(error, sys.argv[1:]))
     except Exception as error:
         _stop_unexpected(error)
+
+
+def run_parsed(parser: Parser, main: Callable[[argparse.Namespace], None], continues: bool = False) -> None:
+    """Parse the command line of an entry point without settings, call `main`, and end as `run_command` does."""
+    prepare_process()
+    guarded(lambda made: main(made.parse_args()), continues)(parser)
 
 
 def prepare_process() -> None:
@@ -73,14 +88,18 @@ def prepare_process() -> None:
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
-def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
+def guarded(main: Callable[[T], None], continues: bool = False) -> Callable[[T], None]:
     """Wrap `main` so that a user's mistake, or an exception that nobody expected, ends the process in one line.
 
     This happens inside Hydra's job, because Hydra adds a line of its own to exceptions that leave it.
+
+    Args:
+        continues: the same command goes on where an interrupted one ended.
     """
 
     def run(arguments: T) -> None:
         signal.signal(signal.SIGTERM, _terminate)
+        warnings.formatwarning = _format_warning
         try:
             main(arguments)
         except BrokenPipeError:
@@ -93,7 +112,7 @@ def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
             _stop_unexpected(error)
         except KeyboardInterrupt as interruption:
             if os.environ.get("RANK", "0") == "0":
-                print("\ninterrupted; the same command continues", file=sys.stderr)
+                print("\ninterrupted" + "; the same command continues" * continues, file=sys.stderr)
             sys.exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED)
 
     return run
@@ -103,6 +122,12 @@ def _leave_pipe() -> None:
     """End quietly: who read the output, such as `head`, has read enough."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail when Python flushes
     sys.exit(SOME_POINTS_FAILED)
+
+
+def _format_warning(message: Warning | str, category: type[Warning], *_: object) -> str:
+    """Write a warning in one line, without the line of code that gave it."""
+    kind = "warning" if category is UserWarning else category.__name__
+    return f"{kind}: {' '.join(str(message).split())}\n"
 
 
 class Terminated(KeyboardInterrupt):
@@ -130,6 +155,7 @@ def _stop(message: str) -> None:
     line = f"error: {' '.join(message.split())}"
     if is_first_to_say(line):
         print(line, file=sys.stderr)
+    gc.freeze()  # or Python goes through all of Hydra's tables once more at its end
     sys.exit(USER_MISTAKE)
 
 
