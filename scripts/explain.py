@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -20,10 +22,11 @@ UNKNOWN_KEYS = (
 SEVERAL = re.compile(r"Ambiguous value for argument '(?P<argument>[^']*)'")
 
 
-def explain_composition(error: Exception, arguments: Sequence[str]) -> str:
+def explain_composition(config_name: str, error: Exception, arguments: Sequence[str]) -> str:
     """Explain why a command line does not compose.
 
     Args:
+        config_name: of the command.
         error: of Hydra or OmegaConf, as it was raised.
         arguments: of the command line.
     """
@@ -41,7 +44,7 @@ def explain_composition(error: Exception, arguments: Sequence[str]) -> str:
     unknown = next(filter(None, (re.search(pattern, message) for pattern in UNKNOWN_KEYS)), None)
     if unknown is None:
         return message.split("Set the environment variable")[0]
-    return _explain_key(unknown[1], _config_of(error), arguments) or message
+    return _explain_key(unknown[1], _config_of(error) or _compose(config_name), arguments) or message
 
 
 def _explain_choice(group: str, name: str) -> str:
@@ -115,14 +118,19 @@ def _config_of(error: Exception) -> DictConfig | None:
     return config
 
 
-def _explain_key(key: str, config: DictConfig | None, arguments: Sequence[str]) -> str | None:
+def _compose(config_name: str) -> DictConfig:
+    """Compose the configuration of a command as it is by default, for a group that no command has."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose(config_name)
+
+
+def _explain_key(key: str, config: DictConfig, arguments: Sequence[str]) -> str | None:
     """Explain a key that cannot be changed in a configuration; None where it is not known why."""
     argument = next((each for each in arguments if each.lstrip("+~").partition("=")[0] == key), key)
     taken = next((each for each in arguments if each[:1] == "~" and f"{key}.".startswith(f"{each[1:]}.")), None)
     if taken not in (None, argument):
         return f"{argument} has nothing to change: {taken} takes it away; leave one of them out"
-    if config is None:
-        return None
     outer, _, name = key.rpartition(".")
     node = OmegaConf.select(config, outer, throw_on_missing=False) if outer else config
     siblings = [str(each) for each in node if each != "hydra"] if isinstance(node, DictConfig) else []

@@ -37,7 +37,7 @@ class Evaluation(Settings):
     extractor: Extractor = Field(description="network of the features")
     extractor_weights: PathName = Field(None, description="its file; nothing is downloaded")
     reference: PathName = Field(description="an .npz of scripts.reference, or ADM's")
-    metrics: Annotated[list[str], ListOf(OneOf(METRICS), shortest=0)] = Field(
+    metrics: Annotated[list[str], ListOf(OneOf(METRICS), shortest=0, is_distinct=True)] = Field(
         description="what is measured; []: a sweep measures times alone"
     )
     bootstrap: Draws = Field(None, description="draws for the Inception Score's interval; 0: no intervals")

@@ -1,6 +1,7 @@
 """The one exception that means: the user can fix this. And how to tell that memory ran out."""
 
 import sys
+from pathlib import Path
 
 # PyTorch's host allocator, a CUDA call outside its GPU allocator (pinned memory, a context), cuBLAS and cuDNN.
 MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
@@ -12,6 +13,11 @@ class UserError(ValueError):
     The message is a single line that names the value and what would be accepted. Command-line
     tools print it on stderr and exit with code 2; library callers see an ordinary `ValueError`.
     """
+
+
+def explain_no_file(path: Path) -> str:
+    """Say why a path that must be a file is none, for a message that begins with the path."""
+    return "is a directory, not a file" if path.is_dir() else "does not exist"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ from checkpoints.read import all_tensors_of, read_checkpoint
 from models.checkout import ROOT
 from models.weights.catalog import describe, load_manifest
 from models.weights.published import Published, verify
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_no_file
 from tstitch.runs.atomic import replacing
 from tstitch.runs.outputs import check_output
 
@@ -78,7 +78,7 @@ def convert(source: Path, destination: Path) -> None:
     from safetensors.torch import save_file
 
     if not source.is_file():
-        raise UserError(f"{source} does not exist")
+        raise UserError(f"{source} {explain_no_file(source)}; give a .pt or .ckpt file")
     if destination.suffix != ".safetensors":
         raise UserError(f"the destination must end in .safetensors, got {destination}")
     check_output(destination, "converted weights", [source])
