@@ -20,6 +20,14 @@ def explain_no_file(path: Path) -> str:
     return "is a directory, not a file" if path.is_dir() else "does not exist"
 
 
+def explain_error(error: BaseException, longest: int = 200) -> str:
+    """Write an error of another package in one line, in its own words; a missing key of Python's has no others."""
+    said = " ".join(str(error).split())
+    if isinstance(error, KeyError) and error.args:
+        said = f"{error.args[0]!r} is missing"
+    return (said or f"{type(error).__name__} without a message")[:longest]
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether memory of the host or of a GPU ran out. Does not import PyTorch, which may not be loaded yet."""
     torch = sys.modules.get("torch")

@@ -91,6 +91,22 @@ def test_an_output_that_cannot_be_written_is_found_before_the_work(capfd, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+WEIGHTS = {
+    ("verify", "--directory", "/no/where", "dit_xl_256"): "fetch dit_xl_256 --directory /no/where",
+    ("fetch", "dit_xl_256", "--mirror", "foo"): "the mirror must be an address such as https://HOST/FOLDER, got 'foo'",
+    ("fetch", "dit_xl_256", "--mirror", "http://[a"): "must be an address such as https://HOST/FOLDER, got 'http://[a'",
+    ("convert", "models/zoo/digits/dit_s.safetensors", "x.safetensors"): "is a .safetensors file already",
+    ("convert", "models/zoo", "x.safetensors"): "models/zoo is a directory, not a file; give a .pt or .ckpt file",
+    ("verify", "--directory"): "argument --directory: expected one argument; ",
+    ("lst",): "argument command: invalid choice: 'lst' (choose from",
+}
+
+
+@pytest.mark.parametrize("arguments", WEIGHTS, ids=" ".join)
+def test_a_mistake_with_weights_is_one_line(capfd, monkeypatch, arguments: tuple[str, ...]) -> None:
+    check_one_line(run_here(capfd, monkeypatch, "weights", *arguments), WEIGHTS[arguments])
+
+
 def test_a_dry_run_makes_nothing(capfd, monkeypatch, tmp_path: Path) -> None:
     for command, own in {"latency": ["fractions=[0,1]"], "analyse": ["analysis=similarity"]}.items():
         outcome = run_here(capfd, monkeypatch, command, *own, "dry_run=true", f"out={tmp_path / command}")
