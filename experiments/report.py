@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tstitch.errors import UserError
 def sweep_directories(settings: ReportSettings) -> list[Path]:
     """Return the directories that `sweep` or `sweeps` name."""
     directories = [Path(directory) for directory in settings.sweeps or [settings.sweep]]
-    places = [directory.resolve() for directory in directories]
+    places = [os.path.realpath(directory) for directory in directories]  # `resolve` raises on a link to itself
     twice = next((each for each, place in zip(directories, places, strict=True) if places.count(place) > 1), None)
     if twice is not None:
         raise UserError(f"sweeps names the directory {twice} twice; give each once")

@@ -36,4 +36,4 @@ def check_flags(arguments: Sequence[str]) -> None:
     if flag is not None:
         raise UserError(f"unknown flag {flag}; settings are KEY=VALUE, --help lists them and --hydra-help the flags")
     if unknown:
-        raise UserError(f"{unknown[0]} is behind a flag; flags are the last of a command line")
+        raise UserError(f"{unknown[0]} is behind a flag and others are before it; put all settings before the flags")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import os
 import signal
@@ -23,7 +24,7 @@ from scripts.composition import checked_settings
 from scripts.crash import DEBUG, report_crash
 from scripts.explain import explain_composition
 from scripts.once import is_first_to_say
-from tstitch.errors import UserError, is_out_of_memory
+from tstitch.errors import UserError, explain_system_error, is_out_of_memory
 from tstitch.runs.environment import read_environment
 from tstitch.runs.memory import keep_freed_memory
 
@@ -59,6 +60,8 @@ def run_command(config_name: str, main: Callable[[Settings], None]) -> None:
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(run)()
     except UserError as error:
         _stop(str(error))
+    except OSError as error:  # of Hydra's own directories
+        _stop(explain_system_error(error))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         # What `main` raises has ended the process before.
         _stop(explain_composition(config_name, error, sys.argv[1:]))
@@ -82,7 +85,9 @@ def prepare_process() -> None:
         # Idle OpenMP threads must not spin where ranks share cores. Alone, spinning is twice as fast.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
-    gc.set_threshold(20_000, 50, 100)  # imports make many objects that stay: an eighth of a dry run went on collections
+    # Imports make many objects that stay: a quarter of a dry run went on collections, most of it at Python's end.
+    gc.set_threshold(20_000, 50, 100)
+    atexit.register(gc.freeze)
     if sys.stdout is None:  # closed by whoever started this
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     # A terminal that cannot show a letter of a path shows its number.
@@ -105,7 +110,9 @@ def guarded(main: Callable[[T], None], continues: bool = False) -> Callable[[T],
             main(arguments)
         except BrokenPipeError:
             _leave_pipe()
-        except (UserError, OSError, OmegaConfBaseException) as error:
+        except OSError as error:
+            _stop(explain_system_error(error))
+        except (UserError, OmegaConfBaseException) as error:
             _stop(str(error))
         except Exception as error:
             if is_out_of_memory(error):
@@ -156,7 +163,6 @@ def _stop(message: str) -> None:
     line = f"error: {' '.join(message.split())}"
     if is_first_to_say(line):
         print(line, file=sys.stderr)
-    gc.freeze()  # or Python goes through all of Hydra's tables once more at its end
     sys.exit(USER_MISTAKE)
 
 

@@ -19,6 +19,7 @@ UNKNOWN_KEYS = (
     r"Could not delete from config\. '([\w.@/]+)' does not exist",
     r"Error merging override ([\w.]+)=",
 )
+TWICE = re.compile(r"Multiple values for ([\w/]+)\.")
 SEVERAL = re.compile(r"Ambiguous value for argument '(?P<argument>[^']*)'")
 
 
@@ -34,8 +35,14 @@ def explain_composition(config_name: str, error: Exception, arguments: Sequence[
     choice = CHOICE.search(message)
     if choice is not None:
         return _explain_choice(choice["group"], choice["name"])
+    nameless = next((each for each in arguments if each[:1] == "="), None)
+    if nameless is not None:
+        return f"{nameless!r} is not of the form KEY=VALUE"
     if "Config group override" in message:
         return _explain_group(arguments) or "a group takes the name of one of its files, as pair=NAME"
+    twice = TWICE.search(message)
+    if twice is not None:
+        return f"{twice[1]} is one of this command's choices, which takes no +; give {twice[1]}=NAME"
     several = SEVERAL.search(message)
     if several is not None:
         return _explain_several(several["argument"])
@@ -79,6 +86,8 @@ def _explain_syntax(message: str, arguments: Sequence[str]) -> str:
         before = [argument for argument in earlier if "=" in argument]
         spaced = f"; a value with spaces is quoted: '{_quoted(f'{before[-1]} {wrong}')}'" if before else ""
         return f"{wrong!r} is not of the form KEY=VALUE{spaced}"
+    if key != key.strip() or " " in key:
+        return f"{wrong!r} has a space in its key; give {''.join(key.split())}={value}"
     if value.startswith(("[", "{")):
         reason = " ".join(message.split("See https")[0].split())
         return f"{wrong} cannot be read: {reason}"

@@ -17,6 +17,7 @@ def main(settings: TrainSettings) -> None:
     from training.directory import check_directory
     from tstitch.errors import UserError
     from tstitch.runs.environment import read_environment
+    from tstitch.runs.outputs import check_writable
 
     if read_environment().world_size > 1:
         raise UserError("training is one process, and each rank would train the same; start it without torchrun")
@@ -26,6 +27,7 @@ def main(settings: TrainSettings) -> None:
     check_directory(out, recipe)
     if zoo.exists() and not zoo.is_dir():
         raise UserError(f"zoo={zoo} is a file; give the directory where the weights go")
+    check_writable(zoo / "weights")
 
     # A mistake in the settings should not wait for these.
     import torch

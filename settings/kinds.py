@@ -137,6 +137,17 @@ class Text(Kind):
 
 
 @dataclass(frozen=True)
+class FileName(Text):
+    """Names that become those of files and directories."""
+
+    one: str = "a name without slashes"
+    several: str = "names without slashes"
+
+    def accepts(self, value: object) -> bool:
+        return super().accepts(value) and not set(value) & set("/\0") and value not in (".", "..")
+
+
+@dataclass(frozen=True)
 class PathText(Kind):
     """Paths of files and directories, as text. A name that reads as a number becomes its text: `out=20261124`."""
 

@@ -9,7 +9,7 @@ from settings.kinds import Number, OneOf, Whole
 from settings.lists import Either, ListOf
 from settings.names import CLIP_SCORE, GRIDS, METRICS, SCHEDULES, Extractor
 from settings.networks import Autoencoder, Denoiser
-from settings.types import BatchSize, Draws, PathName, Share, Words
+from settings.types import BatchSize, Draws, Name, PathName, Share, Words
 
 Scale = Annotated[float, Number(1)]
 Channels = Annotated[int | str, Either(Whole(1, 2**14), OneOf(("all",)))]
@@ -54,7 +54,7 @@ class Evaluation(Settings):
 class Pair(Settings):
     """One denoiser or more, small to large, that share latents."""
 
-    name: Words = Field(description="of the pair, in results")
+    name: Name = Field(description="of the pair, in results")
     denoisers: dict[str, Denoiser] = Field(description="small to large, by short names")
     autoencoder: Autoencoder = Field(description="between images and latents")
     schedule: Schedule = Field(description="noise schedule that the denoisers were trained with")

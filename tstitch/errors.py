@@ -17,14 +17,23 @@ class UserError(ValueError):
 
 def explain_no_file(path: Path) -> str:
     """Say why a path that must be a file is none, for a message that begins with the path."""
-    return "is a directory, not a file" if path.is_dir() else "does not exist"
+    if path.is_dir():
+        return "is a directory, not a file"
+    return "is no regular file" if path.exists() else "does not exist"
+
+
+def explain_system_error(error: OSError) -> str:
+    """Write an error of the operating system without its number."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}"
 
 
 def explain_error(error: BaseException, longest: int = 200) -> str:
     """Write an error of another package in one line, in its own words; a missing key of Python's has no others."""
     said = " ".join(str(error).split())
     if isinstance(error, KeyError) and error.args:
-        said = f"{error.args[0]!r} is missing"
+        said = f"the key {error.args[0]!r} is missing"
     return (said or f"{type(error).__name__} without a message")[:longest]
 
 

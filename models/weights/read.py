@@ -21,7 +21,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         UserError: the file is missing, truncated, not of its kind, or holds something else than tensors.
     """
     if not path.is_file():
-        raise UserError(f"weights {path} {'are a directory, not a file' if path.is_dir() else 'do not exist'}")
+        problem = "are a directory, not a file" if path.is_dir() else "are no regular file"
+        raise UserError(f"weights {path} {problem if path.exists() else 'do not exist'}")
     if path.suffix != ".safetensors":
         return read_checkpoint(path, state_dict_of)
     try:

@@ -120,6 +120,12 @@ LINES = {
     ("latency", "+ranks=2"): "ranks is for scripts.sweep; this command has no such setting",
     ("prompts", "+call.x=nan"): "call.x must be a finite number, text, true, false, or a list of these, got nan",
     ("sample", "stitch=[]"): "stitch must be a group of settings (fractions, fraction, counts, ",
+    ("latency", "+experiment=fig8"): "experiment is one of this command's choices, which takes no +; give experiment=",
+    ("sample", "=3"): "'=3' is not of the form KEY=VALUE",
+    ("sample", "seed =3"): "'seed =3' has a space in its key; give seed=3",
+    ("sample", "hydra.run.dir=/proc/x"): "/proc/x: No such file or directory",
+    ("sample", "pair.name=../x"): "pair.name must be a name without slashes, got '../x'",
+    ("train", "recipe.name=a/b"): "recipe.name must be a name without slashes, got 'a/b'",
     ("merge", "~run"): "run has no value yet that ~run could take away; give run=VALUE",
     ("sample", "--num_images=3"): "--num_images=3 has dashes, which settings have not: num_images=3",
     ("sample", "-x"): "unknown flag -x; settings are KEY=VALUE, --help lists them and --hydra-help the flags",
@@ -145,7 +151,7 @@ def test_a_mistake_is_one_line(capfd, monkeypatch, arguments: tuple[str, str]) -
 
 SEVERAL = {
     ("~sampler", "sampler.num_steps=2"): "sampler.num_steps=2 has nothing to change: ~sampler takes it away",
-    ("seed=1", "--cfg", "job", "num_images=2"): "num_images=2 is behind a flag; flags are the last of a command line",
+    ("seed=1", "--cfg", "job", "num_images=2"): "num_images=2 is behind a flag and others are before it; put all ",
     (
         "pair=digits_ldm_s_ldm",
         "pair.denoisers.ldm_s.config.depth=3",

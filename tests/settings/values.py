@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import inf, nan
 
 from settings.fractions import Fractions
-from settings.kinds import Flag, Kind, Number, OneOf, PathText, Text, Whole
+from settings.kinds import FileName, Flag, Kind, Number, OneOf, PathText, Text, Whole
 from settings.lists import Either, ListOf, OneOrEach, OrNull
 from settings.prompts import CallValue
 
@@ -35,6 +35,8 @@ def cases_of(kind: Kind) -> Cases:
             return Cases(accepted, [*outside, *wrong])
         case Flag():
             return Cases([True, False], [0, 1, 2.0, nan, "true", "", [], [True], GROUP])
+        case FileName():
+            return Cases(["text", "a cat", "é"], ["", " ", "a/b", "../a", "..", "a\0b", 3, nan, True, [], ["a"], GROUP])
         case Text():
             return Cases(["text", "a cat", "Prüfung é"], ["", "  ", 3, 2.0, nan, True, [], ["text"], GROUP])
         case PathText():
