@@ -60,7 +60,9 @@ def read_pickle(file: BinaryIO, size: int, construct: Construct, resolve: Resolv
                 return machine.pop()
             machine.step(opcode.name, argument)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise UnreadablePickleError(f"not a pickle: {explain_error(error)}") from error
+        raise UnreadablePickleError(
+            "not a pickle" if isinstance(error, KeyError) else f"not a pickle: {explain_error(error)}"
+        ) from error
     raise UnreadablePickleError("a pickle without an end")
 
 

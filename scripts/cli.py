@@ -60,11 +60,11 @@ def run_command(config_name: str, main: Callable[[Settings], None]) -> None:
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(run)()
     except UserError as error:
         _stop(str(error))
-    except OSError as error:  # of Hydra's own directories
-        _stop(explain_system_error(error))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         # What `main` raises has ended the process before.
         _stop(explain_composition(config_name, error, sys.argv[1:]))
+    except OSError as error:  # of Hydra's own directories; some of its exceptions are of this class too
+        _stop(explain_system_error(error))
     except Exception as error:
         _stop_unexpected(error)
 

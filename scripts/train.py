@@ -27,7 +27,7 @@ def main(settings: TrainSettings) -> None:
     check_directory(out, recipe)
     if zoo.exists() and not zoo.is_dir():
         raise UserError(f"zoo={zoo} is a file; give the directory where the weights go")
-    check_writable(zoo / "weights")
+    check_writable(zoo / "weights", key="zoo")
 
     # A mistake in the settings should not wait for these.
     import torch

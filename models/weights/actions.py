@@ -82,11 +82,11 @@ def convert(source: Path, destination: Path) -> None:
 
     if not source.is_file():
         raise UserError(f"{source} {explain_no_file(source)}; give a .pt or .ckpt file")
-    if source.suffix == ".safetensors":
-        raise UserError(f"{source} is a .safetensors file already; give a .pt or .ckpt file")
     if destination.suffix != ".safetensors":
         raise UserError(f"the destination must end in .safetensors, got {destination}")
     check_output(destination, "converted weights", [source])
+    if source.suffix == ".safetensors":
+        raise UserError(f"{source} is a .safetensors file already; give a .pt or .ckpt file")
     try:
         tensors = read_checkpoint(source, all_tensors_of)
     except UserError as error:

@@ -38,8 +38,12 @@ def check_output(path: Path, kind: str, inputs: Iterable[Path] = (), beside: Ite
         raise UserError(f"{path} is there and is not {kind}; give another out=, or remove it")
 
 
-def check_writable(path: Path) -> None:
-    """Raise `UserError` where no file can be made in the directory of `path`, or in the one that would hold it."""
+def check_writable(path: Path, key: str = "out") -> None:
+    """Raise `UserError` where no file can be made in the directory of `path`, or in the one that would hold it.
+
+    Args:
+        key: of the setting that names the place, for the message.
+    """
     directory = next(place for place in path.absolute().parents if place.exists())
     if not directory.is_dir():
         raise UserError(f"cannot create {path}: {directory} is a file")
@@ -48,7 +52,7 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"cannot create {path}: {directory} takes no files ({error.strerror}); give another out="
+            f"cannot create {path}: {directory} takes no files ({error.strerror}); give another {key}="
         ) from error
 
 
