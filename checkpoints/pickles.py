@@ -60,9 +60,8 @@ def read_pickle(file: BinaryIO, size: int, construct: Construct, resolve: Resolv
                 return machine.pop()
             machine.step(opcode.name, argument)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise UnreadablePickleError(
-            "not a pickle" if isinstance(error, KeyError) else f"not a pickle: {explain_error(error)}"
-        ) from error
+        reason = "" if isinstance(error, KeyError) else f": {explain_error(error)}"
+        raise UnreadablePickleError(f"not a pickle{reason}") from error
     raise UnreadablePickleError("a pickle without an end")
 
 
