@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from tstitch.errors import explain_error
+
 LONGEST_LINE = 1 << 16  # bytes of an argument that ends with its line: a name, or a number in digits
 MOST_OPCODES = 10_000_000  # the largest published checkpoints have a hundred thousand
 
@@ -58,7 +60,8 @@ def read_pickle(file: BinaryIO, size: int, construct: Construct, resolve: Resolv
                 return machine.pop()
             machine.step(opcode.name, argument)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise UnreadablePickleError(f"not a pickle: {type(error).__name__} {error}") from error
+        reason = "" if isinstance(error, KeyError) else f": {explain_error(error)}"
+        raise UnreadablePickleError(f"not a pickle{reason}") from error
     raise UnreadablePickleError("a pickle without an end")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from checkpoints.files import CheckpointFile, UnreadableCheckpointError, open_checkpoint
 from checkpoints.pickles import UnreadablePickleError
 from checkpoints.stored_tensors import StoredTensor
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_error
 
 WRAPPERS = ("ema", "state_dict", "model")
 MOST_SHARING = 8  # how often the bytes of a file may be used; tied weights use some of them twice
@@ -46,9 +46,9 @@ def read_checkpoint(path: Path, choose: Choose) -> dict[str, Tensor]:
     except NoStateDictError as error:
         raise UserError(f"weights {path} hold {error}") from error
     except (UnreadableCheckpointError, UnreadablePickleError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = explain_error(error)
     except Exception as error:  # on garbage the zip reader raises nearly anything, NotImplementedError included
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        reason = explain_error(error)
     raise UserError(f"weights {path} cannot be read (truncated, or of another kind): {reason}")
 
 

@@ -17,7 +17,7 @@ from evaluation.records import read_record
 from evaluation.report.compare import are_paired, compare_results
 from experiments.evaluation import SETTINGS, Evaluation, extractor_name, load_evaluation
 from experiments.scored import RESULT, images_digest, read_scoring
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_no_file
 from tstitch.runs.progress import Counter
 from tstitch.runs.ranks import Ranks
 from tstitch.runs.run import load_run
@@ -104,6 +104,6 @@ def _current(name: str, place: Path, result: dict, ranks: Ranks, device: torch.d
 def _read_result(place: Path) -> dict:
     path = place / RESULT if place.is_dir() else place
     if not path.is_file():
-        raise UserError(f"{path} does not exist; python -m scripts.evaluate makes it")
+        raise UserError(f"{path} {explain_no_file(path)}; python -m scripts.evaluate makes it")
     result, _ = read_record(path, ResultRecord, "python -m scripts.evaluate makes the result of an evaluation anew")
     return result

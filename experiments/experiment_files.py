@@ -71,6 +71,12 @@ def check_takes_sweep(name: str | None, names: list[str]) -> None:
         raise UserError(f"sweep= has no meaning for name={names[0]}: it is an analysis, which reads no sweep")
 
 
+def check_takes_captions(names: Sequence[str]) -> None:
+    """Raise `UserError` unless one of the experiments is from prompts."""
+    if not any(map(is_of_prompts, names)):
+        raise UserError(f"captions= is for tables from prompts, and none of these is: {', '.join(names)}")
+
+
 def check_outputs(out: Path, names: Sequence[str], with_index: bool) -> None:
     """Check that the pages of experiments, and the index of all, may be written to a directory."""
     for name in names:

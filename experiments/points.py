@@ -25,7 +25,7 @@ from sampling.jobs import make_jobs, plan_run
 from sampling.run import sample_run
 from settings.check import check_settings
 from settings.sweep_prompts import PromptSweepSettings
-from tstitch.errors import UserError, is_out_of_memory
+from tstitch.errors import UserError, explain_error, is_out_of_memory
 from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.ranks import Ranks, choose_device, end_with_parent, joined_ranks
 from tstitch.runs.run import Run, identity_hash, locked
@@ -127,7 +127,7 @@ def _run_here(point: SweepPoint, networks: Networks) -> str | None:
     except Exception as error:  # a point that breaks must not take the others with it
         if not is_out_of_memory(error):
             traceback.print_exc()
-        reason = f"{type(error).__name__}: {error}"
+        reason = explain_error(error)
     print(f"failed: {reason}", file=sys.stderr)
     return reason
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -16,11 +17,17 @@ from evaluation.report.tables import points_table
 from experiments.experiment_files import compose_experiment, is_of_prompts
 from experiments.tables import quality_differences
 from settings.results import ReportSettings
+from tstitch.errors import UserError
 
 
 def sweep_directories(settings: ReportSettings) -> list[Path]:
     """Return the directories that `sweep` or `sweeps` name."""
-    return [Path(directory) for directory in dict.fromkeys(settings.sweeps or [settings.sweep])]
+    directories = [Path(directory) for directory in settings.sweeps or [settings.sweep]]
+    places = [os.path.realpath(directory) for directory in directories]  # `resolve` raises on a link to itself
+    twice = next((each for each, place in zip(directories, places, strict=True) if places.count(place) > 1), None)
+    if twice is not None:
+        raise UserError(f"sweeps names the directory {twice} twice; give each once")
+    return directories
 
 
 def read_report(directories: list[Path], settings: ReportSettings) -> Report:

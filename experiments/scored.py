@@ -21,7 +21,7 @@ from models.checkout import resolve_path
 from sampling.job import RunPlan
 from settings.base import complain
 from settings.types import Words
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_no_file
 from tstitch.runs.digest import file_sha256
 from tstitch.runs.run import Run
 
@@ -84,7 +84,7 @@ def read_scoring(settings: dict, extractor: str, device: torch.device) -> Scorin
     for key in ("extractor_weights", "reference"):
         path = resolve_path(settings[key])
         if not path.is_file():
-            raise UserError(f"{key} {path} does not exist, so no result can be compared with it")
+            raise UserError(f"{key} {path} {explain_no_file(path)}, so no result can be compared with it")
         checksums[key] = file_sha256(path)
     digests = checksums["extractor_weights"], checksums["reference"]
     return Scoring(settings, protocol | scoring_protocol(extractor, *digests, settings["bootstrap"], device))

@@ -62,10 +62,14 @@ def _build_dit(config: object) -> ClassConditionalDenoiser:
 
 
 def _read_dit(spec: DenoiserSpec) -> dict[str, Tensor]:
-    from models.weights.dit_folder import read_dit_folder
     from models.weights.read import read_state_dict
 
-    return read_state_dict(spec.path) if spec.folder is None else read_dit_folder(spec.folder, spec.config)
+    if spec.folder is None:
+        return read_state_dict(spec.path)
+
+    from models.weights.dit_folder import read_dit_folder
+
+    return read_dit_folder(spec.folder, spec.config)
 
 
 def _initialize_dit(network: nn.Module) -> None:

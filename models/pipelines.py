@@ -12,7 +12,7 @@ import transformers
 
 from models.weights.read import class_name, in_line, read_settings
 from tstitch import stitch
-from tstitch.errors import UserError, is_out_of_memory
+from tstitch.errors import UserError, explain_no_file, is_out_of_memory
 from tstitch.runs.digest import file_sha256
 
 INDEX, CONFIG = "model_index.json", "config.json"  # of a pipeline, and of a model
@@ -71,7 +71,7 @@ def check_files(spec: PipelineSpec) -> None:
             raise UserError(f"{folder} holds no weights (.safetensors or .bin); {HOW}")
     for path in spec.loras:
         if path is not None and not path.is_file():
-            raise UserError(f"LoRA {path} does not exist; {HOW}")
+            raise UserError(f"LoRA {path} {explain_no_file(path)}; {HOW}")
 
 
 def digests(spec: PipelineSpec) -> dict:

@@ -25,9 +25,9 @@ def main(settings: AnalyseSettings) -> None:
 
     from evaluation.report.analysis_plots import draw_analysis
     from evaluation.report.figures import save
-    from experiments.analyses import analyse
+    from experiments.analyses import ANALYSES, analyse
     from tstitch.runs.json_files import write_json
-    from tstitch.runs.outputs import check_output
+    from tstitch.runs.outputs import check_directory, check_output
     from tstitch.runs.ranks import choose_device, joined_ranks
     from tstitch.runs.record import identity_hash
 
@@ -37,6 +37,7 @@ def main(settings: AnalyseSettings) -> None:
     default = ROOT / "runs" / f"{kind}-{plan.pair}-{identity_hash(identity)}"
     out = Path(settings.out) if settings.out is not None else default
     pictures = [out / f"{kind}.png", out / f"{kind}.svg"]
+    check_directory(out, "analysis", [f"{each}.json" for each in ANALYSES])
     check_output(out / f"{kind}.json", "an analysis", beside=pictures)
     out.mkdir(parents=True, exist_ok=True)
     with joined_ranks():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import atexit
+import gc
 import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,11 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from models.checkout import CONFIG_DIR
+from scripts.arguments import Parser, check_flags
 from scripts.composition import checked_settings
 from scripts.crash import DEBUG, report_crash
 from scripts.explain import explain_composition
 from scripts.once import say_once
-from tstitch.errors import UserError, is_out_of_memory
+from tstitch.errors import UserError, explain_system_error, is_out_of_memory
 from tstitch.runs.environment import read_environment
 from tstitch.runs.memory import keep_freed_memory
 
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from settings.base import Settings
 
 SOME_POINTS_FAILED, UNEXPECTED, USER_MISTAKE, INTERRUPTED, TERMINATED = 1, 1, 2, 130, 143
+CONTINUED = ("sample", "sweep", "prompts", "sweep_prompts", "table", "train")  # they keep what was made
 T = TypeVar("T")
 
 
@@ -48,13 +54,25 @@ def run_command(config_name: str, main: Callable[[Settings], None]) -> None:
     def check_and_run(config: DictConfig) -> None:
         main(checked_settings(config_name, config))
 
+    run = guarded(check_and_run, continues=config_name in CONTINUED)
     try:
-        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(guarded(check_and_run))()
+        check_flags(sys.argv[1:])
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(run)()
+    except UserError as error:
+        _stop(str(error))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         # What `main` raises has ended the process before.
         _stop(explain_composition(config_name, error, sys.argv[1:]))
+    except OSError as error:  # of Hydra's own directories; some of its exceptions are of this class too
+        _stop(explain_system_error(error))
     except Exception as error:
         _stop_unexpected(error)
+
+
+def run_parsed(parser: Parser, main: Callable[[argparse.Namespace], None], continues: bool = False) -> None:
+    """Parse the command line of an entry point without settings, call `main`, and end as `run_command` does."""
+    prepare_process()
+    guarded(lambda made: main(made.parse_args()), continues)(parser)
 
 
 def prepare_process() -> None:
@@ -67,25 +85,34 @@ def prepare_process() -> None:
         # Idle OpenMP threads must not spin where ranks share cores. Alone, spinning is twice as fast.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
+    # Imports make many objects that stay: a quarter of a dry run went on collections, most of it at Python's end.
+    gc.set_threshold(20_000, 50, 100)
+    atexit.register(gc.freeze)
     if sys.stdout is None:  # closed by whoever started this
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     # A terminal that cannot show a letter of a path shows its number.
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
-def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
+def guarded(main: Callable[[T], None], continues: bool = False) -> Callable[[T], None]:
     """Wrap `main` so that a user's mistake, or an exception that nobody expected, ends the process in one line.
 
     This happens inside Hydra's job, because Hydra adds a line of its own to exceptions that leave it.
+
+    Args:
+        continues: the same command goes on where an interrupted one ended.
     """
 
     def run(arguments: T) -> None:
         signal.signal(signal.SIGTERM, _terminate)
+        warnings.formatwarning = _format_warning
         try:
             main(arguments)
         except BrokenPipeError:
             _leave_pipe()
-        except (UserError, OSError, OmegaConfBaseException) as error:
+        except OSError as error:
+            _stop(explain_system_error(error))
+        except (UserError, OmegaConfBaseException) as error:
             _stop(str(error))
         except Exception as error:
             if is_out_of_memory(error):
@@ -93,7 +120,7 @@ def guarded(main: Callable[[T], None]) -> Callable[[T], None]:
             _stop_unexpected(error)
         except KeyboardInterrupt as interruption:
             if os.environ.get("RANK", "0") == "0":
-                print("\ninterrupted; the same command continues", file=sys.stderr)
+                print("\ninterrupted" + "; the same command continues" * continues, file=sys.stderr)
             sys.exit(TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED)
 
     return run
@@ -103,6 +130,12 @@ def _leave_pipe() -> None:
     """End quietly: who read the output, such as `head`, has read enough."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail when Python flushes
     sys.exit(SOME_POINTS_FAILED)
+
+
+def _format_warning(message: Warning | str, category: type[Warning], *_: object) -> str:
+    """Write a warning in one line, without the line of code that gave it."""
+    kind = "warning" if category is UserWarning else category.__name__
+    return f"{kind}: {' '.join(str(message).split())}\n"
 
 
 class Terminated(KeyboardInterrupt):

@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 import traceback
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 DEBUG = "TSTITCH_DEBUG"
@@ -36,6 +35,8 @@ def _circumstances() -> list[str]:
 
 
 def _version(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # what goes well does not wait for it
+
     try:
         return version(name)
     except PackageNotFoundError:

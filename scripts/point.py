@@ -6,17 +6,22 @@ torchrun --nproc-per-node N -m scripts.point POINTS.json
 import argparse
 from pathlib import Path
 
-from scripts.cli import guarded, prepare_process
+from scripts.arguments import Parser
+from scripts.cli import run_parsed
 
 
-def main(path: Path) -> None:
+def main(arguments: argparse.Namespace) -> None:
     from experiments.points import run_listed_points
 
-    run_listed_points(path)
+    run_listed_points(arguments.points)
+
+
+def make_parser() -> Parser:
+    """Make the parser of the command line."""
+    parser = Parser(prog="python -m scripts.point", description=__doc__.splitlines()[0])
+    parser.add_argument("points", type=Path, help="the list that scripts.sweep wrote")
+    return parser
 
 
 if __name__ == "__main__":
-    prepare_process()
-    parser = argparse.ArgumentParser(prog="python -m scripts.point", description=__doc__.splitlines()[0])
-    parser.add_argument("points", type=Path, help="the list that scripts.sweep wrote")
-    guarded(main)(parser.parse_args().points)
+    run_parsed(make_parser(), main, continues=True)

@@ -7,7 +7,8 @@ python -m scripts.reference show FILE.npz
 import argparse
 from pathlib import Path
 
-from scripts.cli import guarded
+from scripts.arguments import Parser
+from scripts.cli import run_parsed
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -23,8 +24,9 @@ def main(arguments: argparse.Namespace) -> None:
         print("\n".join(describe_reference(out)))
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scripts.reference", description=__doc__.splitlines()[0])
+def make_parser() -> Parser:
+    """Make the parser of the command line."""
+    parser = Parser(prog="python -m scripts.reference", description=__doc__.splitlines()[0])
     actions = parser.add_subparsers(dest="action", required=True)
     making = actions.add_parser("make", help="statistics of images")
     making.add_argument("images", type=Path, help="an .npz with arr_0, a run's directory, or a folder of PNGs")
@@ -35,8 +37,8 @@ def parse() -> argparse.Namespace:
     making.add_argument("--device", default="auto", help="auto, cpu or cuda")
     showing = actions.add_parser("show", help="what a reference holds")
     showing.add_argument("file", type=Path)
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":
-    guarded(main)(parse())
+    run_parsed(make_parser(), main)

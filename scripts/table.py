@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 
 def main(settings: TableSettings) -> None:
-    from experiments.experiment_files import check_takes_sweep, find_experiments
+    from experiments.experiment_files import check_takes_captions, check_takes_sweep, find_experiments
 
     names = find_experiments(settings.name, with_prompts=settings.pairs == "imagenet")
     if settings.sweep is not None:
         check_takes_sweep(settings.name, names)
+    if settings.captions is not None:
+        check_takes_captions(names)
 
     # A mistake in the settings should not wait for these.
     from experiments.experiment_files import check_outputs, write_index, write_page

@@ -17,6 +17,7 @@ def main(settings: TrainSettings) -> None:
     from training.directory import check_directory
     from tstitch.errors import UserError
     from tstitch.runs.environment import read_environment
+    from tstitch.runs.outputs import check_writable
 
     environment = read_environment()
     recipe, data = settings.recipe.as_dict(), settings.images
@@ -25,6 +26,7 @@ def main(settings: TrainSettings) -> None:
     check_directory(out, recipe)
     if zoo.exists() and not zoo.is_dir():
         raise UserError(f"zoo={zoo} is a file; give the directory where the weights go")
+    check_writable(zoo / "weights", key="zoo")
 
     # A mistake in the settings should not wait for these.
     import torch

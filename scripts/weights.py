@@ -11,7 +11,8 @@ from pathlib import Path
 
 from models.weights.actions import convert, fetch_all, verify_all
 from models.weights.catalog import WEIGHTS_DIR, describe, find_entries, load_manifest
-from scripts.cli import guarded
+from scripts.arguments import Parser
+from scripts.cli import run_parsed
 
 MIRROR = "TSTITCH_MIRROR"
 COMMANDS = {
@@ -35,13 +36,11 @@ def main(arguments: argparse.Namespace) -> None:
     return None
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Make the parser of the command line."""
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("--directory", type=Path, default=argparse.SUPPRESS, help="of the weights (default: weights/)")
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.weights", description="Published weights.", parents=[shared]
-    )
+    parser = Parser(prog="python -m scripts.weights", description="Published weights.", parents=[shared])
     commands = parser.add_subparsers(dest="command", required=True)
     names = "an entry of configs/weights.yaml, or pair=NAME: all that a pair and its evaluation need"
     for name, text in COMMANDS.items():
@@ -58,4 +57,4 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    guarded(main)(make_parser().parse_args())
+    run_parsed(make_parser(), main, continues=True)

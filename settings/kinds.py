@@ -5,6 +5,7 @@ that looks like a number.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args, get_origin
@@ -14,6 +15,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 SEED_LIMIT = 2**63 - 1
 LONGEST_SHOWN = 80
+SHELL = re.compile(r"~(/|$)|\$\w")  # at the start of a path: of the home, or of a variable
 
 
 class Kind:
@@ -135,6 +137,17 @@ class Text(Kind):
 
 
 @dataclass(frozen=True)
+class FileName(Text):
+    """Names that become those of files and directories."""
+
+    one: str = "a name without slashes"
+    several: str = "names without slashes"
+
+    def accepts(self, value: object) -> bool:
+        return super().accepts(value) and not set(value) & set("/\0") and value not in (".", "..")
+
+
+@dataclass(frozen=True)
 class PathText(Kind):
     """Paths of files and directories, as text. A name that reads as a number becomes its text: `out=20261124`."""
 
@@ -144,7 +157,12 @@ class PathText(Kind):
     def accepts(self, value: object) -> bool:
         if type(value) in (int, float):
             return True
-        return isinstance(value, str) and bool(value.strip()) and "\0" not in value
+        return isinstance(value, str) and bool(value.strip()) and "\0" not in value and not SHELL.match(value)
+
+    def complain(self, value: object) -> str:
+        if isinstance(value, str) and SHELL.match(value):
+            return f"must be a path, got {show(value)}, which the shell has not expanded there; give the whole path"
+        return super().complain(value)
 
     def convert(self, value: object) -> str:
         return str(value)

@@ -9,10 +9,11 @@ LONGEST_LIST = 10**6
 
 @dataclass(frozen=True)
 class ListOf(Kind):
-    """Lists of one type, with `shortest` entries or more."""
+    """Lists of one type, with `shortest` entries or more; `is_distinct` says that none may be there twice."""
 
     item: Kind
     shortest: int = 1
+    is_distinct: bool = False
     longest: int = field(default=LONGEST_LIST, repr=False)
 
     @property
@@ -25,10 +26,15 @@ class ListOf(Kind):
 
     def accepts(self, value: object) -> bool:
         fits = isinstance(value, list) and self.shortest <= len(value) <= self.longest
-        return fits and all(map(self.item.accepts, value))
+        return fits and all(map(self.item.accepts, value)) and not self._twice(value)
 
     def complain(self, value: object) -> str:
+        if isinstance(value, list) and all(map(self.item.accepts, value)) and (twice := self._twice(value)):
+            return f"must be {self.one}, each once, got {show(twice[0])} twice in {show(value)}"
         return f"must be {self.one}{self.limit(value)}, got {show_wrong(value, self.item)}"
+
+    def _twice(self, values: list) -> list:
+        return [each for index, each in enumerate(values) if each in values[:index]] if self.is_distinct else []
 
     def limit(self, value: object) -> str:
         if not isinstance(value, list):

@@ -53,13 +53,15 @@ class OfExperiment(OverFractions):
 class LatencySettings(OfExperiment):
     """The settings of `scripts.latency`."""
 
-    batch_sizes: Annotated[list[int], ListOf(Whole(1, 2**16))] = Field(
+    batch_sizes: Annotated[list[int], ListOf(Whole(1, 2**16), is_distinct=True)] = Field(
         description="images at once: 8 is the paper's measure, larger ones show the throughput"
     )
-    precisions: Annotated[list, ListOf(OneOrEach(ANY_PRECISION))] | None = Field(
+    precisions: Annotated[list, ListOf(OneOrEach(ANY_PRECISION), is_distinct=True)] | None = Field(
         description="in place of precision: each of them with each of compiles"
     )
-    compiles: Annotated[list[str], ListOf(OneOf(COMPILE_MODES))] | None = Field(description="in place of compile")
+    compiles: Annotated[list[str], ListOf(OneOf(COMPILE_MODES), is_distinct=True)] | None = Field(
+        description="in place of compile"
+    )
     repeats: Repeats = Field(description="rounds; with 7, a shared machine put points up to 4% off the ideal line")
     analysis: Analysis | None = Field(None, description="brought by an experiment, without effect here")
 

@@ -9,7 +9,7 @@ from settings.kinds import Number, OneOf, Whole
 from settings.lists import Either, ListOf
 from settings.names import CLIP_SCORE, GRIDS, METRICS, SCHEDULES, Extractor
 from settings.networks import Autoencoder, Denoiser
-from settings.types import BatchSize, Draws, PathName, Share, Words
+from settings.types import BatchSize, Draws, Name, PathName, Share, Words
 
 Scale = Annotated[float, Number(1)]
 Channels = Annotated[int | str, Either(Whole(1, 2**14), OneOf(("all",)))]
@@ -37,7 +37,7 @@ class Evaluation(Settings):
     extractor: Extractor = Field(description="network of the features")
     extractor_weights: PathName = Field(None, description="its file; nothing is downloaded")
     reference: PathName = Field(description="an .npz of scripts.reference, or ADM's")
-    metrics: Annotated[list[str], ListOf(OneOf(METRICS), shortest=0)] = Field(
+    metrics: Annotated[list[str], ListOf(OneOf(METRICS), shortest=0, is_distinct=True)] = Field(
         description="what is measured; []: a sweep measures times alone"
     )
     bootstrap: Draws = Field(None, description="draws for the Inception Score's interval; 0: no intervals")
@@ -54,7 +54,7 @@ class Evaluation(Settings):
 class Pair(Settings):
     """One denoiser or more, small to large, that share latents."""
 
-    name: Words = Field(description="of the pair, in results")
+    name: Name = Field(description="of the pair, in results")
     denoisers: dict[str, Denoiser] = Field(description="small to large, by short names")
     autoencoder: Autoencoder = Field(description="between images and latents")
     schedule: Schedule = Field(description="noise schedule that the denoisers were trained with")

@@ -12,7 +12,7 @@ from settings.names import CLIP_SCORE, Device, ExperimentName, Extractor, Metric
 from settings.over_fractions import StepCounts
 from settings.types import BatchSize, Count, Draws, NumSteps, PathName, Ranks, Switch, Words
 
-Paths = Annotated[list[str], ListOf(PathText(), shortest=0)]
+Paths = Annotated[list[str], ListOf(PathText(), shortest=0, is_distinct=True)]
 MOST_DENOISERS = 3  # of the pairs of an experiment
 
 

@@ -128,6 +128,12 @@ class SamplingSettings(Settings):
     @model_validator(mode="after")
     def _check_together(self) -> "SamplingSettings":
         self.stitch.refuse_unless_one(default=self.pair.fractions)
+        explicit = [word for word in self.stitch.explicit if word != "fraction"]
+        if explicit and self.allocation.rule != "steps":
+            raise refuse(
+                f"allocation.rule={self.allocation.rule} rounds fractions, and stitch.{explicit[0]} has none to round; "
+                "leave one of them out"
+            )
         if self.tflops is not None and not self.dry_run:
             raise refuse(f"tflops={self.tflops:g} is for dry_run=true, which estimates the time from it")
         if self.residency == "staged" and self.compile != "none":

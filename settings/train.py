@@ -11,7 +11,7 @@ from settings.lists import ListOf
 from settings.names import DATA_SETS, Device
 from settings.networks import Denoiser
 from settings.pair import Schedule
-from settings.types import BatchSize, Count, NotNegative, PathName, Positive, Share, Size, Switch, Words
+from settings.types import BatchSize, Count, Name, NotNegative, PathName, Positive, Share, Size, Switch, Words
 
 DOWN_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")
 UP_BLOCKS = ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
@@ -44,7 +44,7 @@ class Recipe(Settings):
     """What every recipe has."""
 
     kind: Words = Field(description="denoiser, autoencoder or classifier")
-    name: Words = Field(description="of the recipe")
+    name: Name = Field(description="of the recipe")
     optimizer: Optimizer = Field(description="learning rates")
     trainer: Trainer = Field(description="the loop")
 

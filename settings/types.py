@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from settings.kinds import SEED_LIMIT, Flag, Number, PathText, Text, Whole
+from settings.kinds import SEED_LIMIT, FileName, Flag, Number, PathText, Text, Whole
 
 Count = Annotated[int, Whole(1, 10**9)]
 BatchSize = Annotated[int, Whole(1, 2**16)]
@@ -17,4 +17,5 @@ Share = Annotated[float, Number(0, 1)]
 Positive = Annotated[float, Number(0, is_open=True)]
 NotNegative = Annotated[float, Number(0)]
 Words = Annotated[str, Text()]
+Name = Annotated[str, FileName()]
 PathName = Annotated[str, PathText()]

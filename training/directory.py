@@ -4,15 +4,14 @@ from pathlib import Path
 
 from tstitch.errors import UserError
 from tstitch.runs.json_files import read_json, write_json
+from tstitch.runs.outputs import check_writable
 
 RECIPE = "recipe.json"
 
 
 def check_directory(out: Path, recipe: dict) -> None:
     """Raise `UserError` where a directory holds something else than the training of this recipe. Writes nothing."""
-    place = next(place for place in (out, *out.absolute().parents) if place.exists())
-    if not place.is_dir():
-        raise UserError(f"cannot create {out}: {place} is a file")
+    check_writable(out / RECIPE)
     if (out / RECIPE).is_file():
         try:
             there = read_json(out / RECIPE)

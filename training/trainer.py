@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from training.group import ALONE, Group
 from training.optimizers import OptimizerSettings, learning_rate_factor, make_optimizers
 from training.tasks import Task
-from tstitch.errors import UserError, is_out_of_memory
+from tstitch.errors import UserError, explain_error, is_out_of_memory
 from tstitch.runs.atomic import naming, write_atomically
 
 
@@ -160,7 +160,7 @@ def _restore(path: Path, module: nn.Module, average: nn.Module, optimizers: list
     except Exception as error:  # on garbage the readers raise nearly anything
         if is_out_of_memory(error):
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        reason = explain_error(error, 120)
         raise UserError(
             f"{path} is no checkpoint of this training, or a damaged one ({reason}); "
             "remove it, and the training begins anew, or give another out=DIR"

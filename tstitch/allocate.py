@@ -16,6 +16,7 @@ from tstitch.allocation import (
     allocation_from_list,
     allocation_from_log_snr,
     allocation_from_timesteps,
+    check_boundaries,
     check_fractions,
     warn_of_unused_shares,
 )
@@ -113,7 +114,7 @@ def parse_shares(
     if kind == "fractions":
         check_fractions(values)
     if kind.endswith("boundaries"):
-        allocation_from_timesteps(values if kind == "timestep_boundaries" else [-value for value in values], ())
+        check_boundaries(f"{prefix}{key}", values, descending=kind == "timestep_boundaries")
     if kind not in ("fractions", "counts") and order != ORDERED:
         raise UserError(f"{prefix}{key} says which step is whose, so allocation.order={order} has no meaning with it")
     return Shares(kind, values, num_denoisers, rule, order, seed)

@@ -71,7 +71,7 @@ def allocation_from_timesteps(boundaries: Sequence[float], timesteps: Sequence[i
     Raises:
         UserError: boundaries that do not descend or are not finite.
     """
-    _check_boundaries("timestep boundaries", boundaries, descending=True)
+    check_boundaries("timestep boundaries", boundaries, descending=True)
     return tuple(sum(t < boundary for boundary in boundaries) for t in timesteps)
 
 
@@ -83,7 +83,7 @@ def allocation_from_log_snr(
     log SNR = ln(alpha-bar / (1 - alpha-bar)) rises along a trajectory, so the boundaries ascend. It means the same on
     any noise schedule.
     """
-    _check_boundaries("log-SNR boundaries", boundaries, descending=False)
+    check_boundaries("log-SNR boundaries", boundaries, descending=False)
     log_snr = log_snr_at(timesteps, schedule)
     return tuple(sum(value > boundary for boundary in boundaries) for value in log_snr)
 
@@ -147,7 +147,7 @@ def describe_allocation(allocation: Allocation, timesteps: Sequence[int], names:
     return ", ".join(parts)
 
 
-def _check_boundaries(name: str, boundaries: Sequence[float], descending: bool) -> None:
+def check_boundaries(name: str, boundaries: Sequence[float], descending: bool) -> None:
     numbers = all(isinstance(b, int | float) and not isinstance(b, bool) and math.isfinite(b) for b in boundaries)
     sign = -1 if descending else 1
     if not numbers or not all(sign * a < sign * b for a, b in pairwise(boundaries)):

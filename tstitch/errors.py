@@ -1,6 +1,7 @@
 """The one exception that means: the user can fix this. And how to tell that memory ran out."""
 
 import sys
+from pathlib import Path
 
 # PyTorch's host allocator, a CUDA call outside its GPU allocator (pinned memory, a context), cuBLAS and cuDNN.
 MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
@@ -12,6 +13,28 @@ class UserError(ValueError):
     The message is a single line that names the value and what would be accepted. Command-line
     tools print it on stderr and exit with code 2; library callers see an ordinary `ValueError`.
     """
+
+
+def explain_no_file(path: Path) -> str:
+    """Say why a path that must be a file is none, for a message that begins with the path."""
+    if path.is_dir():
+        return "is a directory, not a file"
+    return "is no regular file" if path.exists() else "does not exist"
+
+
+def explain_system_error(error: OSError) -> str:
+    """Write an error of the operating system without its number."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}"
+
+
+def explain_error(error: BaseException, longest: int = 200) -> str:
+    """Write an error of another package in one line, in its own words; a missing key of Python's has no others."""
+    said = " ".join(str(error).split())
+    if isinstance(error, KeyError) and error.args:
+        said = f"the key {error.args[0]!r} is missing"
+    return (said or f"{type(error).__name__} without a message")[:longest]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

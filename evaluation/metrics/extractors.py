@@ -19,7 +19,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_featur
 from checkpoints.read import read_checkpoint, state_dict_of
 from evaluation.metrics.digits_classifier import DigitsClassifier
 from evaluation.metrics.staged_classifier import StagedClassifier
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_error
 from tstitch.runs.digest import file_sha256
 
 DIGITS, FASHION, INCEPTION, DINOV2 = "digits", "fashion", "inception-v3-compat", "dinov2"
@@ -184,7 +184,7 @@ def load_extractor(name: str, weights: Path, device: torch.device) -> Extractor:
     try:
         network = kind(name, layers, feature_extractor_weights_path=_checked(name, weights))
     except Exception as error:  # on garbage the readers raise nearly anything, KeyError included
-        reason = " ".join(str(error).split())[:200]
+        reason = explain_error(error)
         raise UserError(f"weights {weights} are not those of the extractor {name}: {reason}") from error
     return Extractor(name, file_sha256(weights), network.to(device), device)
 

@@ -10,7 +10,7 @@ from scipy import linalg
 from evaluation.metrics.archive import array_names, read_array, stored_array
 from evaluation.metrics.features import FeatureSet
 from evaluation.metrics.statistics import Statistics, statistics
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_no_file
 from tstitch.runs.atomic import write_atomically
 from tstitch.runs.digest import file_sha256
 from tstitch.runs.shards import IMAGES
@@ -51,7 +51,7 @@ def load_reference(path: Path) -> Reference:
         UserError: the file is missing or damaged, lacks an array, or holds one that is no such statistic.
     """
     if not path.is_file():
-        raise UserError(f"reference {path} does not exist; give an .npz with the arrays mu and sigma, or arr_0")
+        raise UserError(f"reference {path} {explain_no_file(path)}; give an .npz with mu and sigma, or arr_0")
     names = array_names(path)
     num = _read_num(path) if "num" in names else None
     side = _read_side(path) if "side" in names else None

@@ -55,7 +55,7 @@ def open_source(path: Path) -> Source:
     else:
         raise UserError(f"{path} does not exist; give a run's directory, an .npz with arr_0, or a folder of PNGs")
     if source.num < 2:
-        raise UserError(f"{path} holds {source.num} image; statistics need at least 2")
+        raise UserError(f"{path} holds {source.num} image{'s' * (source.num == 0)}; statistics need at least 2")
     return source
 
 

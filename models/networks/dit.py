@@ -4,9 +4,8 @@ import math
 from dataclasses import dataclass
 
 import torch
-from timm.layers import Mlp, PatchEmbed
-from timm.layers.attention import Attention
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from tstitch.errors import UserError
 
@@ -82,15 +81,62 @@ def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return x * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
 
 
+# The three modules below have the names and the arithmetic of timm's, whose import takes two seconds.
+
+
+class PatchEmbed(nn.Module):
+    """Latents (N, C, H, W) cut into patches, each a token: (N, H * W / patch_size^2, hidden_size)."""
+
+    def __init__(self, patch_size: int, in_channels: int, hidden_size: int):
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, hidden_size, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Self-attention with several heads over tokens (N, L, hidden_size); `fused_attn` chooses PyTorch's kernel."""
+
+    def __init__(self, hidden_size: int, num_heads: int):
+        super().__init__()
+        self.num_heads, self.fused_attn = num_heads, True
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.proj = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        num, length, width = x.shape
+        qkv = self.qkv(x).reshape(num, length, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        if self.fused_attn:
+            x = scaled_dot_product_attention(q, k, v)
+        else:
+            x = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+        return self.proj(x.transpose(1, 2).reshape(num, length, width))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with the tanh approximation of GELU between them."""
+
+    def __init__(self, hidden_size: int, inner_size: int):
+        super().__init__()
+        self.fc1 = nn.Linear(hidden_size, inner_size)
+        self.act = nn.GELU(approximate="tanh")
+        self.fc2 = nn.Linear(inner_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
+
+
 class DiTBlock(nn.Module):
     """A transformer block with adaptive layer norm whose gates start at zero (adaLN-Zero)."""
 
     def __init__(self, hidden_size: int, num_heads: int, mlp_ratio: float):
         super().__init__()
         self.norm1 = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6)
-        self.attn = Attention(hidden_size, num_heads=num_heads, qkv_bias=True)
+        self.attn = Attention(hidden_size, num_heads)
         self.norm2 = nn.LayerNorm(hidden_size, elementwise_affine=False, eps=1e-6)
-        self.mlp = Mlp(hidden_size, int(hidden_size * mlp_ratio), act_layer=lambda: nn.GELU(approximate="tanh"))
+        self.mlp = Mlp(hidden_size, int(hidden_size * mlp_ratio))
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 6 * hidden_size))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
@@ -121,7 +167,7 @@ class DiT(nn.Module):
         super().__init__()
         self.config = config
         hidden = config.hidden_size
-        self.x_embedder = PatchEmbed(config.input_size, config.patch_size, config.in_channels, hidden)
+        self.x_embedder = PatchEmbed(config.patch_size, config.in_channels, hidden)
         self.t_embedder = TimestepEmbedder(hidden)
         self.y_embedder = LabelEmbedder(config.num_classes, hidden, config.class_dropout_prob > 0)
         self.register_buffer("pos_embed", sincos_position_embedding(hidden, config.input_size // config.patch_size))

@@ -1,23 +1,24 @@
 """Actions on published weights: list, fetch, verify; and convert old checkpoints to safetensors."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from checkpoints.read import all_tensors_of, read_checkpoint
 from models.checkout import ROOT
-from models.weights.catalog import describe, load_manifest
+from models.weights.catalog import WEIGHTS_DIR, describe, load_manifest
 from models.weights.published import Published, verify
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_no_file
 from tstitch.runs.atomic import replacing
 from tstitch.runs.outputs import check_output
 
 
 def verify_all(entries: Sequence[Published], directory: Path) -> None:
-    failures = []
+    elsewhere, failures = "" if directory == WEIGHTS_DIR else f" --directory {shlex.quote(str(directory))}", []
     for entry in entries:
         try:
-            for file, digest in verify(entry, directory).items():
+            for file, digest in verify(entry, directory, elsewhere).items():
                 print(f"{entry.name}: {file} sha256 {digest}")
         except UserError as error:
             failures.append(str(error))
@@ -26,9 +27,11 @@ def verify_all(entries: Sequence[Published], directory: Path) -> None:
 
 def fetch_all(entries: Sequence[Published], directory: Path, mirror: str | None) -> None:
     """State sizes and licences, then fetch file after file; what fails does not stop the others."""
+    from models.weights.addresses import check_mirror
     from models.weights.fetching import check_disk, fetch_file, show_bytes
     from tstitch.runs.progress import Bytes
 
+    check_mirror(mirror)
     if not entries:
         print("nothing to fetch: everything of it ships with the code")
         return
@@ -78,14 +81,17 @@ def convert(source: Path, destination: Path) -> None:
     from safetensors.torch import save_file
 
     if not source.is_file():
-        raise UserError(f"{source} does not exist")
+        raise UserError(f"{source} {explain_no_file(source)}; give a .pt or .ckpt file")
     if destination.suffix != ".safetensors":
         raise UserError(f"the destination must end in .safetensors, got {destination}")
     check_output(destination, "converted weights", [source])
+    if source.suffix == ".safetensors":
+        raise UserError(f"{source} is a .safetensors file already; give a .pt or .ckpt file")
     try:
         tensors = read_checkpoint(source, all_tensors_of)
     except UserError as error:
-        raise UserError(f"{source} is not a checkpoint of PyTorch: {error}") from error
+        reason = str(error).removeprefix(f"weights {source} ")
+        raise UserError(f"{source} is not a checkpoint of PyTorch: it {reason}") from error
     if not tensors:
         raise UserError(f"{source} holds no tensors by name")
     # Copies, because safetensors refuses tensors that share memory, as tied weights in a checkpoint do.

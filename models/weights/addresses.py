@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from tstitch.errors import UserError
+
 DRIVE = re.compile(r"https://drive\.google\.com/uc\?id=([\w-]+)")
 HUB = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)/resolve/([\w.-]+)/(.+)")
 
@@ -34,6 +36,19 @@ def on_mirror(url: str, mirror: str | None) -> str:
     if mirror is None:
         return url
     return f"{mirror.rstrip('/')}/{url.removeprefix(f'{urlsplit(url).scheme}://')}"
+
+
+def check_mirror(mirror: str | None) -> None:
+    """Raise `UserError` unless the address of a mirror is one of the web."""
+    if mirror is None:
+        return
+    try:
+        parts = urlsplit(mirror)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise UserError(f"the mirror must be an address such as https://HOST/FOLDER, got {mirror!r}")
 
 
 def browser_address(url: str) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_error
 
 CONFIG_FILE, PIPELINE_FILE = "config.json", "model_index.json"
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -57,5 +57,5 @@ def build(kind: type[Network], config: dict, path: Path) -> Network:
     try:
         return kind(**{key: value for key, value in config.items() if key in parameters})
     except Exception as error:  # on a value of another kind the constructors raise nearly anything
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:120]
+        reason = explain_error(error, 120)
         raise UserError(f"{path} is no configuration of {kind.__name__}: {reason}") from error

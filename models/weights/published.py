@@ -123,8 +123,11 @@ def expected_sha256(file: PublishedFile, directory: Path) -> str | None:
     return read_pins(directory).get(file.file)
 
 
-def verify(entry: Published, directory: Path) -> dict[str, str]:
+def verify(entry: Published, directory: Path, elsewhere: str = "") -> dict[str, str]:
     """Compare the checksums of an entry's files on disk with the published or pinned ones: file -> SHA-256.
+
+    Args:
+        elsewhere: of the command that fetches, the option for a directory that is not the usual one.
 
     Raises:
         UserError: a file is missing, or its size or checksum is another.
@@ -132,7 +135,8 @@ def verify(entry: Published, directory: Path) -> dict[str, str]:
     missing = missing_files(entry, directory)
     if missing:
         names = ", ".join(str(directory / file.file) for file in missing)
-        raise UserError(f"{names} does not exist; run: python -m scripts.weights fetch {entry.name}")
+        command = f"python -m scripts.weights fetch {entry.name}{elsewhere}"
+        raise UserError(f"{names} {'do' if len(missing) > 1 else 'does'} not exist; run: {command}")
     return {file.file: verify_file(file, directory) for file in entry.files}
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from checkpoints.read import read_checkpoint, state_dict_of
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_error
 from tstitch.runs.json_files import read_json, show_value
 
 
@@ -21,7 +21,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         UserError: the file is missing, truncated, not of its kind, or holds something else than tensors.
     """
     if not path.is_file():
-        raise UserError(f"weights {path} do not exist")
+        problem = "are a directory, not a file" if path.is_dir() else "are no regular file"
+        raise UserError(f"weights {path} {problem if path.exists() else 'do not exist'}")
     if path.suffix != ".safetensors":
         return read_checkpoint(path, state_dict_of)
     try:
@@ -81,7 +82,7 @@ def class_name(path: Path, settings: dict) -> str:
 
 def in_line(error: Exception) -> str:
     """Write an error of another package in a line of at most 200 characters."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return explain_error(error)
 
 
 def _first(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_no_file
 from tstitch.runs.json_files import read_json, show_value
 
 ANNOTATION = (("image_id", int, "a whole number"), ("id", int, "a whole number"), ("caption", str, "text"))
@@ -17,7 +17,7 @@ def read_captions(path: Path) -> list[str]:
         UserError: the file is not there, holds no captions, or an empty one.
     """
     if not path.is_file():
-        raise UserError(f"captions={path} does not exist; give a text file with one prompt a line, or COCO's .json")
+        raise UserError(f"captions={path} {explain_no_file(path)}; give one prompt a line, or COCO's .json")
     captions = _coco(path) if path.suffix == ".json" else _text(path).splitlines()
     captions = [" ".join(caption.split()) for caption in captions]
     while captions and not captions[-1]:

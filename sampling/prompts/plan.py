@@ -16,7 +16,7 @@ from settings.prompts import PromptSettings
 from tstitch.allocate import parse_shares
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
 from tstitch.dropin.solver_clock import make_trajectory, schedule_of
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_no_file
 from tstitch.schedule import NoiseSchedule
 
 RESIZE_RULE = "Pillow bicubic"
@@ -168,7 +168,7 @@ def check_inputs(settings: PromptSettings) -> tuple[list[str], PipelineSpec]:
     captions, spec = _captions(settings), _spec(settings)
     control_image = _path(settings.control_image)
     if control_image is not None and not control_image.is_file():
-        raise UserError(f"control_image={control_image} does not exist")
+        raise UserError(f"control_image={control_image} {explain_no_file(control_image)}")
     if control_image is not None:
         try:
             Image.open(control_image).verify()

@@ -43,7 +43,7 @@ def test_ways_to_share_out(how: dict, allocation: tuple[int, ...]) -> None:
         (2, {"fractions": [0.4, 0.4]}, "fractions must sum to 1"),
         (2, {"fractions": [0.2, 0.4, 0.4]}, "fractions needs 2 values for 2 denoisers"),
         (2, {"counts": [1.5, 3.5]}, "counts must be a list of whole numbers"),
-        (3, {"boundary": [100, 500]}, "timestep boundaries must be finite numbers that descend"),
+        (3, {"boundary": [100, 500]}, "boundary must be finite numbers that descend"),
         (2, {"boundary": [500, 100]}, "boundary needs 1 value for 2 denoisers"),
     ],
 )

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import pytest
 
-from scripts.cli import run_command
+from scripts.cli import run_command, run_parsed
 from tests.conftest import ROOT
 
 PYTHON = [sys.executable]
@@ -30,7 +30,11 @@ def run_here(capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, name
     monkeypatch.setattr(sys.stdout, "reconfigure", lambda **_: None, raising=False)
     code = 0
     try:
-        run_command(name, import_module(f"scripts.{name}").main)
+        module = import_module(f"scripts.{name}")
+        if hasattr(module, "make_parser"):
+            run_parsed(module.make_parser(), module.main)
+        else:
+            run_command(name, module.main)
     except SystemExit as stop:
         code = stop.code or 0
     captured = capfd.readouterr()

@@ -22,6 +22,14 @@ MISTAKES = [
         "norm_num_groups=7 must divide",
     ),
     ("sample", ["pair.schedule.beta_start=0.5"], "needs 0 < beta_start < beta_end < 1"),
+    ("sample", ["stitch.counts=[20,30]", "allocation.rule=timestep"], "and stitch.counts has none to round"),
+    ("allocation", ["stitch.timestep_boundaries=500", "allocation.rule=timestep_strict"], "has none to round"),
+    (
+        "allocation",
+        ["pair=digits_dit_s_b_xl", "stitch.log_snr_boundaries=[5,1]"],
+        "stitch.log_snr_boundaries must be finite numbers that ascend, got [5, 1]",
+    ),
+    ("table", ["captions=x", "name=table1"], "captions= is for tables from prompts, and none of these is: table1"),
     ("sample", ["tflops=5"], "tflops=5 is for dry_run=true"),
     ("sample", ["sampler=[ddim,plms]"], "sampler takes one name, got [ddim,plms]"),
     ("sweep", ["process_per_point=true"], "process_per_point=true is with ranks=N"),
@@ -62,6 +70,41 @@ def test_a_sweep_takes_no_other_results_place(capfd, monkeypatch, tmp_path: Path
     taken = run_here(capfd, monkeypatch, "train", "recipe=dit_s", f"out={tmp_path / 'thesis'}")
     check_one_line(taken, "thesis is not empty and holds no training")
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_work(capfd, monkeypatch, tmp_path: Path) -> None:
+    """/proc refuses every new file, whoever asks."""
+    (tmp_path / "thesis.tex").write_text("mine")
+    zoo = "models/zoo/digits"
+    for command, arguments, message in (
+        ("latency", ["out=/proc/x.json"], "cannot create /proc/x.json: /proc takes no files"),
+        ("latency", ["out=/proc/a/x.json"], "cannot create /proc/a/x.json: /proc takes no files"),
+        ("evaluate", [f"samples={tmp_path}", "out=/proc/x.json"], "takes no files"),
+        ("analyse", ["analysis=similarity", f"out={tmp_path}"], "is not empty and holds no analysis (thesis.tex is"),
+        ("analyse", ["analysis=similarity", "out=/proc/a"], "takes no files"),
+        ("reference", ["make", zoo, "/proc/x.npz", "--extractor-weights", zoo], "takes no files"),
+        ("reference", ["make", zoo], "the following arguments are required: out, --extractor-weights; "),
+        ("reference", ["show", zoo], f"reference {zoo} is a directory, not a file"),
+        ("point", [], "the following arguments are required: points"),
+    ):
+        check_one_line(run_here(capfd, monkeypatch, command, *arguments), message)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+WEIGHTS = {
+    ("verify", "--directory", "/no/where", "dit_xl_256"): "fetch dit_xl_256 --directory /no/where",
+    ("fetch", "dit_xl_256", "--mirror", "foo"): "the mirror must be an address such as https://HOST/FOLDER, got 'foo'",
+    ("fetch", "dit_xl_256", "--mirror", "http://[a"): "must be an address such as https://HOST/FOLDER, got 'http://[a'",
+    ("convert", "models/zoo/digits/dit_s.safetensors", "x.safetensors"): "is a .safetensors file already",
+    ("convert", "models/zoo", "x.safetensors"): "models/zoo is a directory, not a file; give a .pt or .ckpt file",
+    ("verify", "--directory"): "argument --directory: expected one argument; ",
+    ("lst",): "argument command: invalid choice: 'lst' (choose from",
+}
+
+
+@pytest.mark.parametrize("arguments", WEIGHTS, ids=" ".join)
+def test_a_mistake_with_weights_is_one_line(capfd, monkeypatch, arguments: tuple[str, ...]) -> None:
+    check_one_line(run_here(capfd, monkeypatch, "weights", *arguments), WEIGHTS[arguments])
 
 
 def test_a_dry_run_makes_nothing(capfd, monkeypatch, tmp_path: Path) -> None:

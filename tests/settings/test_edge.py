@@ -119,6 +119,24 @@ LINES = {
     ("sample", "out=a,b"): """out=a,b is several values: quote it as one, 'out="a,b"', or give a list, 'out=[a,b]'""",
     ("latency", "+ranks=2"): "ranks is for scripts.sweep; this command has no such setting",
     ("prompts", "+call.x=nan"): "call.x must be a finite number, text, true, false, or a list of these, got nan",
+    ("sample", "stitch=[]"): "stitch must be a group of settings (fractions, fraction, counts, ",
+    ("latency", "+experiment=fig8"): "experiment is one of this command's choices, which takes no +; give experiment=",
+    ("sample", "=3"): "'=3' is not of the form KEY=VALUE",
+    ("sample", "seed =3"): "'seed =3' has a space in its key; give seed=3",
+    ("sample", "hydra.run.dir=/proc/x"): "/proc/x: No such file or directory",
+    ("sample", "pair.name=../x"): "pair.name must be a name without slashes, got '../x'",
+    ("train", "recipe.name=a/b"): "recipe.name must be a name without slashes, got 'a/b'",
+    ("merge", "~run"): "run has no value yet that ~run could take away; give run=VALUE",
+    ("sample", "--num_images=3"): "--num_images=3 has dashes, which settings have not: num_images=3",
+    ("sample", "-x"): "unknown flag -x; settings are KEY=VALUE, --help lists them and --hydra-help the flags",
+    ("sample", "--cfg=foo"): "argument --cfg/-c: invalid choice: 'foo' (choose from",
+    ("sample", "out='it's'"): """out='it's' has characters that must be quoted: 'out="it's"'""",
+    (
+        "sample",
+        "out='~/x'",
+    ): "out must be a path, got '~/x', which the shell has not expanded there; give ",
+    ("report", "sweeps=[a,$HOME]"): "got '$HOME' in ['a', '$HOME']",
+    ("report", "sweeps=[a,b,a]"): "sweeps must be a list of paths, each once, got 'a' twice in ['a', 'b', 'a']",
     ("table", "fractions=0:1:1e-9"): "points of three models, and at most 10,000 are taken; shorten them, got",
     ("sweep", "fractions=0:1:1e-9"): "points, and at most 10,000 are taken",
 }
@@ -129,6 +147,21 @@ def test_a_mistake_is_one_line(capfd, monkeypatch, arguments: tuple[str, str]) -
     command, argument = arguments
     outcome = run_here(capfd, monkeypatch, command, *filter(None, [argument]))
     check_one_line(outcome, LINES[arguments])
+
+
+SEVERAL = {
+    ("~sampler", "sampler.num_steps=2"): "sampler.num_steps=2 has nothing to change: ~sampler takes it away",
+    ("seed=1", "--cfg", "job", "num_images=2"): "num_images=2 is behind a flag and others are before it; put all ",
+    (
+        "pair=digits_ldm_s_ldm",
+        "pair.denoisers.ldm_s.config.depth=3",
+    ): "unknown key 'pair.denoisers.ldm_s.config.depth'; known in pair.denoisers.ldm_s.config: attention_resolutions, ",
+}
+
+
+@pytest.mark.parametrize("arguments", SEVERAL, ids=" ".join)
+def test_a_mistake_in_several_arguments_is_one_line(capfd, monkeypatch, arguments: tuple[str, ...]) -> None:
+    check_one_line(run_here(capfd, monkeypatch, "sample", *arguments), SEVERAL[arguments])
 
 
 def test_spaces_without_quotes_are_explained(capfd, monkeypatch) -> None:

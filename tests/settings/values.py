@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import inf, nan
 
 from settings.fractions import Fractions
-from settings.kinds import Flag, Kind, Number, OneOf, PathText, Text, Whole
+from settings.kinds import FileName, Flag, Kind, Number, OneOf, PathText, Text, Whole
 from settings.lists import Either, ListOf, OneOrEach, OrNull
 from settings.prompts import CallValue
 
@@ -35,19 +35,25 @@ def cases_of(kind: Kind) -> Cases:
             return Cases(accepted, [*outside, *wrong])
         case Flag():
             return Cases([True, False], [0, 1, 2.0, nan, "true", "", [], [True], GROUP])
+        case FileName():
+            return Cases(["text", "a cat", "é"], ["", " ", "a/b", "../a", "..", "a\0b", 3, nan, True, [], ["a"], GROUP])
         case Text():
             return Cases(["text", "a cat", "Prüfung é"], ["", "  ", 3, 2.0, nan, True, [], ["text"], GROUP])
         case PathText():
-            return Cases(["a/b", "é x", "../c.npz"], ["", " ", "a\0b", True, False, [], ["a"], GROUP])
+            return Cases(
+                ["a/b", "é x", "../c.npz", "a~b", "a/$b"],
+                ["", " ", "a\0b", "~", "~/a", "$HOME/a", True, False, [], ["a"], GROUP],
+            )
         case OneOf(names):
             wrong = ["text", "", names[0].upper() + "_", f"{names[0]} ", 0, 2.0, nan, True, [], [names[0]], GROUP]
             return Cases(list(names), wrong)
-        case ListOf(item, shortest):
+        case ListOf(item, shortest, is_distinct):
             inner = cases_of(item)
             lists = [[value] for value in inner.accepted] + [inner.accepted]
             wrong = [0, 2.0, nan, True, "text", "", GROUP, *([value] for value in [*inner.refused, {}])]
             if not isinstance(item, OrNull):
                 wrong.append([None])
+            wrong += [[inner.accepted[0], inner.accepted[0]]] if is_distinct else []
             return Cases([*lists, []] if shortest == 0 else lists, wrong if shortest == 0 else [*wrong, []])
         case OrNull(inner_kind):
             inner = cases_of(inner_kind)

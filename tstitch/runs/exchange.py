@@ -24,6 +24,7 @@ for it for ever.
 
 import json
 import math
+import sys
 import threading
 import time
 import uuid
@@ -36,6 +37,7 @@ POLL_S = 0.05
 HEARTBEAT_S = 2.0
 HEARTBEAT_TIMEOUT_S = 30.0
 JOIN_TIMEOUT_S = 600.0
+ANNOUNCE_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -77,7 +79,7 @@ class StoreExchange:
                     self._check_heartbeat(rank)
             return False
 
-        _wait(all_are_set)
+        wait(all_are_set)
         return [json.loads(self.store.get(key)) for key in keys]
 
     def close(self) -> None:
@@ -87,7 +89,7 @@ class StoreExchange:
             self.store.set(f"{self.session}/closed/{self.rank}", "")
             return
         keys = [f"{self.session}/closed/{rank}" for rank in range(1, self.world_size)]
-        _wait(lambda: self.store.check(keys), CLOSE_TIMEOUT_S)
+        wait(lambda: self.store.check(keys), CLOSE_TIMEOUT_S)
 
     def _send_heartbeats(self) -> None:
         count = 0
@@ -119,7 +121,8 @@ class StoreExchange:
                     self.store.set(f"session/{self.store.get(f'hello/{rank}').decode()}", session)
             return self.store.check(acknowledgements)
 
-        if not _wait(all_have_joined, JOIN_TIMEOUT_S):
+        announcement = f"rank 0 waits for {len(others)} other rank{'s' * (len(others) > 1)}"
+        if not wait(all_have_joined, JOIN_TIMEOUT_S, announcement):
             missing = [rank for rank, key in zip(others, acknowledgements, strict=True) if not self.store.check([key])]
             raise RankLost(f"ranks {missing} have not joined after {JOIN_TIMEOUT_S:g} s")
         return session
@@ -128,18 +131,26 @@ class StoreExchange:
         """Say hello under a name of one's own, and acknowledge the session id that comes back."""
         name = uuid.uuid4().hex
         self.store.set(f"hello/{self.rank}", name)
-        if not _wait(lambda: self.store.check([f"session/{name}"]), JOIN_TIMEOUT_S):
+        if not wait(lambda: self.store.check([f"session/{name}"]), JOIN_TIMEOUT_S):
             raise RankLost(f"rank 0 has sent no session id for {JOIN_TIMEOUT_S:g} s")
         session = self.store.get(f"session/{name}").decode()
         self.store.set(f"{session}/joined/{self.rank}", "")
         return session
 
 
-def _wait(condition: Callable[[], bool], timeout_s: float = math.inf) -> bool:
-    """Poll until the condition holds; False where it does not after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
+def wait(condition: Callable[[], bool], timeout_s: float = math.inf, announcement: str = "") -> bool:
+    """Poll until the condition holds; False where it does not after `timeout_s`.
+
+    Args:
+        announcement: printed on stderr where it takes longer than `ANNOUNCE_S`.
+    """
+    started = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - started
+        if waited > timeout_s:
             return False
+        if announcement and waited > ANNOUNCE_S:
+            print(f"{announcement} (up to {timeout_s:g} s)", file=sys.stderr, flush=True)
+            announcement = ""
         time.sleep(POLL_S)
     return True

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_no_file
 from tstitch.runs.atomic import write_atomically
 
 PLAIN_LIST = re.compile(r"\[\n([^][{}]*?)\n *\]")  # of indented JSON
@@ -17,6 +17,8 @@ def read_json(path: Path) -> dict:
         UserError: it is no text in UTF-8, no JSON, or another value than an object.
         OSError: there is no such file, or it cannot be read.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UserError(f"{path} {explain_no_file(path)}")
     content = parse_json(path.read_bytes(), path)
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, got {show_value(content)}")

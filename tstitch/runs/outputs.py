@@ -1,6 +1,7 @@
 """Files that commands write: an output replaces neither an input nor a file of another kind."""
 
 import json
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -21,11 +22,9 @@ def check_output(path: Path, kind: str, inputs: Iterable[Path] = (), beside: Ite
         beside: what will be written with it; present without `path`, these are somebody else's.
 
     Raises:
-        UserError: `path` is a directory, an input, or a file of another kind, or cannot have a directory.
+        UserError: `path` is a directory, an input, or a file of another kind, or cannot be written where it is.
     """
-    existing = next((place for place in path.absolute().parents if place.exists()), path)
-    if not existing.is_dir():
-        raise UserError(f"cannot create {path}: {existing} is a file")
+    check_writable(path)
     if path.is_dir():
         raise UserError(f"{path} is a directory; give a file to write {kind} to")
     if not path.exists():
@@ -37,6 +36,34 @@ def check_output(path: Path, kind: str, inputs: Iterable[Path] = (), beside: Ite
         raise UserError(f"{path} is read by this command and would be replaced by {kind}; give another out=")
     if not KINDS[kind](path):
         raise UserError(f"{path} is there and is not {kind}; give another out=, or remove it")
+
+
+def check_writable(path: Path, key: str = "out") -> None:
+    """Raise `UserError` where no file can be made in the directory of `path`, or in the one that would hold it.
+
+    Args:
+        key: of the setting that names the place, for the message.
+    """
+    directory = next(place for place in path.absolute().parents if place.exists())
+    if not directory.is_dir():
+        raise UserError(f"cannot create {path}: {directory} is a file")
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot create {path}: {directory} takes no files ({error.strerror}); give another {key}="
+        ) from error
+
+
+def check_directory(directory: Path, kind: str, names: Iterable[str]) -> None:
+    """Check that a command may write files of a kind to a directory: it has some of `names`, or nothing yet."""
+    if directory.is_dir() and not any((directory / name).is_file() for name in names):
+        foreign = next((path for path in directory.iterdir() if path.name[0] != "."), None)
+        if foreign is not None:
+            raise UserError(
+                f"{directory} is not empty and holds no {kind} ({foreign.name} is there); give another out="
+            )
 
 
 def _json_with(*keys: str) -> Callable[[Path], bool]:

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from tstitch.errors import UserError
 from tstitch.runs.environment import read_environment
-from tstitch.runs.exchange import Json, StoreExchange
+from tstitch.runs.exchange import Json, StoreExchange, wait
 
 PR_SET_PDEATHSIG = 1
 MEETING_TIMEOUT_S = 300
@@ -69,24 +69,41 @@ def joined_ranks() -> Iterator[Ranks]:
         yield ranks
         return
     end_with_parent()
-    exchange = StoreExchange(_meet(), ranks.rank, ranks.world_size)
+    exchange = StoreExchange(_meet(ranks), ranks.rank, ranks.world_size)
     yield replace(ranks, exchange=exchange)
     exchange.close()
 
 
-def _meet() -> dist.Store:
-    """Connect to the store of the launch, which torchrun or rank 0 serves."""
-    host = os.environ["MASTER_ADDR"]
+def _meet(ranks: Ranks) -> dist.Store:
+    """Connect to the store of the launch, which torchrun's agent serves, or else rank 0.
+
+    PyTorch's own rendezvous waits for the others where no signal is heard.
+    """
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    serves = ranks.is_main and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     try:
         socket.getaddrinfo(host, None)
     except OSError as error:
         raise UserError(f"MASTER_ADDR={host} is no address of a machine: {error}") from error
+    if not serves and not wait(
+        lambda: _is_served(host, port), MEETING_TIMEOUT_S, f"rank {ranks.rank} waits for rank 0 at {host}:{port}"
+    ):
+        raise UserError(f"no rank 0 at MASTER_ADDR:MASTER_PORT {host}:{port} after {MEETING_TIMEOUT_S} s")
     try:
-        store, _, _ = next(dist.rendezvous("env://", timeout=timedelta(seconds=MEETING_TIMEOUT_S)))
+        return dist.TCPStore(
+            host, port, ranks.world_size, serves, timedelta(seconds=MEETING_TIMEOUT_S), wait_for_workers=False
+        )
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"no rank 0 at MASTER_ADDR:MASTER_PORT {host}:{os.environ['MASTER_PORT']}: {reason}") from error
-    return store
+        problem = f"cannot serve the ranks at {host}:{port}" if serves else f"no rank 0 at {host}:{port}"
+        raise UserError(f"{problem} (MASTER_ADDR:MASTER_PORT): {reason}") from error
+
+
+def _is_served(host: str, port: int) -> bool:
+    with suppress(OSError):
+        socket.create_connection((host, port), timeout=1).close()
+        return True
+    return False
 
 
 def _share(ranks: Ranks) -> int:

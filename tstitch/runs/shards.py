@@ -17,6 +17,7 @@ from tstitch.runs.atomic import atomic_file
 from tstitch.runs.atomic import write_atomically as write_atomically  # callers import it from here
 
 CHUNK_BYTES = 1 << 22
+MOST_BLOCKS = 10**6
 IMAGES, LABELS = "arr_0", "arr_1"  # as ADM's evaluator names them
 LOCAL_HEADER = 26  # bytes of a zip member's own header before the lengths of its name and extra field
 DAMAGE = (
@@ -56,7 +57,16 @@ class Shard:
 
 
 def blocks(num_images: int, batch_size: int) -> list[Block]:
-    """Cut `num_images` into blocks; the last one may be shorter."""
+    """Cut `num_images` into blocks; the last one may be shorter.
+
+    Raises:
+        UserError: more than `MOST_BLOCKS`, which no directory should hold.
+    """
+    if num_images > MOST_BLOCKS * batch_size:
+        raise UserError(
+            f"num_images={num_images} at batch_size={batch_size} are {-(-num_images // batch_size):,} files, and at "
+            f"most {MOST_BLOCKS:,} are made; use a larger batch_size"
+        )
     return [Block(start, min(start + batch_size, num_images)) for start in range(0, num_images, batch_size)]
 
 

@@ -1,5 +1,6 @@
 """An output replaces neither an input nor a file of another kind: exit code 2, and every byte stays."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch import zeros
 from tests.conftest import ROOT
 from tests.scripts.command import PYTHON, run, run_here
 from tests.scripts.test_bad_input import check_one_line
+from tstitch.errors import UserError
+from tstitch.runs.json_files import read_json
 
 TINY = ["num_images=8", "batch_size=8", "sampler.num_steps=2", "fractions=[0,1]", "latency.repeats=1"]
 CLASSIFIER = ROOT / "models/zoo/digits/classifier.safetensors"
@@ -145,3 +148,9 @@ def test_an_earlier_output_of_the_same_kind_is_replaced(capfd, monkeypatch, swee
     for _ in range(2):
         outcome = run(*reference_command(point / "samples.npz", target), "--extractor-weights", str(CLASSIFIER))
         assert outcome.code == 0, outcome.err
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(UserError, match=r"run\.json is no regular file"):
+        read_json(tmp_path / "run.json")

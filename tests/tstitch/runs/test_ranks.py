@@ -1,6 +1,10 @@
 """Ranks and their devices."""
 
 import os
+import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -56,6 +60,30 @@ def test_without_affinity_all_cpus_count(monkeypatch) -> None:
             assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+JOIN = """
+import signal
+import tstitch.runs.exchange as exchange
+from tstitch.runs.ranks import joined_ranks
+exchange.ANNOUNCE_S = 0.1
+signal.signal(signal.SIGTERM, lambda *_: exit(143))
+with joined_ranks():
+    pass
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_waits_alone_says_so_and_can_be_ended(rank: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    launch = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in launch.items()}
+    process = subprocess.Popen([sys.executable, "-c", JOIN], env=environment, stderr=subprocess.PIPE, text=True)
+    waits = {0: "rank 0 waits for 1 other rank (up to 600 s)", 1: f"rank 1 waits for rank 0 at 127.0.0.1:{port} "}
+    assert process.stderr.readline().startswith(waits[rank])
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 143
 
 
 @pytest.mark.gpu

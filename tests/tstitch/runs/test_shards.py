@@ -149,3 +149,9 @@ def test_shards_of_another_shape_are_not_merged_and_are_made_again(tmp_path: Pat
     lines = []
     assert missing_blocks(shards, wanted, RUN_ID, lines.append, (8, 8, 3)) == [wanted[1]]
     assert "has images of shape (4, 8, 3), the run's have (8, 8, 3)" in lines[0]
+
+
+def test_more_files_than_a_directory_should_hold_are_refused_at_once() -> None:
+    with pytest.raises(UserError, match="at batch_size=1 are 1,000,000,000 files, and at most 1,000,000 are made"):
+        blocks(10**9, 1)
+    assert len(blocks(10**6, 1)) == 10**6
