@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from scripts.cli import run_command
+from cli.command import run_command
 
 if TYPE_CHECKING:
     from settings.allocation import AllocationSettings

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.command import run_command
 from models.checkout import ROOT
-from scripts.cli import run_command
 
 if TYPE_CHECKING:
     from settings.measures import AnalyseSettings

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.cli import run_command
+from cli.command import run_command
 
 if TYPE_CHECKING:
     from settings.results import EvaluateSettings

@@ -9,7 +9,7 @@ import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.cli import run_command
+from cli.command import run_command
 
 if TYPE_CHECKING:
     from settings.measures import LatencySettings

@@ -6,8 +6,8 @@ torchrun --nproc-per-node N -m scripts.point POINTS.json
 import argparse
 from pathlib import Path
 
-from scripts.arguments import Parser
-from scripts.cli import run_parsed
+from cli.arguments import Parser
+from cli.command import run_parsed
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 python -m scripts.prompts prompts=table_2 captions=FILE stitch.fraction=0.3 out=DIR
 """
 
-from scripts.cli import run_command
+from cli.command import run_command
 from scripts.sample import main
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ python -m scripts.reference show FILE.npz
 import argparse
 from pathlib import Path
 
-from scripts.arguments import Parser
-from scripts.cli import run_parsed
+from cli.arguments import Parser
+from cli.command import run_parsed
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scripts.cli import run_command, stop_if_failed
+from cli.command import run_command, stop_if_failed
 
 if TYPE_CHECKING:
     from settings.sweep import SweepSettings

@@ -3,7 +3,7 @@
 python -m scripts.sweep_prompts prompts=table_2 captions=FILE fractions=0:1:0.1 out=DIR
 """
 
-from scripts.cli import run_command
+from cli.command import run_command
 from scripts.sweep import main
 
 if __name__ == "__main__":

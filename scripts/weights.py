@@ -9,10 +9,10 @@ import argparse
 import os
 from pathlib import Path
 
+from cli.arguments import Parser
+from cli.command import run_parsed
 from models.weights.actions import convert, fetch_all, verify_all
 from models.weights.catalog import WEIGHTS_DIR, describe, find_entries, load_manifest
-from scripts.arguments import Parser
-from scripts.cli import run_parsed
 
 MIRROR = "TSTITCH_MIRROR"
 COMMANDS = {

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import pytest
 
-from scripts.cli import run_command, run_parsed
+from cli.command import run_command, run_parsed
 from tests.conftest import ROOT
 
 PYTHON = [sys.executable]

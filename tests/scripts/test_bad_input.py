@@ -191,3 +191,10 @@ def test_run_record_is_complete(capfd, monkeypatch, tmp_path: Path) -> None:
     assert record["timesteps"] == [999, 0]
     assert list(record["identity"]["denoisers"]) == ["digits_dit_s"]
     assert record["versions"]["torch"] == torch.__version__
+
+
+def test_help_whose_reader_has_read_enough_ends_quietly() -> None:
+    line = f"{sys.executable} -m scripts.sample --help | head -1; exit ${{PIPESTATUS[0]}}"
+    outcome = run("bash", "-c", line)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("python -m scripts.sample")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.cli import guarded, run_command
+from cli.command import guarded, run_command
 
 
 def crash(settings: object) -> None:

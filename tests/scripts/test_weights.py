@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli.command import guarded
 from models.checkout import CONFIG_DIR
 from models.weights import catalog
 from scripts import weights
-from scripts.cli import guarded
 from tests.scripts.command import PYTHON, Outcome, run, run_here
 from tests.serving import Published, served
 from tstitch.runs import progress

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from scripts.cli import run_command
+from cli.command import run_command
 from settings.check import check_settings
 from settings.fractions import count_fractions
 from settings.unknown import nearest_keys

@@ -18,12 +18,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cli.arguments import Parser, check_flags
+from cli.composition import checked_settings
+from cli.crash import DEBUG, report_crash
+from cli.explain import explain_composition
+from cli.once import say_once
 from models.checkout import CONFIG_DIR
-from scripts.arguments import Parser, check_flags
-from scripts.composition import checked_settings
-from scripts.crash import DEBUG, report_crash
-from scripts.explain import explain_composition
-from scripts.once import say_once
 from tstitch.errors import UserError, explain_system_error, is_out_of_memory
 from tstitch.runs.environment import read_environment
 from tstitch.runs.memory import keep_freed_memory
@@ -46,9 +46,13 @@ def run_command(config_name: str, main: Callable[[Settings], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own report
     prepare_process()
     if set(sys.argv[1:]) & {"--help", "-h"}:
-        from scripts.usage import print_help  # a command that runs does not wait for it
+        from cli.usage import print_help  # a command that runs does not wait for it
 
-        print_help(config_name)
+        try:
+            print_help(config_name)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _leave_pipe(0)
         return
 
     def check_and_run(config: DictConfig) -> None:
@@ -126,7 +130,7 @@ def guarded(main: Callable[[T], None], continues: bool = False) -> Callable[[T],
     return run
 
 
-def _leave_pipe() -> None:
+def _leave_pipe(code: int = SOME_POINTS_FAILED) -> None:
     """End quietly: who read the output, such as `head`, has read enough."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail when Python flushes
     sys.exit(SOME_POINTS_FAILED)
