@@ -15,11 +15,12 @@ class UserError(ValueError):
     """
 
 
-def explain_no_file(path: Path) -> str:
-    """Say why a path that must be a file is none, for a message that begins with the path."""
-    if path.is_dir():
-        return "is a directory, not a file"
-    return "is no regular file" if path.exists() else "does not exist"
+def explain_no_file(path: Path, are_many: bool = False) -> str:
+    """Say why a path that must be a file is none, for a message that begins with the path, or with weights."""
+    if not path.exists():
+        return "do not exist" if are_many else "does not exist"
+    kind = "a directory, not a file" if path.is_dir() else "no regular file"
+    return f"{'are' if are_many else 'is'} {kind}"
 
 
 def explain_system_error(error: OSError) -> str:

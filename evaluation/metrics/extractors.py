@@ -19,7 +19,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_featur
 from checkpoints.read import read_checkpoint, state_dict_of
 from evaluation.metrics.digits_classifier import DigitsClassifier
 from evaluation.metrics.staged_classifier import StagedClassifier
-from tstitch.errors import UserError, explain_error
+from tstitch.errors import UserError, explain_error, explain_no_file
 from tstitch.runs.digest import file_sha256
 
 DIGITS, FASHION, INCEPTION, DINOV2 = "digits", "fashion", "inception-v3-compat", "dinov2"
@@ -174,8 +174,9 @@ def load_extractor(name: str, weights: Path, device: torch.device) -> Extractor:
     if name not in (known := (*CLASSIFIERS, INCEPTION, DINOV2)):
         raise UserError(f"unknown extractor {name!r}; known: {', '.join(known)}")
     if not weights.is_file():
+        problem = explain_no_file(weights, are_many=True)
         published = f"; published as {PUBLISHED[name]}" if name in PUBLISHED else ""
-        raise UserError(f"weights {weights} of the extractor {name} do not exist{published}; extractor_weights=FILE")
+        raise UserError(f"weights {weights} of the extractor {name} {problem}{published}; extractor_weights=FILE")
     # The published numbers are float32's; TF32 would change their fifth digit.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     kind = FEATURE_EXTRACTORS_REGISTRY[name]

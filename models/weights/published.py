@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tstitch.errors import UserError
+from tstitch.errors import UserError, explain_no_file
 from tstitch.runs.digest import file_sha256
 from tstitch.runs.json_files import read_json, show_value
 
@@ -97,7 +97,7 @@ def missing_message(
     """
     entries = {path: entry_of(path, manifest, directory) for path in missing}
     names = list(dict.fromkeys(entry.name for entry in entries.values() if entry is not None))
-    message = f"weights {missing[0]} do not exist"
+    message = f"weights {missing[0]} {explain_no_file(missing[0], are_many=True)}"
     if missing[1:]:
         message += f", nor do {', '.join(map(str, missing[1:]))}"
     if not names:

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from checkpoints.read import read_checkpoint, state_dict_of
-from tstitch.errors import UserError, explain_error
+from tstitch.errors import UserError, explain_error, explain_no_file
 from tstitch.runs.json_files import read_json, show_value
 
 
@@ -21,8 +21,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         UserError: the file is missing, truncated, not of its kind, or holds something else than tensors.
     """
     if not path.is_file():
-        problem = "are a directory, not a file" if path.is_dir() else "are no regular file"
-        raise UserError(f"weights {path} {problem if path.exists() else 'do not exist'}")
+        raise UserError(f"weights {path} {explain_no_file(path, are_many=True)}")
     if path.suffix != ".safetensors":
         return read_checkpoint(path, state_dict_of)
     try:

@@ -163,6 +163,8 @@ def test_dinov2_reads_the_published_layout(tmp_path: Path) -> None:
 def test_bad_weights_are_one_clear_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="do not exist"):
         load_extractor(name, tmp_path / "none", CPU)
+    with pytest.raises(UserError, match="are a directory, not a file"):
+        load_extractor(name, tmp_path, CPU)
     (tmp_path / "text").write_text("hello")
     with pytest.raises(UserError, match="are not those of the extractor"):
         load_extractor(name, tmp_path / "text", CPU)
