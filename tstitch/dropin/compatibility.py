@@ -1,6 +1,8 @@
 """Why two denoisers cannot share a trajectory, as far as their configurations tell."""
 
+import inspect
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +23,9 @@ CHECKS = {
     ("num_embeds_ada_norm", "class_embed_type", "encoder_hid_dim_type"): "they take other conditions",
     ("time_cond_proj_dim", "guidance_embeds"): "only one of them takes the guidance scale as an input",
 }
+CHECKED = {*(key for keys in CHECKS for key in keys), *TEXT_WIDTH, "block_out_channels", "_name_or_path"}
+CHECKED |= {"_diffusers_version", "sample_height", "sample_width", "sample_frames"}  # sizes that a call may set
+WIDTH = ("hidden_size", "inner_dim", "dim")
 WAIVERS = {"sample_size": "sample_size", "patch_size": "sample_size"}
 WAIVERS |= {"time_cond_proj_dim": "guidance_embedding", "guidance_embeds": "guidance_embedding"}
 
@@ -45,7 +50,7 @@ def _reasons(
 ) -> Iterator[str]:
     kinds = [getattr(each, "_orig_mod", each).__class__.__name__ for each in (small, large)]
     if kinds[0] != kinds[1] or not hasattr(small, "config"):
-        yield f"it is called in another way than a {kinds[1]}"
+        yield f"it is called in another way than a {kinds[1]}; give one made as the pipeline makes its own"
         return
     for keys, reason in CHECKS.items():
         for key in (key for key in keys if WAIVERS.get(key) not in allow):
@@ -56,9 +61,14 @@ def _reasons(
     widths = [next((each.config[key] for key in TEXT_WIDTH if each.config.get(key)), None) for each in (small, large)]
     if widths[0] != widths[1]:
         yield f"text width is {widths[0]}, the large one's {widths[1]}: they read the output of other text encoders"
+    for key in sorted(keys_read_by(pipe) - CHECKED):
+        values = [each.config.get(key) for each in (small, large)]
+        if values[0] != values[1]:
+            yield f"{key} is {values[0]}, the large one's {values[1]}: the pipeline prepares inputs by the latter"
     has_controls = any(getattr(pipe, name, None) is not None for name in ("controlnet", "adapter"))
-    if has_controls and _residuals(small) != _residuals(large):
-        yield f"its blocks are {_residuals(small)}, the large one's {_residuals(large)}: a ControlNet fits only one"
+    residuals = [_residuals(each.config) for each in (small, large)]
+    if has_controls and residuals[0] != residuals[1]:
+        yield f"its blocks are {residuals[0]}, the large one's {residuals[1]}: a ControlNet fits only one"
     if small.dtype != large.dtype:
         yield f"its dtype is {small.dtype}, the large one's {large.dtype}: load both in the same"
     types = [_prediction_type(each) for each in (_scheduler_config(small, small_pipe), pipe.scheduler.config)]
@@ -66,10 +76,20 @@ def _reasons(
         yield f"it predicts {types[0]}, the large one {types[1]} (allow=['prediction_type'] lets it pass)"
 
 
-def _residuals(denoiser: nn.Module) -> tuple:
-    """Return what decides the number and the channels of a ControlNet's outputs: channels, layers, a mid block."""
-    config = denoiser.config
-    return tuple(config["block_out_channels"]), config["layers_per_block"], bool(config.get("mid_block_type"))
+def keys_read_by(pipe: object) -> set[str]:
+    """Find the keys of its denoiser's configuration that a pipeline's source reads, the size of heads among them."""
+    kinds = [each for each in type(pipe).__mro__ if each.__module__.startswith("diffusers.pipelines.")]
+    source = "\n".join(inspect.getsource(each) for each in kinds)
+    keys = set(re.findall(r"(?:unet|transformer)\.config(?:\.get\(\"|\[\"|\.)(\w+)", source)) - {"get"}
+    return keys | {"attention_head_dim"} if "inner_dim // self.transformer" in source else keys
+
+
+def _residuals(config: dict) -> tuple:
+    """Return what decides the outputs of a ControlNet: a UNet's channels, layers and mid block, or the width."""
+    if config.get("block_out_channels"):
+        return tuple(config["block_out_channels"]), config.get("layers_per_block"), bool(config.get("mid_block_type"))
+    heads = [config.get(key) for key in ("num_attention_heads", "attention_head_dim")]
+    return (heads[0] * heads[1] if all(heads) else next((config[key] for key in WIDTH if config.get(key)), None),)
 
 
 def _scheduler_config(small: nn.Module, small_pipe: object | None) -> dict | None:

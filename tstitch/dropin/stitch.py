@@ -8,6 +8,7 @@ from torch import nn
 
 from tstitch.allocate import parse_shares
 from tstitch.dropin.compatibility import check_fits
+from tstitch.dropin.holders import check_scheduler, replace
 from tstitch.dropin.solver_clock import SolverClock
 from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.errors import UserError
@@ -37,6 +38,7 @@ def stitch(
         UserError: something does not fit, with the reason.
     """
     name, total = _component(pipe), len(small) + 1
+    check_scheduler(pipe.scheduler)
     large = getattr(pipe, name)
     if isinstance(_plain(large), StitchedDenoiser):
         raise UserError(f"this pipeline is stitched already; change pipe.{name}.allocate(...), or unstitch(pipe) first")
@@ -55,8 +57,13 @@ def stitch(
     names = adapters and [[each] if isinstance(each, str) else list(each or ()) for each in adapters]
     denoisers, clock = [*networks, large], SolverClock(pipe)
     stitched = StitchedDenoiser(denoisers, parse_shares(total, shares), clock, residency, guidance_scale, names)
-    setattr(pipe, name, stitched.to(large.device))
     clock.watch()
+    try:
+        stitched.to(large.device)
+    except BaseException:
+        clock.release()
+        raise
+    replace(pipe, name, large, stitched)
     return stitched
 
 
@@ -76,9 +83,8 @@ def unstitch(pipe: object) -> object:
         pipe.remove_all_hooks()
         warnings.warn("CPU offload was of the stitched denoiser; enable it again after unstitch", stacklevel=2)
     stitched.clock.release()
-    for denoiser in stitched.denoisers if stitched.adapters is not None else ():
-        stitched.adapters.leave(denoiser)
-    setattr(pipe, name, stitched.denoisers[-1].to(stitched.device))
+    stitched.leave()
+    replace(pipe, name, getattr(pipe, name), stitched.denoisers[-1].to(stitched.device))
     return pipe
 
 

@@ -15,9 +15,12 @@ from tstitch.allocate import Shares, parse_shares
 from tstitch.allocation import Allocation, describe_allocation
 from tstitch.dropin.adapters import StageAdapters
 from tstitch.dropin.image_prompt import check_image_prompt, differing_scales, has_ip_adapter
-from tstitch.dropin.solver_clock import SolverClock, Trajectory
+from tstitch.dropin.processors import CallProcessors
+from tstitch.dropin.solver_clock import SolverClock
 from tstitch.errors import UserError
 from tstitch.router import AllocationRouter, Route
+from tstitch.solvers.scheduler_steps import PlannedStep, Trajectory, allocate, plan_steps
+from tstitch.transfer import without_moving
 
 GUIDANCE_INPUTS = {"time_cond_proj_dim": "timestep_cond", "guidance_embeds": "guidance"}
 TIMESTEP_INPUTS = ("timestep", "timesteps", "t")
@@ -48,7 +51,8 @@ class StitchedDenoiser(nn.Module):
         self._warned_of_steps: set[int] = set()
         self._trajectory: Trajectory | None = None
         self._route: Route | None = None
-        self._steps_taken: set[int] = set()
+        self._models_of_steps: dict[int, int] = {}  # as they were called
+        self._processors = CallProcessors()
         self._active, self._addressed = 0, len(denoisers) - 1
         self._home: torch.device | None = None
         self._warned_of_scales: list[list[float]] = []
@@ -103,12 +107,50 @@ class StitchedDenoiser(nn.Module):
         if self._trajectory is None:
             return "no run yet"
         names = [f"{index} ({each.__class__.__name__})" for index, each in enumerate(self.denoisers)]
-        steps, total = sorted(self._steps_taken), len(self.allocation)
+        steps, total = sorted(self._models_of_steps), len(self.allocation)
         timesteps = [self._trajectory.timesteps[step] for step in steps]
-        taken = describe_allocation(tuple(self.allocation[step] for step in steps), timesteps, names)
+        taken = describe_allocation(tuple(self._models_of_steps[step] for step in steps), timesteps, names)
         return (
             taken if len(steps) == total else f"{taken or 'no denoiser was called'}; {len(steps)} of {total} steps ran"
         )
+
+    def plan(self, num_inference_steps: int | None = None, **settings: object) -> list[PlannedStep]:
+        """Return the steps of a whole run as they are shared out now: denoiser, timestep, noise level and share.
+
+        Args:
+            num_inference_steps: of the call.
+            settings: further arguments of the scheduler's `set_timesteps`: `timesteps`, `sigmas`, `mu`.
+
+        Raises:
+            UserError: the scheduler or the shares do not take these.
+        """
+        given = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
+        return plan_steps(self.clock.pipe.scheduler, self._shares, {**given, **settings})
+
+    def __repr__(self) -> str:
+        """List the denoisers with their parameters, dtype and device, the shares, and the latest run."""
+        rows = [
+            f"  {index}: {each.__class__.__name__}, {sum(map(Tensor.numel, each.parameters())):,} parameters, "
+            f"{each.dtype}, {each.device}"
+            for index, each in enumerate(self.denoisers)
+        ]
+        shares = f"  {self._shares.kind}: {list(self._shares.values)}; {self.describe()}"
+        return "\n".join(["StitchedDenoiser(", *rows, shares, ")"])
+
+    @property
+    def attn_processors(self) -> dict[str, object]:
+        """The attention processors of the large denoiser, by the name of the layer."""
+        return self._processors.read(self.denoisers, self._addressed)
+
+    def set_attn_processor(self, processor: object) -> None:
+        """Set attention processors in the large denoiser, and while a pipeline's call sets them, in all."""
+        self._processors.set(self.denoisers, self._addressed, processor)
+
+    def leave(self) -> None:
+        """Give the denoisers back as they were: without what a call left in the small ones, and the user's adapters."""
+        self._processors.restore(self.denoisers[:-1])
+        for denoiser in self.denoisers if self.adapters is not None else ():
+            self.adapters.leave(denoiser)
 
     @contextmanager
     def addressing(self, index: int) -> Iterator[None]:
@@ -145,7 +187,7 @@ class StitchedDenoiser(nn.Module):
         active = self.denoisers[self._active]
         for denoiser in self.denoisers:
             if denoiser is not active:
-                denoiser._apply(partial(_without_moving, fn))
+                denoiser._apply(partial(without_moving, fn))
         active._apply(fn)
         self._home = next(active.parameters()).device
         return self
@@ -161,13 +203,12 @@ class StitchedDenoiser(nn.Module):
         def ask(model: int, latents: object, timestep: object, rows: None = None) -> object:
             if is_new or model != self._active:
                 self._enter(model)
+            self._models_of_steps[step] = model
             return self._call(model, args, kwargs)
 
         latents = args[0] if args else None  # some pipelines pass them by name; an allocation does not look at them
         predict = self._route(trajectory.steps[step], latents, ask)  # which denoiser predicts here
-        output = predict(latents, trajectory.timesteps[step])
-        self._steps_taken.add(step)
-        return output
+        return predict(latents, trajectory.timesteps[step])
 
     def _call(self, model: int, args: tuple, kwargs: dict) -> object:
         """Call a denoiser with the arguments of the pipeline's own call."""
@@ -191,13 +232,18 @@ class StitchedDenoiser(nn.Module):
 
     def _begin(self, trajectory: Trajectory, arguments: dict) -> None:
         """Make the allocation of a run, and check what its denoisers need, before the first step."""
-        self.allocation, self._trajectory, self._steps_taken = None, None, set()
-        allocation = self._shares.allocate(trajectory.timesteps, self.clock.schedule)
+        self.allocation, self._trajectory, self._models_of_steps = None, None, {}
+        allocation = allocate(self._shares, trajectory, self.clock.schedule)
         if len(allocation) not in self._warned_of_steps:
             self._warned_of_steps.add(len(allocation))
             self._shares.warn_of_rounding(allocation)
         indices = sorted(set(allocation))
         check_image_prompt(self.denoisers, indices, arguments)
+        if len(indices) > 1 and any("kv_cache" in name and value is not None for name, value in arguments.items()):
+            raise UserError(
+                "the pipeline keeps keys and values of one denoiser for its later steps, which another cannot read; "
+                "give all steps to one (fraction=0), or use the pipeline of this model without a cache"
+            )
         for index in indices:
             if self.adapters is not None:
                 self.adapters.check(index, self.denoisers[index])
@@ -225,15 +271,3 @@ def _timestep_input(denoiser: nn.Module) -> tuple[str, int]:
     names = list(inspect.signature(type(getattr(denoiser, "_orig_mod", denoiser)).forward).parameters)[1:]
     name = next((each for each in TIMESTEP_INPUTS if each in names), TIMESTEP_INPUTS[0])
     return name, names.index(name) if name in names else len(names)
-
-
-def _without_moving(fn: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
-    """Apply a conversion, but leave the result in host memory where the conversion moves to a device."""
-    sample = fn(torch.empty((2,) * tensor.dim(), dtype=tensor.dtype, device=tensor.device))
-    if sample.device.type == "cpu" or tensor.is_meta:
-        return fn(tensor)
-    layout = torch.preserve_format
-    for dimensions, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if tensor.dim() == dimensions and sample.is_contiguous(memory_format=channels_last):
-            layout = channels_last
-    return tensor.to("cpu", sample.dtype, memory_format=layout)
