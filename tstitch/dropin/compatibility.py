@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from tstitch.dropin.holders import pipelines_of
 from tstitch.errors import UserError
 
 WAIVABLE = ("sample_size", "guidance_embedding", "prediction_type")  # a run is possible, and the user may know better
@@ -23,11 +24,11 @@ CHECKS = {
     ("num_embeds_ada_norm", "class_embed_type", "encoder_hid_dim_type"): "they take other conditions",
     ("time_cond_proj_dim", "guidance_embeds"): "only one of them takes the guidance scale as an input",
 }
-CHECKED = {*(key for keys in CHECKS for key in keys), *TEXT_WIDTH, "block_out_channels", "_name_or_path"}
-CHECKED |= {"_diffusers_version", "sample_height", "sample_width", "sample_frames"}  # sizes that a call may set
+CHECKED = {*sum(CHECKS, ()), *TEXT_WIDTH, "block_out_channels", "_name_or_path", "get", "_diffusers_version"}
+CHECKED |= {"sample_height", "sample_width", "sample_frames"}  # a call may set them
 WIDTH = ("hidden_size", "inner_dim", "dim")
-WAIVERS = {"sample_size": "sample_size", "patch_size": "sample_size"}
-WAIVERS |= {"time_cond_proj_dim": "guidance_embedding", "guidance_embeds": "guidance_embedding"}
+WAIVERS = dict.fromkeys(("sample_size", "patch_size"), "sample_size")
+WAIVERS |= dict.fromkeys(("time_cond_proj_dim", "guidance_embeds"), "guidance_embedding")
 
 
 def check_fits(
@@ -61,14 +62,15 @@ def _reasons(
     widths = [next((each.config[key] for key in TEXT_WIDTH if each.config.get(key)), None) for each in (small, large)]
     if widths[0] != widths[1]:
         yield f"text width is {widths[0]}, the large one's {widths[1]}: they read the output of other text encoders"
-    for key in sorted(keys_read_by(pipe) - CHECKED):
-        values = [each.config.get(key) for each in (small, large)]
+    for what, values in prepared_by(pipe, small, large):
         if values[0] != values[1]:
-            yield f"{key} is {values[0]}, the large one's {values[1]}: the pipeline prepares inputs by the latter"
-    has_controls = any(getattr(pipe, name, None) is not None for name in ("controlnet", "adapter"))
-    residuals = [_residuals(each.config) for each in (small, large)]
-    if has_controls and residuals[0] != residuals[1]:
-        yield f"its blocks are {residuals[0]}, the large one's {residuals[1]}: a ControlNet fits only one"
+            yield f"{what} is {values[0]}, the large one's {values[1]}: the pipeline prepares inputs by the latter"
+    if "self.unet.mid_block.attentions" in _source(pipe):
+        yield "the pipeline reads attention within its denoiser, and would read that of the large one alone"
+    if any(getattr(pipe, name, None) is not None for name in ("controlnet", "adapter")):
+        residuals = [_residuals(each.config) for each in (small, large)]
+        if residuals[0] != residuals[1]:
+            yield f"its blocks are {residuals[0]}, the large one's {residuals[1]}: a ControlNet fits only one"
     if small.dtype != large.dtype:
         yield f"its dtype is {small.dtype}, the large one's {large.dtype}: load both in the same"
     types = [_prediction_type(each) for each in (_scheduler_config(small, small_pipe), pipe.scheduler.config)]
@@ -76,12 +78,20 @@ def _reasons(
         yield f"it predicts {types[0]}, the large one {types[1]} (allow=['prediction_type'] lets it pass)"
 
 
-def keys_read_by(pipe: object) -> set[str]:
-    """Find the keys of its denoiser's configuration that a pipeline's source reads, the size of heads among them."""
-    kinds = [each for each in type(pipe).__mro__ if each.__module__.startswith("diffusers.pipelines.")]
-    source = "\n".join(inspect.getsource(each) for each in kinds)
-    keys = set(re.findall(r"(?:unet|transformer)\.config(?:\.get\(\"|\[\"|\.)(\w+)", source)) - {"get"}
-    return keys | {"attention_head_dim"} if "inner_dim // self.transformer" in source else keys
+def prepared_by(pipe: object, *denoisers: nn.Module) -> Iterator[tuple[str, list[object]]]:
+    """Yield what a pipeline reads of its denoiser (keys, sizes of heads, numbers of layers), with each one's value."""
+    source = _source(pipe)
+    keys = set(re.findall(r"(?:unet|transformer)\.config(?:\.get\(\"|\[\"|\.)(\w+)", source)) - CHECKED
+    keys |= {"attention_head_dim"} if "inner_dim // self.transformer" in source else set()
+    for key in sorted(keys):
+        yield key, [each.config.get(key) for each in denoisers]
+    for name in sorted(set(re.findall(r"len\(self\.(?:unet|transformer)\.(\w+)\)", source))):
+        yield f"the length of {name}", [len(getattr(each, name)) for each in denoisers]
+
+
+def _source(pipe: object) -> str:
+    kinds = {kind for each in pipelines_of(pipe) for kind in type(each).__mro__}
+    return "\n".join(inspect.getsource(each) for each in kinds if each.__module__.startswith("diffusers.pipelines."))
 
 
 def _residuals(config: dict) -> tuple:

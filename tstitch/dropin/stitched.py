@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tstitch.allocate import Shares, parse_shares
 from tstitch.allocation import Allocation, describe_allocation
 from tstitch.dropin.adapters import StageAdapters
-from tstitch.dropin.image_prompt import check_image_prompt, differing_scales, has_ip_adapter
+from tstitch.dropin.image_prompt import check_image_prompt, differing_scales
 from tstitch.dropin.processors import CallProcessors
 from tstitch.dropin.solver_clock import SolverClock
 from tstitch.errors import UserError
@@ -214,9 +214,7 @@ class StitchedDenoiser(nn.Module):
         """Call a denoiser with the arguments of the pipeline's own call."""
         if self.guidance_scales is not None:
             if getattr(self.clock.pipe, "_num_timesteps", None) is None:  # it sets this before its loop
-                raise UserError(
-                    "per-stage guidance works only in the pipeline that was stitched; stitch this one itself"
-                )
+                raise UserError("per-stage guidance works only in the pipeline that was stitched; stitch this one")
             if self.clock.pipe._guidance_scale <= 1:
                 raise UserError("per-stage guidance needs a call with a guidance_scale above 1")
             self.clock.pipe._guidance_scale = self.guidance_scales[model]
@@ -241,17 +239,15 @@ class StitchedDenoiser(nn.Module):
         check_image_prompt(self.denoisers, indices, arguments)
         if len(indices) > 1 and any("kv_cache" in name and value is not None for name, value in arguments.items()):
             raise UserError(
-                "the pipeline keeps keys and values of one denoiser for its later steps, which another cannot read; "
-                "give all steps to one (fraction=0), or use the pipeline of this model without a cache"
+                "the pipeline keeps keys and values of one denoiser, which another cannot read; give all steps to one "
+                "(fraction=0), or use this model's pipeline without a cache"
             )
-        for index in indices:
-            if self.adapters is not None:
-                self.adapters.check(index, self.denoisers[index])
-        with_image = [self.denoisers[index] for index in indices if has_ip_adapter(self.denoisers[index])]
-        if (scales := differing_scales(with_image)) != self._warned_of_scales and len(with_image) > 1:
-            self._warned_of_scales = scales
-            if scales:
-                warnings.warn(f"the denoisers have other IP-Adapter scales, {scales}; see addressing", stacklevel=2)
+        for index in indices if self.adapters is not None else ():
+            self.adapters.check(index, self.denoisers[index])
+        scales = differing_scales([self.denoisers[index] for index in indices])
+        if scales and scales != self._warned_of_scales:
+            warnings.warn(f"the denoisers have other IP-Adapter scales, {scales}; see addressing", stacklevel=2)
+        self._warned_of_scales = scales
         self.allocation, self._trajectory = allocation, trajectory
         self._route = AllocationRouter(allocation).start(None)  # an allocation draws nothing
 

@@ -87,25 +87,22 @@ class TimestepCheck:
         )
 
     def _agrees(self, reading: Reading, values: Values, expected: float) -> bool:
-        if len(values) > 1 and (reading.is_per_sample or self._are_of_several_steps(reading, values)):
+        if (len(values) > 1 and reading.is_per_sample) or not self._is_a_function(reading, values, expected):
             return False
-        if not self._is_a_function(reading, values, expected):
-            return False
-        forms = tuple(each for each in self.forms if matches(each, reading, values, expected))
+        forms = tuple(
+            each for each in self.forms
+            if matches(each, reading, values, expected) and not self._are_of_several_steps(each, reading, values)
+        )  # fmt: skip
         if self.forms and not forms and not self._may_be_another_function(reading, values, self.forms):
             return False
         self.forms, self._checked[expected] = forms, values
         return True
 
-    def _are_of_several_steps(self, reading: Reading, values: Values) -> bool:
+    def _are_of_several_steps(self, form: Form, reading: Reading, values: Values) -> bool:
         """Tell whether frames are at several noise levels of the run; those that are clean (t = 0) do not count."""
-        for form in self.forms:
-            lowest, highest = (
-                {t for t in self.grid if t > 0 and matches(form, reading, (each,), t)} for each in values
-            )
-            if lowest and highest and not lowest & highest:
-                return True
-        return False
+        noisy = [t for t in self.grid if t > 0]
+        steps = [{t for t in noisy if matches(form, reading, (each,), t)} for each in values]
+        return len(steps) > 1 and all(steps) and not set.intersection(*steps)
 
     def _may_be_another_function(self, reading: Reading, values: Values, forms: tuple[Form, ...]) -> bool:
         """Tell whether forms that agreed at the first timestep did so by chance (f(1000) = 1 for many functions)."""

@@ -69,7 +69,7 @@ class PlannedStep:
 
 
 def allocate(shares: Shares, trajectory: Trajectory, schedule: NoiseSchedule | None) -> Allocation:
-    """Compile shares for a run. A run with alphas whose timesteps rise is an inversion: its last steps are the noisy ones.
+    """Compile shares for a run. With alphas, timesteps that rise are an inversion, whose last steps are the noisy ones.
 
     Raises:
         UserError: as `Shares.allocate`.
