@@ -33,8 +33,8 @@ def check_scheduler(scheduler: object) -> None:
         )
 
 
-def replace(pipe: object, name: str, old: nn.Module, new: nn.Module) -> None:
-    """Put another network in the place of `old` in a pipeline and in those that it holds."""
+def replace(pipe: object, old: nn.Module, new: nn.Module) -> None:
+    """Put another network in the place of `old`, under each name by which a pipeline and those that it holds have it."""
     for each in pipelines_of(pipe):
-        if getattr(each, name, None) is old:
+        for name in [name for name, value in vars(each).items() if value is old]:
             setattr(each, name, new)

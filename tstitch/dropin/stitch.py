@@ -35,7 +35,13 @@ def stitch(
             `tstitch.allocate.parse_shares`.
 
     Raises:
-        UserError: something does not fit, with the reason.
+        UserError: something does not fit, with the reason. The pipeline is then as it was.
+
+    Example:
+        >>> stitched = stitch(pipe, small, fraction=0.4)
+        >>> image = pipe("a cat", num_inference_steps=5).images[0]
+        >>> stitched.allocation
+        (0, 0, 1, 1, 1)
     """
     name, total = _component(pipe), len(small) + 1
     check_scheduler(pipe.scheduler)
@@ -63,7 +69,7 @@ def stitch(
     except BaseException:
         clock.release()
         raise
-    replace(pipe, name, large, stitched)
+    replace(pipe, large, stitched)
     return stitched
 
 
@@ -74,6 +80,12 @@ def unstitch(pipe: object) -> object:
 
     Raises:
         UserError: it is not stitched.
+
+    Example:
+        >>> large = pipe.unet
+        >>> stitched = stitch(pipe, small, fraction=0.4)
+        >>> unstitch(pipe).unet is large
+        True
     """
     name = _component(pipe)
     stitched = _plain(getattr(pipe, name))
@@ -84,7 +96,8 @@ def unstitch(pipe: object) -> object:
         warnings.warn("CPU offload was of the stitched denoiser; enable it again after unstitch", stacklevel=2)
     stitched.clock.release()
     stitched.leave()
-    replace(pipe, name, getattr(pipe, name), stitched.denoisers[-1].to(stitched.device))
+    for each in (getattr(pipe, name), stitched):  # the first may be compiled
+        replace(pipe, each, stitched.denoisers[-1].to(stitched.device))
     return pipe
 
 

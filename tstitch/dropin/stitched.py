@@ -98,12 +98,28 @@ class StitchedDenoiser(nn.Module):
         return self._home or self.denoisers[self._addressed].device
 
     def allocate(self, **how: object) -> None:
-        """Share out the steps of the next runs anew, with the words that `stitch` takes."""
+        """Share out the steps of the next runs anew, with the words that `stitch` takes.
+
+        Example:
+            >>> stitched = stitch(pipe, small, fraction=0.4)
+            >>> stitched.allocate(counts=[1, 3])
+            >>> [step.model for step in stitched.plan(4)]
+            [0, 1, 1, 1]
+        """
         self._shares, self._trajectory = parse_shares(len(self.denoisers), how), None
         self._warned_of_steps.clear()
 
     def describe(self) -> str:
-        """Say in a line which denoiser took which steps of the latest run; steps that were not run are not in it."""
+        """Say in a line which denoiser took which steps of the latest run, as the denoisers were called.
+
+        Example:
+            >>> stitched = stitch(pipe, small, fraction=0.5)
+            >>> stitched.describe()
+            'no run yet'
+            >>> image = pipe("a cat", num_inference_steps=2).images[0]
+            >>> stitched.describe()
+            '0 (UNet2DConditionModel) takes 1 step (t = 501), 1 (UNet2DConditionModel) takes 1 step (t = 1)'
+        """
         if self._trajectory is None:
             return "no run yet"
         names = [f"{index} ({each.__class__.__name__})" for index, each in enumerate(self.denoisers)]
@@ -123,6 +139,15 @@ class StitchedDenoiser(nn.Module):
 
         Raises:
             UserError: the scheduler or the shares do not take these.
+
+        Example:
+            >>> stitched = stitch(pipe, small, boundary=600)
+            >>> for step in stitched.plan(num_inference_steps=4):
+            ...     print(step.model, step.timestep, round(step.sigma, 2), step.share)
+            0 751 4.12 0.25
+            1 501 1.62 0.75
+            1 251 0.7 0.75
+            1 1 0.04 0.75
         """
         given = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
         return plan_steps(self.clock.pipe.scheduler, self._shares, {**given, **settings})
@@ -154,7 +179,14 @@ class StitchedDenoiser(nn.Module):
 
     @contextmanager
     def addressing(self, index: int) -> Iterator[None]:
-        """Make attributes those of denoiser `index` in the context: `pipe.load_lora_weights` loads into that one."""
+        """Make attributes those of denoiser `index` in the context: `pipe.load_lora_weights` loads into that one.
+
+        Example:
+            >>> stitched = stitch(pipe, small, fraction=0.4)
+            >>> with stitched.addressing(0):
+            ...     stitched.config is small.config
+            True
+        """
         self._addressed, before = range(len(self.denoisers))[index], self._addressed
         try:
             yield

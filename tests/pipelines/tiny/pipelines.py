@@ -22,6 +22,9 @@ KANDINSKY = {
     "addition_embed_type": "image", "encoder_hid_dim_type": "image_proj", "encoder_hid_dim": parts.TEXT_WIDTH,
     "out_channels": 8,
 }  # fmt: skip
+ADAPTER = {
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}  # fmt: skip
 PER_PIPELINE: dict[str, dict] = {  # settings of the denoiser, by how the name of the pipeline begins or what is in it
     "InstructPix2Pix": {"in_channels": 8}, "Depth2Img": {"in_channels": 5}, "PIA": {"in_channels": 9},
     "StableDiffusionUpscale": {"in_channels": 7, "num_class_embeds": 1000}, "LatentUpscale": {"in_channels": 8},
@@ -38,10 +41,16 @@ PER_PIPELINE: dict[str, dict] = {  # settings of the denoiser, by how the name o
     "IFInpaintingPipeline": {"in_channels": 3, "out_channels": 6},
     "SuperResolutionPipeline": {"in_channels": 6, "out_channels": 6, "class_embed_type": "timestep"},
     "GLIGEN": {"attention_type": "gated"}, "ControlNetXS": {"layers_per_block": 2}, "ChronoEdit": {"in_channels": 36},
+    "SanaSprint": {"guidance_embeds": True}, "AdapterPipeline": ADAPTER,
     "LucyEdit": {"in_channels": 32}, "CogView4Control": {"in_channels": 32, "out_channels": 16},
     "StableUnCLIP": {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 2 * parts.TEXT_WIDTH},
 }  # fmt: skip
-PIPELINE_SCHEDULERS = {"Paradigms": "DDIMParallelScheduler", "LEditsPP": "DDIMScheduler", "SanaSprint": "SCMScheduler"}
+PIPELINE_SCHEDULERS = {
+    "Paradigms": "DDIMParallelScheduler",
+    "LEditsPP": "DPMSolverMultistepScheduler",
+    "SanaSprint": "SCMScheduler",
+    "MotifVideo": "FlowMatchEulerDiscreteScheduler",
+}
 SCHEDULERS = {"AmusedScheduler": {"mask_token_id": 15}, "VQDiffusionScheduler": {"num_vec_classes": 17}}
 SDXL = {
     "addition_embed_type": "text_time", "addition_time_embed_dim": 8, "use_linear_projection": True,
@@ -168,7 +177,7 @@ def component(name: str, kinds: list[str], large: object, pipeline: type) -> obj
     if name == "guider":
         return diffusers.ClassifierFreeGuidance()
     if "ControlNetXSAdapter" in kinds:
-        return diffusers.ControlNetXSAdapter.from_unet(large, size_ratio=1.0)
+        return diffusers.ControlNetXSAdapter.from_unet(large, 1.0, conditioning_embedding_out_channels=(16, 32))
     module = vars(sys.modules[pipeline.__module__])
     known = [getattr(diffusers, each, module.get(each)) for each in kinds]
     models = [each for each in known if inspect.isclass(each) and issubclass(each, ConfigMixin)]
@@ -262,7 +271,7 @@ def prelude(pipe: object) -> dict:
         pipe.invert(image=image(side=SIDE), num_inversion_steps=VALUES["num_inference_steps"], skip=0.25)
         return {"editing_prompt": ["a"], "edit_guidance_scale": 3.0}
     if kind == "StableDiffusionDiffEditPipeline":
-        latents = pipe.invert(prompt="a", image=image(side=SIDE), num_inference_steps=4, inpaint_strength=1.0)[0]
+        latents = pipe.invert(prompt="a", image=image(side=SIDE), num_inference_steps=NUM_STEPS)[0]
         return {"image_latents": latents}
     return {}
 

@@ -20,7 +20,8 @@ WAN_VAE = {"base_dim": 3, "z_dim": 16, "dim_mult": [1, 1, 1, 1], "num_res_blocks
 OWN: dict[str, dict] = {
     "UNet2DConditionModel": UNET,
     "ControlNetModel": CONTROL,
-    "ControlNetUnionModel": {**CONTROL, "num_control_type": 6},
+    "ControlNetUnionModel": {**CONTROL, "num_control_type": 6, "num_trans_channel": 8, "num_trans_head": 2,
+                            "num_proj_channel": 8},
     "UNetControlNetXSModel": {},
     "AutoencoderKL": {"block_out_channels": (8, 8), "down_block_types": ("DownEncoderBlock2D",) * 2,
                       "up_block_types": ("UpDecoderBlock2D",) * 2},
@@ -74,6 +75,8 @@ OWN: dict[str, dict] = {
     "AudioLDM2UNet2DConditionModel": {"attention_head_dim": 4}, "DreamLiteUNetModel": {"attention_head_dim": 4},
     "DiTTransformer2DModel": {"sample_size": 8, "in_channels": 4, "out_channels": 8},
     "Flux2Transformer2DModel": {"joint_attention_dim": 3 * WIDTH, "axes_dims_rope": (4, 4, 4, 4)},
+    "LTX2TextConnectors": {f"{kind}_connector_{name}": value for kind in ("video", "audio") for name, value in
+                           (("num_attention_heads", 2), ("attention_head_dim", 16), ("num_learnable_registers", 16))},
     "StableUnCLIPImageNormalizer": {"embedding_dim": WIDTH},
     "BriaFiboTransformer2DModel": {"joint_attention_dim": 2 * WIDTH, "text_encoder_dim": WIDTH},
     "ChromaTransformer2DModel": {"approximator_hidden_dim": WIDTH, "approximator_layers": 1},
@@ -81,7 +84,7 @@ OWN: dict[str, dict] = {
                                   "block_out_channels": (32, 32), "spatial_compression_ratio": 2, "sample_size": 32},
     "PriorTransformer": {"embedding_dim": WIDTH, "num_embeddings": 16, "num_layers": 1},
     "AutoencoderDC": {"attention_head_dim": 4},
-    "T2IAdapter": {"channels": [8, 16], "num_res_blocks": 1, "downscale_factor": 4},
+    "T2IAdapter": {"channels": [8, 16], "num_res_blocks": 1, "downscale_factor": 2},
     "ZImageControlNetModel": {"control_layers_places": [0], "control_in_dim": 16},
     "Kandinsky3UNet": {"groups": 4, "attention_head_dim": 4, "encoder_hid_dim": WIDTH, "cross_attention_dim": WIDTH,
                        "time_embedding_dim": WIDTH, "block_out_channels": (8, 8, 8, 8)},
