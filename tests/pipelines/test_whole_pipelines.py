@@ -2,9 +2,10 @@
 
 import diffusers
 import pytest
+import torch
 from torch import nn
 
-from tests.pipelines.families import FAMILIES, unet
+from tests.pipelines.families import FAMILIES, run, unet
 from tests.pipelines.test_clock import takers
 from tests.pipelines.tiny.models import build
 from tests.pipelines.tiny.pipelines import arguments, classes, denoiser, make, sample
@@ -166,3 +167,36 @@ def test_a_stitched_denoiser_explains_itself() -> None:
     assert "fractions: [0.4, 0.6]; no run yet" in text
     with pytest.raises(UserError, match="set_timesteps does not take"):
         stitched.plan(4, nonsense=True)
+
+
+def test_a_small_one_before_the_two_transformers_of_wan() -> None:
+    """Wan 2.2 switches at a boundary of its own; the small one takes the first steps of the high-noise one."""
+    family = FAMILIES["wan"]
+    pipe, network = family.build(), family.denoiser("small")
+    high, low = pipe.transformer, family.denoiser("small")
+    pipe.register_modules(transformer_2=low)
+    pipe.register_to_config(boundary_ratio=0.7)
+    plain, whole = run(family, pipe), []
+    with pytest.raises(UserError, match="of two transformers name one with component="):
+        stitch(pipe, network, fraction=0.2)
+    stitched = stitch(pipe, network, fraction=0, component="transformer")
+    assert torch.equal(run(family, pipe), plain)
+    stitched.allocate(fraction=0.2)
+    calls = takers(stitched)
+    low.register_forward_hook(lambda *_: whole.append(2))
+    run(family, pipe)
+    assert calls == [0] * 2 + [1] * (10 - 2 - len(whole))
+    assert whole
+    assert not torch.equal(run(family, pipe), plain)
+    unstitch(pipe)
+    assert (pipe.transformer, pipe.transformer_2) == (high, low)
+    assert torch.equal(run(family, pipe), plain)
+
+
+def test_a_pipeline_that_announces_fewer_calls_than_it_makes_is_told_so() -> None:
+    kind = classes()["LTXI2VLongMultiPromptPipeline"]
+    pipe = make(kind)
+    pipe.scheduler = diffusers.FlowMatchHeunDiscreteScheduler()
+    stitch(pipe, denoiser(kind, "small"), fraction=0.5)
+    with pytest.raises(UserError, match="the run of 4 of 7 calls of its scheduler that the pipeline announced has"):
+        sample(pipe, arguments(pipe))

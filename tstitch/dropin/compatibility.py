@@ -82,8 +82,7 @@ def prepared_by(pipe: object, *denoisers: nn.Module) -> Iterator[tuple[str, list
     """Yield what a pipeline reads of its denoiser (keys, sizes of heads, numbers of layers), with each one's value."""
     source = _source(pipe)
     keys = set(re.findall(r"(?:unet|transformer)\.config(?:\.get\(\"|\[\"|\.)(\w+)", source)) - CHECKED
-    keys |= {"attention_head_dim"} if "inner_dim // self.transformer" in source else set()
-    for key in sorted(keys):
+    for key in sorted(keys | ({"attention_head_dim"} if "inner_dim // self.transformer" in source else set())):
         yield key, [each.config.get(key) for each in denoisers]
     for name in sorted(set(re.findall(r"len\(self\.(?:unet|transformer)\.(\w+)\)", source))):
         yield f"the length of {name}", [len(getattr(each, name)) for each in denoisers]

@@ -34,7 +34,7 @@ def check_scheduler(scheduler: object) -> None:
 
 
 def replace(pipe: object, old: nn.Module, new: nn.Module) -> None:
-    """Put another network in the place of `old`, under each name by which a pipeline and those that it holds have it."""
+    """Put another network in the place of `old`, under each name that a pipeline, or one that it holds, has for it."""
     for each in pipelines_of(pipe):
         for name in [name for name, value in vars(each).items() if value is old]:
             setattr(each, name, new)

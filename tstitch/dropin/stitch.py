@@ -16,7 +16,8 @@ from tstitch.errors import UserError
 
 def stitch(
     pipe: object, *small: object, residency: str = "both", guidance_scale: Sequence[float] | None = None,
-    adapters: Sequence[str | Sequence[str] | None] | None = None, allow: Sequence[str] = (), **shares: object,
+    adapters: Sequence[str | Sequence[str] | None] | None = None, allow: Sequence[str] = (),
+    component: str | None = None, **shares: object,
 ) -> StitchedDenoiser:  # fmt: skip
     """Let `small` take the first solver steps of `pipe` and its own, large denoiser the rest (paper, section 3.2).
 
@@ -31,6 +32,8 @@ def stitch(
         adapters: for each denoiser the LoRA adapters that are active in its steps, None for none of them.
         allow: differences that would be refused, of `tstitch.dropin.compatibility.WAIVABLE`. With
             `guidance_embedding`, a denoiser that has no such embedding is not given it.
+        component: `transformer` or `transformer_2` of a pipeline that has both and switches between them by itself, as
+            Wan 2.2: the one that `small` stands in for. Shares are of all steps; those of the other stay its own.
         shares: one of `fraction`, `fractions`, `counts`, `allocation`, `boundary`, `log_snr_boundaries`; see
             `tstitch.allocate.parse_shares`.
 
@@ -43,7 +46,7 @@ def stitch(
         >>> stitched.allocation
         (0, 0, 1, 1, 1)
     """
-    name, total = _component(pipe), len(small) + 1
+    name, total = component or _component(pipe), len(small) + 1
     check_scheduler(pipe.scheduler)
     large = getattr(pipe, name)
     if isinstance(_plain(large), StitchedDenoiser):
@@ -87,7 +90,8 @@ def unstitch(pipe: object) -> object:
         >>> unstitch(pipe).unet is large
         True
     """
-    name = _component(pipe)
+    held = [name for name, value in vars(pipe).items() if isinstance(_plain(value), StitchedDenoiser)]
+    name = held[0] if held else _component(pipe)
     stitched = _plain(getattr(pipe, name))
     if not isinstance(stitched, StitchedDenoiser):
         raise UserError(f"this {type(pipe).__name__} is not stitched")
@@ -102,15 +106,17 @@ def unstitch(pipe: object) -> object:
 
 
 def _component(pipe: object) -> str:
-    components = [name for name in ("unet", "transformer") if getattr(pipe, name, None) is not None]
-    if len(components) != 1 or not hasattr(pipe, "scheduler") or getattr(pipe, f"{components[0]}_2", None) is not None:
+    names = ("unet", "transformer", "unet_2", "transformer_2")
+    components = [name for name in names if getattr(pipe, name, None) is not None]
+    if len(components) != 1 or not hasattr(pipe, "scheduler"):
         raise UserError(
-            f"stitch needs a pipeline with a scheduler and one unet or transformer, got {type(pipe).__name__}"
+            f"stitch needs a pipeline with a scheduler and one unet or transformer, got {type(pipe).__name__}; priors, "
+            "decoders and upsamplers are sampled by themselves; of two transformers name one with component="
         )
     return components[0]
 
 
-def _plain(module: nn.Module) -> nn.Module:
+def _plain(module: object) -> object:
     """Return the module inside `torch.compile`. A stitched one answers with the attributes of its large denoiser."""
     return module if type(module) is StitchedDenoiser else getattr(module, "_orig_mod", module)
 

@@ -18,7 +18,7 @@ from tstitch.dropin.image_prompt import check_image_prompt, differing_scales
 from tstitch.dropin.processors import CallProcessors
 from tstitch.dropin.solver_clock import SolverClock
 from tstitch.errors import UserError
-from tstitch.router import AllocationRouter, Route
+from tstitch.router import AllocationRouter
 from tstitch.solvers.scheduler_steps import PlannedStep, Trajectory, allocate, plan_steps
 from tstitch.transfer import without_moving
 
@@ -48,14 +48,11 @@ class StitchedDenoiser(nn.Module):
         self.adapters = None if adapters is None else StageAdapters(adapters)
         self.allocation: Allocation | None = None
         self.clock, self._shares = clock, shares
-        self._warned_of_steps: set[int] = set()
-        self._trajectory: Trajectory | None = None
-        self._route: Route | None = None
+        self._trajectory, self._route, self._home = None, None, None
         self._models_of_steps: dict[int, int] = {}  # as they were called
         self._processors = CallProcessors()
         self._active, self._addressed = 0, len(denoisers) - 1
-        self._home: torch.device | None = None
-        self._warned_of_scales: list[list[float]] = []
+        self._warned_of_steps, self._warned_of_scales = set(), []
         self._timestep_input = _timestep_input(denoisers[-1])
         self.denoisers = nn.ModuleList(denoisers)  # from here on other attributes are set on a denoiser
         self.__module__ = self.__class__.__module__  # pipelines write it into model_index.json

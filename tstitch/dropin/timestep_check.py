@@ -77,7 +77,8 @@ class TimestepCheck:
                 self.follows, self.may_jump = self.follows or index != counted, False
                 return index
         if counted >= len(expected):
-            raise UserError(OUTSIDE)
+            calls = f"{len(expected)} of {len(self.grid)} calls of its scheduler"
+            raise UserError(f"{OUTSIDE}; the run of {calls} that the pipeline announced has ended")
         came, counted = " to ".join(f"{value:g}" for value in values), max(counted, 0)
         raise UserError(
             f"the denoiser was called with timestep {came}, but {expected[counted]:g} was expected after {counted} "
