@@ -167,6 +167,12 @@ def table(rows: Sequence[Row]) -> str:
     ])  # fmt: skip
 
 
+def write(rows: Sequence[Row]) -> None:
+    """Replace the table in docs/pipelines.md."""
+    text = DOCS.read_text()
+    DOCS.write_text(text.split(BEGIN)[0] + table(rows) + text.split(END)[1])
+
+
 def check_all(names: Sequence[str] = ()) -> list[Row]:
     """Check some classes, by name, or all. One that takes more than LIMIT_S seconds counts as not built."""
     rows = []
@@ -186,6 +192,4 @@ if __name__ == "__main__":
     wanted = [each for each in sys.argv[1:] if not each.startswith("-")]
     rows = check_all(wanted)
     if not wanted:
-        text = DOCS.read_text()
-        before, after = text.split(BEGIN)[0], text.split(END)[1]
-        DOCS.write_text(before + table(rows) + after)
+        write(rows)

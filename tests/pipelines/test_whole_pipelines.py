@@ -200,3 +200,20 @@ def test_a_pipeline_that_announces_fewer_calls_than_it_makes_is_told_so() -> Non
     stitch(pipe, denoiser(kind, "small"), fraction=0.5)
     with pytest.raises(UserError, match="the run of 4 of 7 calls of its scheduler that the pipeline announced has"):
         sample(pipe, arguments(pipe))
+
+
+def test_a_preview_at_the_switch() -> None:
+    """The callback of a step finds in the allocation whether the next step is another denoiser's."""
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    stitched = stitch(pipe, unet("small"), fraction=0.4)
+    previews = {}
+
+    def preview(pipe: object, index: int, timestep: object, tensors: dict) -> dict:
+        if stitched.allocation[index : index + 2] == (0, 1):
+            previews[index] = pipe.vae.decode(tensors["latents"]).sample
+        return tensors
+
+    run(family, pipe, callback_on_step_end=preview)
+    assert list(previews) == [1]
+    assert previews[1].shape[-1] == 16

@@ -34,6 +34,7 @@ class CallProcessors:
         if not is_in_call():
             denoisers[index].set_attn_processor(processor)
             return
+        self.read(denoisers, index)  # what was there, where the call did not look
         if not isinstance(processor, Mapping):
             for each in denoisers:
                 each.set_attn_processor(processor)

@@ -194,9 +194,8 @@ class StitchedDenoiser(nn.Module):
     def cache_context(self, *args: object, **kwargs: object) -> Iterator[None]:
         """Enter diffusers' context of cached calls for every denoiser that knows it."""
         with ExitStack() as stack:
-            for each in self.denoisers:
-                if hasattr(each, "cache_context"):
-                    stack.enter_context(each.cache_context(*args, **kwargs))
+            for each in (each for each in self.denoisers if hasattr(each, "cache_context")):
+                stack.enter_context(each.cache_context(*args, **kwargs))
             yield
 
     def save_pretrained(self, *args: object, **kwargs: object) -> None:

@@ -158,7 +158,7 @@ def component(name: str, kinds: list[str], large: object, pipeline: type) -> obj
         known = [each for each in kinds if hasattr(diffusers, each) and each.endswith("Scheduler")]
         own = next((each for part, each in PIPELINE_SCHEDULERS.items() if part in pipeline.__name__), None)
         if own is not None:
-            return getattr(diffusers, own)()
+            return getattr(diffusers, own)(**({"algorithm_type": "sde-dpmsolver++"} if "DPM" in own else {}))
         return (
             getattr(diffusers, known[0])(**SCHEDULERS.get(known[0], {}))
             if known
