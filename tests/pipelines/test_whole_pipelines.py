@@ -127,6 +127,17 @@ REFUSED_IN_THE_FIRST_CALL = {
 }
 
 
+def test_a_scheduler_that_goes_back_to_noisier_timesteps_is_refused() -> None:
+    """RePaint jumps back where it is asked to; without jumps it is stitched."""
+    kind = classes()["RePaintPipeline"]
+    pipe = make(kind)
+    calls = takers(stitch(pipe, denoiser(kind, "small"), fraction=0.5))
+    sample(pipe, arguments(pipe))
+    assert sorted(calls) == calls
+    with pytest.raises(UserError, match="goes back to noisier timesteps"):
+        sample(pipe, {**arguments(pipe), "num_inference_steps": 8, "jump_length": 2, "jump_n_sample": 2})
+
+
 @pytest.mark.parametrize("name", REFUSED_IN_THE_FIRST_CALL)
 def test_what_cannot_be_stitched_is_refused_before_the_first_step(name: str) -> None:
     kind = classes()[name]

@@ -106,13 +106,11 @@ class SolverClock:
 
     def _start(self, timestep: Tensor | float | None) -> Run:
         grid, scheduler = self._scheduler.timesteps, self._scheduler
-        num_calls = next(
-            filter(None, (getattr(each, "_num_timesteps", None) for each in pipelines_of(self.pipe))), None
-        )
-        check, start = (
-            TimestepCheck(tuple(grid.tolist()), *forms_of(scheduler)),
-            getattr(scheduler, "begin_index", None),
-        )
+        told = (getattr(each, "_num_timesteps", None) for each in pipelines_of(self.pipe))
+        num_calls, start = next(filter(None, told), None), getattr(scheduler, "begin_index", None)
+        check = TimestepCheck(tuple(grid.tolist()), *forms_of(scheduler))
+        if sorted(check.grid) not in (list(check.grid), list(check.grid[::-1])):
+            raise UserError("the scheduler goes back to noisier timesteps, so its steps have no order to share out")
         if start is None:  # DDIM and PNDM do not say where they begin
             reading = None if timestep is None else read_timestep(timestep, grid, check.grid)
             start = 0 if reading is None else find_start(reading, check.grid, check.forms, num_calls, scheduler.order)
@@ -122,9 +120,8 @@ class SolverClock:
 
     def _begin(self, scheduler: object, *_: object, **__: object) -> None:
         self._scheduler, self._run, self._calls, self._is_set = scheduler, None, 0, True
-        for each in pipelines_of(self.pipe):
-            if hasattr(each, "_num_timesteps"):  # set after this by the pipelines that have it, if it is they that run
-                each._num_timesteps = None
+        for each in (each for each in pipelines_of(self.pipe) if hasattr(each, "_num_timesteps")):
+            each._num_timesteps = None  # set after this by the pipelines that have it, if it is they that run
 
     def _advance(self, scheduler: object, *args: object, **kwargs: object) -> None:
         """Count a step: the one after the timestep that it was given, where that is one of the grid."""
