@@ -28,3 +28,15 @@ def to_host(*values: Tensor) -> Callable[[], list[Tensor]]:
         return copies
 
     return wait
+
+
+def without_moving(fn: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+    """Apply a conversion, but leave the result in host memory where the conversion moves to a device."""
+    sample = fn(torch.empty((2,) * tensor.dim(), dtype=tensor.dtype, device=tensor.device))
+    if sample.device.type == "cpu" or tensor.is_meta:
+        return fn(tensor)
+    layout = torch.preserve_format
+    for dimensions, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if tensor.dim() == dimensions and sample.is_contiguous(memory_format=channels_last):
+            layout = channels_last
+    return tensor.to("cpu", sample.dtype, memory_format=layout)

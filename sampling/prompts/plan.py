@@ -15,9 +15,9 @@ from sampling.prompts.captions import read_captions
 from settings.prompts import PromptSettings
 from tstitch.allocate import parse_shares
 from tstitch.allocation import Allocation, describe_allocation, fractions_of
-from tstitch.dropin.solver_clock import make_trajectory, schedule_of
 from tstitch.errors import UserError, explain_no_file
 from tstitch.schedule import NoiseSchedule
+from tstitch.solvers.scheduler_steps import make_trajectory, schedule_of
 
 RESIZE_RULE = "Pillow bicubic"
 OF_COMMAND = ("prompt", "generator", "output_type")  # of a pipeline's arguments

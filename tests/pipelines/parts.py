@@ -27,10 +27,10 @@ def clip_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=tokens, merges=[], model_max_length=CLIP_LENGTH)
 
 
-def clip_text_encoder(with_projection: bool = False) -> CLIPTextModel:
+def clip_text_encoder(with_projection: bool = False, length: int = CLIP_LENGTH) -> CLIPTextModel:
     config = CLIPTextConfig(
         vocab_size=64, hidden_size=TEXT_WIDTH, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=CLIP_LENGTH, projection_dim=TEXT_WIDTH, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        max_position_embeddings=length, projection_dim=TEXT_WIDTH, bos_token_id=0, eos_token_id=1, pad_token_id=1,
     )  # fmt: skip
     return (CLIPTextModelWithProjection if with_projection else CLIPTextModel)(config).eval()
 

@@ -5,7 +5,7 @@ import pytest
 
 from tests.pipelines.families import FAMILIES, NUM_STEPS, run, set_scheduler
 from tstitch import stitch
-from tstitch.dropin.solver_clock import make_trajectory
+from tstitch.solvers.scheduler_steps import make_trajectory
 
 STEPS_OF_CALLS = {
     "DDIMScheduler": (0, 1, 2, 3, 4),

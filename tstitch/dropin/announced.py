@@ -9,7 +9,7 @@ from functools import update_wrapper
 
 
 class AnnouncedMethod:
-    """A method of one scheduler that calls its listeners after each of its own calls.
+    """A method of one scheduler that calls its listeners after each of its own calls, with it and the same arguments.
 
     It stands in the scheduler's `__dict__`. Copies of the scheduler get the method without listeners; a copy of the
     `__dict__` alone, which some pipelines write back, holds the same object.
@@ -25,17 +25,17 @@ class AnnouncedMethod:
         result = self._method(*args, **kwargs)
         for reference in tuple(self._listeners):
             if (listener := reference()) is not None:
-                listener()
+                listener(self._scheduler(), *args, **kwargs)
         return result
 
     def __deepcopy__(self, memo: dict) -> object:
         return deepcopy(self._method, memo) if id(self._scheduler()) in memo else self
 
-    def add(self, listener: Callable[[], None]) -> None:
+    def add(self, listener: Callable[..., None]) -> None:
         """Call `listener`, a bound method that is referenced weakly, after each call."""
         self._listeners.append(weakref.WeakMethod(listener))
 
-    def remove(self, listener: Callable[[], None]) -> None:
+    def remove(self, listener: Callable[..., None]) -> None:
         """Call `listener` no more; without listeners the scheduler gets its method back as it was."""
         self._listeners = [each for each in self._listeners if each() not in (None, listener)]
         scheduler = self._scheduler()
@@ -47,7 +47,7 @@ class AnnouncedMethod:
             delattr(scheduler, self._name)
 
 
-def announce(scheduler: object, name: str, listener: Callable[[], None]) -> Callable[[], None]:
+def announce(scheduler: object, name: str, listener: Callable[..., None]) -> Callable[[], None]:
     """Call `listener` after each call of method `name` of the scheduler; returns the function that ends this."""
     method = vars(scheduler).get(name)
     if not isinstance(method, AnnouncedMethod):

@@ -1,11 +1,14 @@
 """Why two denoisers cannot share a trajectory, as far as their configurations tell."""
 
+import inspect
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torch import nn
 
+from tstitch.dropin.holders import pipelines_of
 from tstitch.errors import UserError
 
 WAIVABLE = ("sample_size", "guidance_embedding", "prediction_type")  # a run is possible, and the user may know better
@@ -21,8 +24,11 @@ CHECKS = {
     ("num_embeds_ada_norm", "class_embed_type", "encoder_hid_dim_type"): "they take other conditions",
     ("time_cond_proj_dim", "guidance_embeds"): "only one of them takes the guidance scale as an input",
 }
-WAIVERS = {"sample_size": "sample_size", "patch_size": "sample_size"}
-WAIVERS |= {"time_cond_proj_dim": "guidance_embedding", "guidance_embeds": "guidance_embedding"}
+CHECKED = {*sum(CHECKS, ()), *TEXT_WIDTH, "block_out_channels", "_name_or_path", "get", "_diffusers_version"}
+CHECKED |= {"sample_height", "sample_width", "sample_frames"}  # a call may set them
+WIDTH = ("hidden_size", "inner_dim", "dim")
+WAIVERS = dict.fromkeys(("sample_size", "patch_size"), "sample_size")
+WAIVERS |= dict.fromkeys(("time_cond_proj_dim", "guidance_embeds"), "guidance_embedding")
 
 
 def check_fits(
@@ -45,7 +51,7 @@ def _reasons(
 ) -> Iterator[str]:
     kinds = [getattr(each, "_orig_mod", each).__class__.__name__ for each in (small, large)]
     if kinds[0] != kinds[1] or not hasattr(small, "config"):
-        yield f"it is called in another way than a {kinds[1]}"
+        yield f"it is called in another way than a {kinds[1]}; give one made as the pipeline makes its own"
         return
     for keys, reason in CHECKS.items():
         for key in (key for key in keys if WAIVERS.get(key) not in allow):
@@ -56,9 +62,15 @@ def _reasons(
     widths = [next((each.config[key] for key in TEXT_WIDTH if each.config.get(key)), None) for each in (small, large)]
     if widths[0] != widths[1]:
         yield f"text width is {widths[0]}, the large one's {widths[1]}: they read the output of other text encoders"
-    has_controls = any(getattr(pipe, name, None) is not None for name in ("controlnet", "adapter"))
-    if has_controls and _residuals(small) != _residuals(large):
-        yield f"its blocks are {_residuals(small)}, the large one's {_residuals(large)}: a ControlNet fits only one"
+    for what, values in prepared_by(pipe, small, large):
+        if values[0] != values[1]:
+            yield f"{what} is {values[0]}, the large one's {values[1]}: the pipeline prepares inputs by the latter"
+    if "self.unet.mid_block.attentions" in _source(pipe):
+        yield "the pipeline reads attention within its denoiser, and would read that of the large one alone"
+    if any(getattr(pipe, name, None) is not None for name in ("controlnet", "adapter")):
+        residuals = [_residuals(each.config) for each in (small, large)]
+        if residuals[0] != residuals[1]:
+            yield f"its blocks are {residuals[0]}, the large one's {residuals[1]}: a ControlNet fits only one"
     if small.dtype != large.dtype:
         yield f"its dtype is {small.dtype}, the large one's {large.dtype}: load both in the same"
     types = [_prediction_type(each) for each in (_scheduler_config(small, small_pipe), pipe.scheduler.config)]
@@ -66,10 +78,27 @@ def _reasons(
         yield f"it predicts {types[0]}, the large one {types[1]} (allow=['prediction_type'] lets it pass)"
 
 
-def _residuals(denoiser: nn.Module) -> tuple:
-    """Return what decides the number and the channels of a ControlNet's outputs: channels, layers, a mid block."""
-    config = denoiser.config
-    return tuple(config["block_out_channels"]), config["layers_per_block"], bool(config.get("mid_block_type"))
+def prepared_by(pipe: object, *denoisers: nn.Module) -> Iterator[tuple[str, list[object]]]:
+    """Yield what a pipeline reads of its denoiser (keys, sizes of heads, numbers of layers), with each one's value."""
+    source = _source(pipe)
+    keys = set(re.findall(r"(?:unet|transformer)\.config(?:\.get\(\"|\[\"|\.)(\w+)", source)) - CHECKED
+    for key in sorted(keys | ({"attention_head_dim"} if "inner_dim // self.transformer" in source else set())):
+        yield key, [each.config.get(key) for each in denoisers]
+    for name in sorted(set(re.findall(r"len\(self\.(?:unet|transformer)\.(\w+)\)", source))):
+        yield f"the length of {name}", [len(getattr(each, name)) for each in denoisers]
+
+
+def _source(pipe: object) -> str:
+    kinds = {kind for each in pipelines_of(pipe) for kind in type(each).__mro__}
+    return "\n".join(inspect.getsource(each) for each in kinds if each.__module__.startswith("diffusers.pipelines."))
+
+
+def _residuals(config: dict) -> tuple:
+    """Return what decides the outputs of a ControlNet: a UNet's channels, layers and mid block, or the width."""
+    if config.get("block_out_channels"):
+        return tuple(config["block_out_channels"]), config.get("layers_per_block"), bool(config.get("mid_block_type"))
+    heads = [config.get(key) for key in ("num_attention_heads", "attention_head_dim")]
+    return (heads[0] * heads[1] if all(heads) else next((config[key] for key in WIDTH if config.get(key)), None),)
 
 
 def _scheduler_config(small: nn.Module, small_pipe: object | None) -> dict | None:

@@ -46,6 +46,7 @@ def differing_scales(denoisers: Sequence[nn.Module]) -> list[list[float]]:
     scales = [
         sorted({scale for each in denoiser.attn_processors.values() for scale in _scales(each)})
         for denoiser in denoisers
+        if has_ip_adapter(denoiser)
     ]
     return scales if any(each != scales[0] for each in scales) else []
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from tstitch.allocate import parse_shares
 from tstitch.dropin.compatibility import check_fits
+from tstitch.dropin.holders import check_scheduler, replace
 from tstitch.dropin.solver_clock import SolverClock
 from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.errors import UserError
@@ -15,7 +16,8 @@ from tstitch.errors import UserError
 
 def stitch(
     pipe: object, *small: object, residency: str = "both", guidance_scale: Sequence[float] | None = None,
-    adapters: Sequence[str | Sequence[str] | None] | None = None, allow: Sequence[str] = (), **shares: object,
+    adapters: Sequence[str | Sequence[str] | None] | None = None, allow: Sequence[str] = (),
+    component: str | None = None, **shares: object,
 ) -> StitchedDenoiser:  # fmt: skip
     """Let `small` take the first solver steps of `pipe` and its own, large denoiser the rest (paper, section 3.2).
 
@@ -30,13 +32,22 @@ def stitch(
         adapters: for each denoiser the LoRA adapters that are active in its steps, None for none of them.
         allow: differences that would be refused, of `tstitch.dropin.compatibility.WAIVABLE`. With
             `guidance_embedding`, a denoiser that has no such embedding is not given it.
+        component: `transformer` or `transformer_2` of a pipeline that has both and switches between them by itself, as
+            Wan 2.2: the one that `small` stands in for. Shares are of all steps; those of the other stay its own.
         shares: one of `fraction`, `fractions`, `counts`, `allocation`, `boundary`, `log_snr_boundaries`; see
             `tstitch.allocate.parse_shares`.
 
     Raises:
-        UserError: something does not fit, with the reason.
+        UserError: something does not fit, with the reason. The pipeline is then as it was.
+
+    Example:
+        >>> stitched = stitch(pipe, small, fraction=0.4)
+        >>> image = pipe("a cat", num_inference_steps=5).images[0]
+        >>> stitched.allocation
+        (0, 0, 1, 1, 1)
     """
-    name, total = _component(pipe), len(small) + 1
+    name, total = component or _component(pipe), len(small) + 1
+    check_scheduler(pipe.scheduler)
     large = getattr(pipe, name)
     if isinstance(_plain(large), StitchedDenoiser):
         raise UserError(f"this pipeline is stitched already; change pipe.{name}.allocate(...), or unstitch(pipe) first")
@@ -55,8 +66,13 @@ def stitch(
     names = adapters and [[each] if isinstance(each, str) else list(each or ()) for each in adapters]
     denoisers, clock = [*networks, large], SolverClock(pipe)
     stitched = StitchedDenoiser(denoisers, parse_shares(total, shares), clock, residency, guidance_scale, names)
-    setattr(pipe, name, stitched.to(large.device))
     clock.watch()
+    try:
+        stitched.to(large.device)
+    except BaseException:
+        clock.release()
+        raise
+    replace(pipe, large, stitched)
     return stitched
 
 
@@ -67,8 +83,15 @@ def unstitch(pipe: object) -> object:
 
     Raises:
         UserError: it is not stitched.
+
+    Example:
+        >>> large = pipe.unet
+        >>> stitched = stitch(pipe, small, fraction=0.4)
+        >>> unstitch(pipe).unet is large
+        True
     """
-    name = _component(pipe)
+    held = [name for name, value in vars(pipe).items() if isinstance(_plain(value), StitchedDenoiser)]
+    name = held[0] if held else _component(pipe)
     stitched = _plain(getattr(pipe, name))
     if not isinstance(stitched, StitchedDenoiser):
         raise UserError(f"this {type(pipe).__name__} is not stitched")
@@ -76,22 +99,24 @@ def unstitch(pipe: object) -> object:
         pipe.remove_all_hooks()
         warnings.warn("CPU offload was of the stitched denoiser; enable it again after unstitch", stacklevel=2)
     stitched.clock.release()
-    for denoiser in stitched.denoisers if stitched.adapters is not None else ():
-        stitched.adapters.leave(denoiser)
-    setattr(pipe, name, stitched.denoisers[-1].to(stitched.device))
+    stitched.leave()
+    for each in (getattr(pipe, name), stitched):  # the first may be compiled
+        replace(pipe, each, stitched.denoisers[-1].to(stitched.device))
     return pipe
 
 
 def _component(pipe: object) -> str:
-    components = [name for name in ("unet", "transformer") if getattr(pipe, name, None) is not None]
-    if len(components) != 1 or not hasattr(pipe, "scheduler") or getattr(pipe, f"{components[0]}_2", None) is not None:
+    names = ("unet", "transformer", "unet_2", "transformer_2")
+    components = [name for name in names if getattr(pipe, name, None) is not None]
+    if len(components) != 1 or not hasattr(pipe, "scheduler"):
         raise UserError(
-            f"stitch needs a pipeline with a scheduler and one unet or transformer, got {type(pipe).__name__}"
+            f"stitch needs a pipeline with a scheduler and one unet or transformer, got {type(pipe).__name__}; priors, "
+            "decoders and upsamplers are sampled by themselves; of two transformers name one with component="
         )
     return components[0]
 
 
-def _plain(module: nn.Module) -> nn.Module:
+def _plain(module: object) -> object:
     """Return the module inside `torch.compile`. A stitched one answers with the attributes of its large denoiser."""
     return module if type(module) is StitchedDenoiser else getattr(module, "_orig_mod", module)
 

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from tstitch.allocate import Shares, parse_shares
 from tstitch.allocation import Allocation, describe_allocation
 from tstitch.dropin.adapters import StageAdapters
-from tstitch.dropin.image_prompt import check_image_prompt, differing_scales, has_ip_adapter
-from tstitch.dropin.solver_clock import SolverClock, Trajectory
+from tstitch.dropin.image_prompt import check_image_prompt, differing_scales
+from tstitch.dropin.processors import CallProcessors
+from tstitch.dropin.solver_clock import SolverClock
 from tstitch.errors import UserError
-from tstitch.router import AllocationRouter, Route
+from tstitch.router import AllocationRouter
+from tstitch.solvers.scheduler_steps import PlannedStep, Trajectory, allocate, plan_steps
+from tstitch.transfer import without_moving
 
 GUIDANCE_INPUTS = {"time_cond_proj_dim": "timestep_cond", "guidance_embeds": "guidance"}
 TIMESTEP_INPUTS = ("timestep", "timesteps", "t")
@@ -45,13 +48,11 @@ class StitchedDenoiser(nn.Module):
         self.adapters = None if adapters is None else StageAdapters(adapters)
         self.allocation: Allocation | None = None
         self.clock, self._shares = clock, shares
-        self._warned_of_steps: set[int] = set()
-        self._trajectory: Trajectory | None = None
-        self._route: Route | None = None
-        self._steps_taken: set[int] = set()
+        self._trajectory, self._route, self._home = None, None, None
+        self._models_of_steps: dict[int, int] = {}  # as they were called
+        self._processors = CallProcessors()
         self._active, self._addressed = 0, len(denoisers) - 1
-        self._home: torch.device | None = None
-        self._warned_of_scales: list[list[float]] = []
+        self._warned_of_steps, self._warned_of_scales = set(), []
         self._timestep_input = _timestep_input(denoisers[-1])
         self.denoisers = nn.ModuleList(denoisers)  # from here on other attributes are set on a denoiser
         self.__module__ = self.__class__.__module__  # pipelines write it into model_index.json
@@ -94,25 +95,95 @@ class StitchedDenoiser(nn.Module):
         return self._home or self.denoisers[self._addressed].device
 
     def allocate(self, **how: object) -> None:
-        """Share out the steps of the next runs anew, with the words that `stitch` takes."""
+        """Share out the steps of the next runs anew, with the words that `stitch` takes.
+
+        Example:
+            >>> stitched = stitch(pipe, small, fraction=0.4)
+            >>> stitched.allocate(counts=[1, 3])
+            >>> [step.model for step in stitched.plan(4)]
+            [0, 1, 1, 1]
+        """
         self._shares, self._trajectory = parse_shares(len(self.denoisers), how), None
         self._warned_of_steps.clear()
 
     def describe(self) -> str:
-        """Say in a line which denoiser took which steps of the latest run; steps that were not run are not in it."""
+        """Say in a line which denoiser took which steps of the latest run, as the denoisers were called.
+
+        Example:
+            >>> stitched = stitch(pipe, small, fraction=0.5)
+            >>> stitched.describe()
+            'no run yet'
+            >>> image = pipe("a cat", num_inference_steps=2).images[0]
+            >>> stitched.describe()
+            '0 (UNet2DConditionModel) takes 1 step (t = 501), 1 (UNet2DConditionModel) takes 1 step (t = 1)'
+        """
         if self._trajectory is None:
             return "no run yet"
         names = [f"{index} ({each.__class__.__name__})" for index, each in enumerate(self.denoisers)]
-        steps, total = sorted(self._steps_taken), len(self.allocation)
+        steps, total = sorted(self._models_of_steps), len(self.allocation)
         timesteps = [self._trajectory.timesteps[step] for step in steps]
-        taken = describe_allocation(tuple(self.allocation[step] for step in steps), timesteps, names)
+        taken = describe_allocation(tuple(self._models_of_steps[step] for step in steps), timesteps, names)
         return (
             taken if len(steps) == total else f"{taken or 'no denoiser was called'}; {len(steps)} of {total} steps ran"
         )
 
+    def plan(self, num_inference_steps: int | None = None, **settings: object) -> list[PlannedStep]:
+        """Return the steps of a whole run as they are shared out now: denoiser, timestep, noise level and share.
+
+        Args:
+            num_inference_steps: of the call.
+            settings: further arguments of the scheduler's `set_timesteps`: `timesteps`, `sigmas`, `mu`.
+
+        Raises:
+            UserError: the scheduler or the shares do not take these.
+
+        Example:
+            >>> stitched = stitch(pipe, small, boundary=600)
+            >>> for step in stitched.plan(num_inference_steps=4):
+            ...     print(step.model, step.timestep, round(step.sigma, 2), step.share)
+            0 751 4.12 0.25
+            1 501 1.62 0.75
+            1 251 0.7 0.75
+            1 1 0.04 0.75
+        """
+        given = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
+        return plan_steps(self.clock.pipe.scheduler, self._shares, {**given, **settings})
+
+    def __repr__(self) -> str:
+        """List the denoisers with their parameters, dtype and device, the shares, and the latest run."""
+        rows = [
+            f"  {index}: {each.__class__.__name__}, {sum(map(Tensor.numel, each.parameters())):,} parameters, "
+            f"{each.dtype}, {each.device}"
+            for index, each in enumerate(self.denoisers)
+        ]
+        shares = f"  {self._shares.kind}: {list(self._shares.values)}; {self.describe()}"
+        return "\n".join(["StitchedDenoiser(", *rows, shares, ")"])
+
+    @property
+    def attn_processors(self) -> dict[str, object]:
+        """The attention processors of the large denoiser, by the name of the layer."""
+        return self._processors.read(self.denoisers, self._addressed)
+
+    def set_attn_processor(self, processor: object) -> None:
+        """Set attention processors in the large denoiser, and while a pipeline's call sets them, in all."""
+        self._processors.set(self.denoisers, self._addressed, processor)
+
+    def leave(self) -> None:
+        """Give the denoisers back as they were: without what a call left in the small ones, and the user's adapters."""
+        self._processors.restore(self.denoisers[:-1])
+        for denoiser in self.denoisers if self.adapters is not None else ():
+            self.adapters.leave(denoiser)
+
     @contextmanager
     def addressing(self, index: int) -> Iterator[None]:
-        """Make attributes those of denoiser `index` in the context: `pipe.load_lora_weights` loads into that one."""
+        """Make attributes those of denoiser `index` in the context: `pipe.load_lora_weights` loads into that one.
+
+        Example:
+            >>> stitched = stitch(pipe, small, fraction=0.4)
+            >>> with stitched.addressing(0):
+            ...     stitched.config is small.config
+            True
+        """
         self._addressed, before = range(len(self.denoisers))[index], self._addressed
         try:
             yield
@@ -123,9 +194,8 @@ class StitchedDenoiser(nn.Module):
     def cache_context(self, *args: object, **kwargs: object) -> Iterator[None]:
         """Enter diffusers' context of cached calls for every denoiser that knows it."""
         with ExitStack() as stack:
-            for each in self.denoisers:
-                if hasattr(each, "cache_context"):
-                    stack.enter_context(each.cache_context(*args, **kwargs))
+            for each in (each for each in self.denoisers if hasattr(each, "cache_context")):
+                stack.enter_context(each.cache_context(*args, **kwargs))
             yield
 
     def save_pretrained(self, *args: object, **kwargs: object) -> None:
@@ -145,7 +215,7 @@ class StitchedDenoiser(nn.Module):
         active = self.denoisers[self._active]
         for denoiser in self.denoisers:
             if denoiser is not active:
-                denoiser._apply(partial(_without_moving, fn))
+                denoiser._apply(partial(without_moving, fn))
         active._apply(fn)
         self._home = next(active.parameters()).device
         return self
@@ -161,21 +231,18 @@ class StitchedDenoiser(nn.Module):
         def ask(model: int, latents: object, timestep: object, rows: None = None) -> object:
             if is_new or model != self._active:
                 self._enter(model)
+            self._models_of_steps[step] = model
             return self._call(model, args, kwargs)
 
         latents = args[0] if args else None  # some pipelines pass them by name; an allocation does not look at them
         predict = self._route(trajectory.steps[step], latents, ask)  # which denoiser predicts here
-        output = predict(latents, trajectory.timesteps[step])
-        self._steps_taken.add(step)
-        return output
+        return predict(latents, trajectory.timesteps[step])
 
     def _call(self, model: int, args: tuple, kwargs: dict) -> object:
         """Call a denoiser with the arguments of the pipeline's own call."""
         if self.guidance_scales is not None:
             if getattr(self.clock.pipe, "_num_timesteps", None) is None:  # it sets this before its loop
-                raise UserError(
-                    "per-stage guidance works only in the pipeline that was stitched; stitch this one itself"
-                )
+                raise UserError("per-stage guidance works only in the pipeline that was stitched; stitch this one")
             if self.clock.pipe._guidance_scale <= 1:
                 raise UserError("per-stage guidance needs a call with a guidance_scale above 1")
             self.clock.pipe._guidance_scale = self.guidance_scales[model]
@@ -191,21 +258,24 @@ class StitchedDenoiser(nn.Module):
 
     def _begin(self, trajectory: Trajectory, arguments: dict) -> None:
         """Make the allocation of a run, and check what its denoisers need, before the first step."""
-        self.allocation, self._trajectory, self._steps_taken = None, None, set()
-        allocation = self._shares.allocate(trajectory.timesteps, self.clock.schedule)
+        self.allocation, self._trajectory, self._models_of_steps = None, None, {}
+        allocation = allocate(self._shares, trajectory, self.clock.schedule)
         if len(allocation) not in self._warned_of_steps:
             self._warned_of_steps.add(len(allocation))
             self._shares.warn_of_rounding(allocation)
         indices = sorted(set(allocation))
         check_image_prompt(self.denoisers, indices, arguments)
-        for index in indices:
-            if self.adapters is not None:
-                self.adapters.check(index, self.denoisers[index])
-        with_image = [self.denoisers[index] for index in indices if has_ip_adapter(self.denoisers[index])]
-        if (scales := differing_scales(with_image)) != self._warned_of_scales and len(with_image) > 1:
-            self._warned_of_scales = scales
-            if scales:
-                warnings.warn(f"the denoisers have other IP-Adapter scales, {scales}; see addressing", stacklevel=2)
+        if len(indices) > 1 and any("kv_cache" in name and value is not None for name, value in arguments.items()):
+            raise UserError(
+                "the pipeline keeps keys and values of one denoiser, which another cannot read; give all steps to one "
+                "(fraction=0), or use this model's pipeline without a cache"
+            )
+        for index in indices if self.adapters is not None else ():
+            self.adapters.check(index, self.denoisers[index])
+        scales = differing_scales([self.denoisers[index] for index in indices])
+        if scales and scales != self._warned_of_scales:
+            warnings.warn(f"the denoisers have other IP-Adapter scales, {scales}; see addressing", stacklevel=2)
+        self._warned_of_scales = scales
         self.allocation, self._trajectory = allocation, trajectory
         self._route = AllocationRouter(allocation).start(None)  # an allocation draws nothing
 
@@ -226,15 +296,3 @@ def _timestep_input(denoiser: nn.Module) -> tuple[str, int]:
     names = list(inspect.signature(type(getattr(denoiser, "_orig_mod", denoiser)).forward).parameters)[1:]
     name = next((each for each in TIMESTEP_INPUTS if each in names), TIMESTEP_INPUTS[0])
     return name, names.index(name) if name in names else len(names)
-
-
-def _without_moving(fn: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
-    """Apply a conversion, but leave the result in host memory where the conversion moves to a device."""
-    sample = fn(torch.empty((2,) * tensor.dim(), dtype=tensor.dtype, device=tensor.device))
-    if sample.device.type == "cpu" or tensor.is_meta:
-        return fn(tensor)
-    layout = torch.preserve_format
-    for dimensions, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if tensor.dim() == dimensions and sample.is_contiguous(memory_format=channels_last):
-            layout = channels_last
-    return tensor.to("cpu", sample.dtype, memory_format=layout)

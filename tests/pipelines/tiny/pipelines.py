@@ -1,0 +1,287 @@
+"""A pipeline of any class, from the annotations of its constructor, and the arguments of a small call."""
+
+import inspect
+import re
+import sys
+from types import SimpleNamespace
+
+import diffusers
+import torch
+from diffusers.configuration_utils import ConfigMixin
+from torch import nn
+
+from tests.pipelines import parts
+from tests.pipelines.families import image, mask
+from tests.pipelines.tiny.encoders import AnyChecker, AnyEncoder, AnyProcessor, AnyTokenizer, PairEncoder
+from tests.pipelines.tiny.models import build
+
+DENOISERS = ("unet", "transformer")
+PACKED = ("Flux", "Bria", "Chroma", "QwenImage", "LongCat", "Ovis", "VisualCloze")  # four latents make a channel
+SIDE, NUM_FRAMES, NUM_STEPS = 32, 9, 4
+KANDINSKY = {
+    "addition_embed_type": "image", "encoder_hid_dim_type": "image_proj", "encoder_hid_dim": parts.TEXT_WIDTH,
+    "out_channels": 8,
+}  # fmt: skip
+ADAPTER = {
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}  # fmt: skip
+PER_PIPELINE: dict[str, dict] = {  # settings of the denoiser, by how the name of the pipeline begins or what is in it
+    "InstructPix2Pix": {"in_channels": 8}, "Depth2Img": {"in_channels": 5}, "PIA": {"in_channels": 9},
+    "StableDiffusionUpscale": {"in_channels": 7, "num_class_embeds": 1000}, "LatentUpscale": {"in_channels": 8},
+    "CogVideoXImageToVideo": {"in_channels": 32}, "CogVideoXFunControl": {"in_channels": 32, "out_channels": 16},
+    "ConsisID": {"in_channels": 32}, "WanImageToVideo": {"in_channels": 36},
+    "SkyReelsV2ImageToVideo": {"in_channels": 36},
+    "FluxControlP": {"in_channels": 128, "out_channels": 64}, "FluxControlI": {"in_channels": 128, "out_channels": 64},
+    "FluxFill": {"in_channels": 144, "out_channels": 64}, "VisualCloze": {"in_channels": 144, "out_channels": 64},
+    "Marigold": {"in_channels": 8}, "PaintByExample": {"in_channels": 9},
+    "LatentConsistency": {"time_cond_proj_dim": 8},
+    "KandinskyV22": KANDINSKY, "KandinskyV22Inpaint": {"in_channels": 9},
+    "KandinskyV22Controlnet": {"addition_embed_type": "image_hint", "in_channels": 8},
+    "IFPipeline": {"in_channels": 3, "out_channels": 6}, "IFImg2ImgPipeline": {"in_channels": 3, "out_channels": 6},
+    "IFInpaintingPipeline": {"in_channels": 3, "out_channels": 6},
+    "SuperResolutionPipeline": {"in_channels": 6, "out_channels": 6, "class_embed_type": "timestep"},
+    "GLIGEN": {"attention_type": "gated"}, "ControlNetXS": {"layers_per_block": 2}, "ChronoEdit": {"in_channels": 36},
+    "SanaSprint": {"guidance_embeds": True}, "AdapterPipeline": ADAPTER,
+    "LucyEdit": {"in_channels": 32}, "CogView4Control": {"in_channels": 32, "out_channels": 16},
+    "StableUnCLIP": {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 2 * parts.TEXT_WIDTH},
+}  # fmt: skip
+PIPELINE_SCHEDULERS = {
+    "Paradigms": "DDIMParallelScheduler",
+    "LEditsPP": "DPMSolverMultistepScheduler",
+    "SanaSprint": "SCMScheduler",
+    "MotifVideo": "FlowMatchEulerDiscreteScheduler",
+}
+SCHEDULERS = {"AmusedScheduler": {"mask_token_id": 15}, "VQDiffusionScheduler": {"num_vec_classes": 17}}
+SDXL = {
+    "addition_embed_type": "text_time", "addition_time_embed_dim": 8, "use_linear_projection": True,
+    "projection_class_embeddings_input_dim": 8 * 6 + parts.TEXT_WIDTH, "cross_attention_dim": 2 * parts.TEXT_WIDTH,
+}  # fmt: skip
+IMAGES = ("image", "init_image", "control_image", "images", "conditioning_image", "original_image", "example_image")
+VIDEOS = ("video", "conditioning_frames", "control_video", "frames", "pose_video", "face_video")
+VALUES = {
+    "height": SIDE, "width": SIDE, "num_frames": NUM_FRAMES, "num_inference_steps": NUM_STEPS,
+    "prompt": parts.ALPHABET[:3],
+    "negative_prompt": "", "max_sequence_length": 16, "output_type": "latent", "guidance_scale": 3.0, "strength": 0.8,
+    "video_length": 2, "use_resolution_binning": False, "clean_caption": False, "class_labels": [3, 7],
+    "prompt_2": "a", "prior_num_inference_steps": 2, "decoder_num_inference_steps": 2, "source_prompt": "a hat",
+    "processing_resolution": SIDE, "t0": 1, "t1": 2, "_auto_resize": False, "max_area": SIDE * SIDE,
+    "token_indices": [1],
+    "max_iter_to_alter": 1, "attn_res": (8, 8), "audio_end_in_s": 0.0001, "gligen_phrases": ["a"],
+    "gligen_boxes": [[0.1, 0.1, 0.6, 0.6]], "task_prompt": "a", "content_prompt": "b", "audio_length_in_s": 0.0001,
+}  # fmt: skip
+
+
+def classes() -> dict[str, type]:
+    """List the pipeline classes of diffusers by name, without its abstract ones and those of other frameworks."""
+    found = {}
+    for name in sorted(dir(diffusers)):
+        if "Pipeline" not in name or name.startswith(("Flax", "Onnx", "AutoPipeline")):
+            continue
+        kind = getattr(diffusers, name, None)
+        if (
+            inspect.isclass(kind)
+            and issubclass(kind, diffusers.DiffusionPipeline)
+            and kind.__init__ is not object.__init__
+        ):
+            found[name] = kind
+    return {name: kind for name, kind in found.items() if name not in ("DiffusionPipeline", "StableDiffusionMixin")}
+
+
+def annotations(kind: type) -> dict[str, list[str]]:
+    """Return the class names in the annotation of each argument of a pipeline's constructor."""
+    arguments = {}
+    for name, parameter in list(inspect.signature(kind.__init__).parameters.items())[1:]:
+        text = parameter.annotation
+        text = f"{text.__module__}.{text.__name__}" if inspect.isclass(text) else str(text)
+        arguments[name] = re.findall(r"([A-Z]\w+)(?![\w.])", text)
+    return arguments
+
+
+def denoiser(kind: type, size: str = "large") -> object:
+    """Make the denoiser of a pipeline class, or None where it has none that is called `unet` or `transformer`."""
+    names = annotations(kind)
+    attribute = next((each for each in DENOISERS if each in names), None)
+    model = next((each for each in names.get(attribute, ()) if hasattr(diffusers, each)), None)
+    if model is None:
+        return None
+    own: dict = {}
+    if "text_encoder_2" in names and model == "UNet2DConditionModel":
+        own |= SDXL
+    if re.match(r"Kandinsky(?!V22|\d)", kind.__name__):
+        own |= {**KANDINSKY, "addition_embed_type": "text_image", "encoder_hid_dim_type": "text_image_proj"}
+        own |= {"in_channels": 9} if "Inpaint" in kind.__name__ else {}
+    for part, settings in PER_PIPELINE.items():
+        own |= (
+            settings
+            if part in kind.__name__ and not (part.startswith("IF") and not kind.__name__.startswith("IF"))
+            else {}
+        )
+    return build(getattr(diffusers, model), size, **own)
+
+
+def make(kind: type, size: str = "large") -> object:
+    """Make a pipeline of a class, with its denoiser of a size.
+
+    Raises:
+        Exception: of any kind, where the class needs what `component` does not know.
+    """
+    large, names = denoiser(kind, size), annotations(kind)
+    given = {}
+    for name, parameter in list(inspect.signature(kind.__init__).parameters.items())[1:]:
+        has_default = parameter.default is not parameter.empty
+        if name in DENOISERS and large is not None:
+            given[name] = large
+        elif "CosmosSafetyChecker" in names[name]:
+            given[name] = AnyChecker()
+        elif name == "pag_applied_layers" and "transformer" in names:
+            given[name] = "blocks.0"
+        elif name == "transformer_2" or name in ("safety_checker", "feature_extractor", "watermarker"):
+            given[name] = None
+        elif has_default and (parameter.default is not None or not name.startswith(("tokenizer", "text_encoder"))):
+            given[name] = parameter.default
+        else:
+            given[name] = component(name, names[name], large, kind)
+    if "requires_safety_checker" in given:
+        given["requires_safety_checker"] = False
+    if given.get("feature_extractor", 0) is None and "feature_extractor" not in kind._optional_components:
+        given["feature_extractor"] = AnyProcessor()
+    for base in kind.__mro__:  # some clean prompts with this package, which is not needed here
+        vars(sys.modules[base.__module__]).setdefault("ftfy", SimpleNamespace(fix_text=str))
+    pipe = kind(**given)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def component(name: str, kinds: list[str], large: object, pipeline: type) -> object:
+    """Make one component: a scheduler, a model of diffusers, or a text encoder, tokenizer or processor of any kind."""
+    if "scheduler" in name:
+        known = [each for each in kinds if hasattr(diffusers, each) and each.endswith("Scheduler")]
+        own = next((each for part, each in PIPELINE_SCHEDULERS.items() if part in pipeline.__name__), None)
+        if own is not None:
+            return getattr(diffusers, own)(**({"algorithm_type": "sde-dpmsolver++"} if "DPM" in own else {}))
+        return (
+            getattr(diffusers, known[0])(**SCHEDULERS.get(known[0], {}))
+            if known
+            else diffusers.DDIMScheduler(clip_sample=False)
+        )
+    if "CLIPTokenizer" in kinds:
+        return parts.clip_tokenizer()
+    if "CLIPTextModel" in kinds or "CLIPTextModelWithProjection" in kinds:
+        return parts.clip_text_encoder(with_projection="CLIPTextModel" not in kinds, length=77)
+    if "T5Tokenizer" in kinds:
+        return parts.t5_tokenizer()
+    if "T5EncoderModel" in kinds:
+        return parts.t5_text_encoder()
+    if "MultilingualCLIP" in kinds or (name == "image_encoder" and "PaintByExample" in pipeline.__name__):
+        return PairEncoder()
+    if name == "guider":
+        return diffusers.ClassifierFreeGuidance()
+    if "ControlNetXSAdapter" in kinds:
+        return diffusers.ControlNetXSAdapter.from_unet(large, 1.0, conditioning_embedding_out_channels=(16, 32))
+    module = vars(sys.modules[pipeline.__module__])
+    known = [getattr(diffusers, each, module.get(each)) for each in kinds]
+    models = [each for each in known if inspect.isclass(each) and issubclass(each, ConfigMixin)]
+    if models:
+        model = models[-1] if "SanaVideo" in pipeline.__name__ else models[0]
+        return build(model, **_settings(model, large, pipeline)) if issubclass(model, nn.Module) else model()
+    if "token" in name:
+        return AnyTokenizer()
+    if "processor" in name or "extractor" in name:
+        return AnyTokenizer() if "VL" in "".join(kinds) else AnyProcessor()
+    return AnyEncoder()
+
+
+def _settings(model: type, large: object, pipeline: type) -> dict:
+    """Return what must agree with the denoiser: latent channels of an autoencoder, blocks of a ControlNet."""
+    config = getattr(large, "config", {})
+    if model is diffusers.AutoencoderKL:
+        channels = config.get("out_channels") or config.get("in_channels") or 4
+        is_packed = pipeline.__name__.startswith(PACKED)
+        learned = config.get("in_channels") and channels == 2 * config["in_channels"]
+        blocks = (
+            4 if pipeline.__name__.startswith("HunyuanDiT") else 2
+        )  # it divides sides by 8, whatever the autoencoder
+        return {
+            "latent_channels": channels // 4 if is_packed else config["in_channels"] if learned else channels,
+            "block_out_channels": (8,) * blocks, "down_block_types": ("DownEncoderBlock2D",) * blocks,
+            "up_block_types": ("UpDecoderBlock2D",) * blocks, "shift_factor": 0.0, "force_upcast": False,
+        }  # fmt: skip
+    if model in (diffusers.ControlNetModel, diffusers.ControlNetUnionModel) and config.get("addition_embed_type"):
+        return {key: config[key] for key in SDXL}
+    return {}
+
+
+def arguments(pipe: object) -> dict:
+    """Choose the arguments of a small call from the signature of the pipeline's `__call__`."""
+    call, kind = {}, type(pipe).__name__
+    accepted = inspect.signature(type(pipe).__call__).parameters
+    side = 64 if kind.startswith(("Flux2", "ZImageOmni")) else SIDE
+    is_optional = {name: each.default is not each.empty for name, each in accepted.items()}
+    frames = 2 if "AnimateDiff" in kind or kind.startswith("PIA") else NUM_FRAMES
+    for name in accepted:
+        if name in VALUES and not (name == "negative_prompt" and is_optional[name]):
+            call[name] = VALUES[name]
+        elif name in IMAGES:
+            call[name] = image(side=side)
+        elif name in ("mask_image", "mask") and "VACE" not in kind:
+            call[name] = mask().resize((SIDE, SIDE))
+        elif name in VIDEOS:
+            call[name] = [image(seed, SIDE) for seed in range(frames)]
+        elif name.endswith(("image_embeds", "image_embeddings")) and not is_optional[name]:
+            call[name] = torch.randn(1, parts.TEXT_WIDTH, generator=torch.Generator().manual_seed(len(name)))
+        elif name == "hint":
+            call[name] = torch.zeros(1, 3, 4 * SIDE, 4 * SIDE)
+        elif name == "control_mode" and "ControlNetUnion" in kind:
+            call[name] = 0
+    if "image" in call and "video" in call and is_optional["image"] and is_optional["video"]:
+        del call["image"], call["video"]
+    if "controlnet" not in pipe.components and "control_image" in call and "Control" not in kind:
+        call.pop("control_image")
+    if "num_frames" in call:
+        call["num_frames"] = frames
+    if kind.startswith("AnyFlow"):
+        call.pop("video", None)
+    if kind.startswith("CosmosVideo"):
+        call["image"] = image(side=side)
+    if kind.startswith("VisualCloze"):
+        call["image"] = [[image(0), image(1)], [image(2), None]]
+    if kind == "StableDiffusionDiffEditPipeline":
+        call["mask_image"] = torch.ones(1, SIDE // 2, SIDE // 2)
+    if kind.startswith(("ConsistencyModel", "Marigold", "StableDiffusionLDM3D", "IF")):
+        call["output_type"] = "np" if not kind.startswith("IF") else "pt"
+    if kind.startswith("SanaSprint"):
+        call["num_inference_steps"] = 2
+    return call
+
+
+def sample(pipe: object, call: dict) -> torch.Tensor:
+    """Call a pipeline from a seed, and return its first output as a tensor."""
+    torch.manual_seed(5)
+    accepts = inspect.signature(type(pipe).__call__).parameters
+    more = {"generator": torch.Generator().manual_seed(5)} if "generator" in accepts else {}
+    with torch.no_grad():
+        output = pipe(**call, **prelude(pipe), **more)
+    return as_tensor(output[0] if not hasattr(output, "to_tuple") else output.to_tuple()[0])
+
+
+def prelude(pipe: object) -> dict:
+    """Invert an image, in the pipelines that edit one, and return what this adds to the call."""
+    kind = type(pipe).__name__
+    if kind.startswith("LEditsPP"):
+        pipe.invert(image=image(side=SIDE), num_inversion_steps=VALUES["num_inference_steps"], skip=0.25)
+        return {"editing_prompt": ["a"], "edit_guidance_scale": 3.0}
+    if kind == "StableDiffusionDiffEditPipeline":
+        latents = pipe.invert(prompt="a", image=image(side=SIDE), num_inference_steps=NUM_STEPS)[0]
+        return {"image_latents": latents}
+    return {}
+
+
+def as_tensor(output: object) -> torch.Tensor:
+    """Convert tensors, arrays, images, and lists of these."""
+    import numpy as np
+
+    if isinstance(output, torch.Tensor):
+        return output
+    if isinstance(output, list | tuple):
+        return torch.stack([as_tensor(each) for each in output])
+    return torch.from_numpy(np.array(output))
