@@ -78,3 +78,14 @@ def test_forty_percent_is_a_run_switched_by_hand(name: str, scheduler: str) -> N
     assert stitched.allocation.count(0) == 2
     stitched.allocate(fraction=0.2)
     assert not torch.equal(run(family, pipe), by_hand)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["sd", "sd3", "flux", "wan"])
+def test_the_comparison_does_not_wait_for_the_gpu_at_each_step(name: str) -> None:
+    """Timesteps of the grid are never fetched; others at the first two timesteps and the last call."""
+    family = FAMILIES[name]
+    pipe = family.build().to("cuda")
+    stitch(pipe, family.denoiser("small"), fraction=0.4)
+    run(family, pipe, num_inference_steps=10)
+    assert "steps ran" not in getattr(pipe, family.attribute).describe()

@@ -166,7 +166,7 @@ def test_a_deep_copy_of_the_scheduler_steps_by_itself() -> None:
     other.set_timesteps(2)
     other.step(torch.zeros(1, 4, 8, 8), 1, torch.zeros(1, 4, 8, 8))
     assert len(pipe.scheduler.timesteps) == NUM_STEPS
-    assert stitched.clock.now(pipe.scheduler.timesteps[0])[1] == 0
+    assert stitched.counter.now(pipe.scheduler.timesteps[0])[1] == 0
 
 
 def test_pipelines_made_of_its_components_share_it() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tests.pipelines.families import FAMILIES, run, unet
-from tests.pipelines.test_clock import takers
+from tests.pipelines.test_step_counter import takers
 from tests.pipelines.tiny.models import build
 from tests.pipelines.tiny.pipelines import arguments, classes, denoiser, make, sample
 from tstitch import stitch, unstitch

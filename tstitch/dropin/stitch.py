@@ -9,7 +9,7 @@ from torch import nn
 from tstitch.allocate import parse_shares
 from tstitch.dropin.compatibility import check_fits
 from tstitch.dropin.holders import check_scheduler, replace
-from tstitch.dropin.solver_clock import SolverClock
+from tstitch.dropin.step_counter import StepCounter
 from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.errors import UserError
 
@@ -64,13 +64,13 @@ def stitch(
     if guidance_scale is not None:
         _check_guidance(pipe, large, guidance_scale)
     names = adapters and [[each] if isinstance(each, str) else list(each or ()) for each in adapters]
-    denoisers, clock = [*networks, large], SolverClock(pipe)
-    stitched = StitchedDenoiser(denoisers, parse_shares(total, shares), clock, residency, guidance_scale, names)
-    clock.watch()
+    denoisers, counter = [*networks, large], StepCounter(pipe)
+    stitched = StitchedDenoiser(denoisers, parse_shares(total, shares), counter, residency, guidance_scale, names)
+    counter.watch()
     try:
         stitched.to(large.device)
     except BaseException:
-        clock.release()
+        counter.release()
         raise
     replace(pipe, large, stitched)
     return stitched
@@ -98,7 +98,7 @@ def unstitch(pipe: object) -> object:
     if "_hf_hook" in vars(stitched):
         pipe.remove_all_hooks()
         warnings.warn("CPU offload was of the stitched denoiser; enable it again after unstitch", stacklevel=2)
-    stitched.clock.release()
+    stitched.counter.release()
     stitched.leave()
     for each in (getattr(pipe, name), stitched):  # the first may be compiled
         replace(pipe, each, stitched.denoisers[-1].to(stitched.device))

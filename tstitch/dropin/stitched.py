@@ -16,7 +16,7 @@ from tstitch.allocation import Allocation, describe_allocation
 from tstitch.dropin.adapters import StageAdapters
 from tstitch.dropin.image_prompt import check_image_prompt, differing_scales
 from tstitch.dropin.processors import CallProcessors
-from tstitch.dropin.solver_clock import SolverClock
+from tstitch.dropin.step_counter import StepCounter
 from tstitch.errors import UserError
 from tstitch.router import AllocationRouter
 from tstitch.solvers.scheduler_steps import PlannedStep, Trajectory, allocate, plan_steps
@@ -40,14 +40,14 @@ class StitchedDenoiser(nn.Module):
     """
 
     def __init__(
-        self, denoisers: Sequence[nn.Module], shares: Shares, clock: SolverClock, residency: str = "both",
+        self, denoisers: Sequence[nn.Module], shares: Shares, counter: StepCounter, residency: str = "both",
         guidance_scales: Sequence[float] | None = None, adapters: Sequence[Sequence[str]] | None = None,
     ):  # fmt: skip
         super().__init__()
         self.residency, self.guidance_scales = residency, guidance_scales
         self.adapters = None if adapters is None else StageAdapters(adapters)
         self.allocation: Allocation | None = None
-        self.clock, self._shares = clock, shares
+        self.counter, self._shares = counter, shares
         self._trajectory, self._route, self._home = None, None, None
         self._models_of_steps: dict[int, int] = {}  # as they were called
         self._processors = CallProcessors()
@@ -86,7 +86,7 @@ class StitchedDenoiser(nn.Module):
     @property
     def config(self) -> object:
         """The large denoiser's configuration. Pipelines read it before they set their scheduler."""
-        self.clock.watch()
+        self.counter.watch()
         return self.denoisers[self._addressed].config
 
     @property
@@ -147,7 +147,7 @@ class StitchedDenoiser(nn.Module):
             1 1 0.04 0.75
         """
         given = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
-        return plan_steps(self.clock.pipe.scheduler, self._shares, {**given, **settings})
+        return plan_steps(self.counter.pipe.scheduler, self._shares, {**given, **settings})
 
     def __repr__(self) -> str:
         """List the denoisers with their parameters, dtype and device, the shares, and the latest run."""
@@ -223,7 +223,7 @@ class StitchedDenoiser(nn.Module):
     @torch.compiler.disable(recursive=False)
     def forward(self, *args: object, **kwargs: object) -> object:
         """Call the denoiser of this solver step; `UserError` outside a run, or where the allocation does not fit it."""
-        trajectory, step = self.clock.now(self._timestep(args, kwargs))
+        trajectory, step = self.counter.now(self._timestep(args, kwargs))
         is_new = trajectory is not self._trajectory
         if is_new:
             self._begin(trajectory, kwargs)
@@ -241,11 +241,11 @@ class StitchedDenoiser(nn.Module):
     def _call(self, model: int, args: tuple, kwargs: dict) -> object:
         """Call a denoiser with the arguments of the pipeline's own call."""
         if self.guidance_scales is not None:
-            if getattr(self.clock.pipe, "_num_timesteps", None) is None:  # it sets this before its loop
+            if getattr(self.counter.pipe, "_num_timesteps", None) is None:  # it sets this before its loop
                 raise UserError("per-stage guidance works only in the pipeline that was stitched; stitch this one")
-            if self.clock.pipe._guidance_scale <= 1:
+            if self.counter.pipe._guidance_scale <= 1:
                 raise UserError("per-stage guidance needs a call with a guidance_scale above 1")
-            self.clock.pipe._guidance_scale = self.guidance_scales[model]
+            self.counter.pipe._guidance_scale = self.guidance_scales[model]
         denoiser = self.denoisers[model]
         for key, name in GUIDANCE_INPUTS.items():
             if not denoiser.config.get(key):
@@ -259,7 +259,7 @@ class StitchedDenoiser(nn.Module):
     def _begin(self, trajectory: Trajectory, arguments: dict) -> None:
         """Make the allocation of a run, and check what its denoisers need, before the first step."""
         self.allocation, self._trajectory, self._models_of_steps = None, None, {}
-        allocation = allocate(self._shares, trajectory, self.clock.schedule)
+        allocation = allocate(self._shares, trajectory, self.counter.schedule)
         if len(allocation) not in self._warned_of_steps:
             self._warned_of_steps.add(len(allocation))
             self._shares.warn_of_rounding(allocation)

@@ -31,15 +31,15 @@ class Run:
     start: int
 
 
-class SolverClock:
+class StepCounter:
     """Counter of the solver steps of a pipeline, whatever schedulers it has at the time, and the pipelines in it.
 
-    Several clocks may listen to one scheduler. A run is of the scheduler whose timesteps were set last. The count
+    Several counters may listen to one scheduler. A run is of the scheduler whose timesteps were set last. The count
     follows the timestep that `scheduler.step` is given, and each call of the network is compared with it by its own.
     """
 
     def __init__(self, pipe: object):
-        self._pipe = weakref.ref(pipe)  # the pipeline owns the network that owns this clock
+        self._pipe = weakref.ref(pipe)  # the pipeline owns the network that owns this counter
         self._releases, self._schedulers, self._scheduler = [], [], None
         self._run, self._calls, self._is_set = None, 0, False
 
@@ -77,7 +77,7 @@ class SolverClock:
             self._run, self._calls, self._is_set = None, 0, False
 
     def release(self) -> None:
-        """Listen no more; the last clock to do so leaves the schedulers as they were."""
+        """Listen no more; the last counter to do so leaves the schedulers as they were."""
         for release in self._releases:
             release()
         self._schedulers, self._releases = [], []

@@ -43,7 +43,7 @@ def test_two_stitched_pipelines_share_a_scheduler(scheduler: str, first_released
             counted.clear()
             run(SD, pipe)
             assert counted == sorted(counted)
-            steps = pipe.unet.clock._run.trajectory.step_of_call
+            steps = pipe.unet.counter._run.trajectory.step_of_call
             assert [steps[index] < small for index in range(len(steps))] == [taker == 0 for taker in counted]
     unstitch(pipes[first_released])
     run(SD, pipes[1 - first_released])
@@ -104,10 +104,10 @@ def test_copies_of_the_scheduler_are_not_counted() -> None:
     copied = copy.deepcopy(pipe.scheduler)
     state = copy.deepcopy(vars(pipe.scheduler))
     copied.step(torch.zeros(1, 4, 8, 8), timesteps[0], torch.zeros(1, 4, 8, 8))
-    assert stitched.clock.now(timesteps[0])[1] == 0
+    assert stitched.counter.now(timesteps[0])[1] == 0
     vars(pipe.scheduler).update(state)
     pipe.scheduler.step(torch.zeros(1, 4, 8, 8), timesteps[0], torch.zeros(1, 4, 8, 8))
-    assert stitched.clock.now(timesteps[1])[1] == 1
+    assert stitched.counter.now(timesteps[1])[1] == 1
 
 
 def test_a_panorama_of_one_batch_of_views_and_of_several_is_stitched() -> None:
@@ -201,7 +201,7 @@ def test_a_loop_that_does_not_step_once_for_each_timestep_is_refused(name: str, 
     ],
 )
 def test_forms_in_which_flow_networks_take_timesteps(scheduler: str, dtype: torch.dtype, form: str) -> None:
-    """All of a run agree; a clock that is not heard, or one that counts twice, is noticed in all of them."""
+    """All of a run agree; a counter that is not heard, or one that counts twice, is noticed in all of them."""
     kind = getattr(diffusers, scheduler)(shift=3.0)
     kind.set_timesteps(20)
     grid, values = kind.timesteps, tuple(kind.timesteps.tolist())
@@ -298,14 +298,3 @@ def test_guidance_by_stage_in_a_pipeline_made_of_components_is_refused() -> None
     other = diffusers.StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False)
     with pytest.raises(UserError, match="only in the pipeline that was stitched"):
         run(IMG2IMG, other)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("name", ["sd", "sd3", "flux", "wan"])
-def test_the_comparison_does_not_wait_for_the_gpu_at_each_step(name: str) -> None:
-    """Timesteps of the grid are never fetched; others at the first two timesteps and the last call."""
-    family = FAMILIES[name]
-    pipe = family.build().to("cuda")
-    stitch(pipe, family.denoiser("small"), fraction=0.4)
-    run(family, pipe, num_inference_steps=10)
-    assert "steps ran" not in getattr(pipe, family.attribute).describe()
