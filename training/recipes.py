@@ -32,7 +32,7 @@ from tstitch.schedule import make_schedule
 
 CLASSIFIER, REFERENCE, AUTOENCODER = "classifier.safetensors", "reference.npz", "autoencoder"
 BATCH_SIZE = 250
-MOST_KEPT = 10_000  # images whose features the reference keeps, for precision and recall
+MOST_KEPT = 10_000  # images whose features a reference keeps, and on which an autoencoder is measured
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,19 @@ def train_classifier(own: Training) -> None:
     module, record = own.run(task)
     if not own.group.is_main:
         return
+    features = _run(module, images, own.device)[0]
     if isinstance(module, StagedClassifier):
-        module.standardise(_run(module, images, own.device)[0])
+        module.standardise(features)
+        features /= module.deviation.cpu().numpy()
     weights = own.zoo / CLASSIFIER
     save_weights(weights, module, torch.float32)
-    logits = _run(module, held_out, own.device)[1]
+    held_out_features, logits = _run(module, held_out, own.device)
     accuracy = float((logits.argmax(axis=1) == held_out_labels).mean())
     print(f"accuracy on {len(held_out)} held-out images: {accuracy:.4f}")
     facts = {"side": (IMAGE_SIZE, IMAGE_SIZE), "source": own.data.source}
-    features = FeatureSet(_run(module, images, own.device)[0], None, None)
-    make_reference(own.zoo / REFERENCE, features, own.data_name, facts, keep_features=len(images) <= MOST_KEPT)
-    floor = frechet_distance(
-        statistics(_run(module, held_out, own.device)[0]), load_reference(own.zoo / REFERENCE).pool
-    )
+    feature_set = FeatureSet(features, None, None)
+    make_reference(own.zoo / REFERENCE, feature_set, own.data_name, facts, keep_features=len(images) <= MOST_KEPT)
+    floor = frechet_distance(statistics(held_out_features), load_reference(own.zoo / REFERENCE).pool)
     own.write_card(
         weights, record, module,
         held_out_accuracy=accuracy, held_out_fid=floor, reference_sha256=file_sha256(own.zoo / REFERENCE),
@@ -115,8 +115,9 @@ def train_autoencoder(own: Training) -> None:
     latents = mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(own.seed))
     module.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
     module.save_pretrained(own.zoo / AUTOENCODER)
+    images = images[:MOST_KEPT]
     with torch.inference_mode():
-        parts = [module.decode(part.to(own.device)).sample.cpu() for part in mean.split(BATCH_SIZE)]
+        parts = [module.decode(part.to(own.device)).sample.cpu() for part in mean[: len(images)].split(BATCH_SIZE)]
     decoded = torch.cat(parts).clamp(-1, 1)
     psnr = 10 * torch.log10(4 / (decoded - images).square().mean()).item()
     rounded = ((decoded + 1) * 127.5).round().byte()[:, 0].numpy()
