@@ -133,7 +133,7 @@ def guarded(main: Callable[[T], None], continues: bool = False) -> Callable[[T],
 def _leave_pipe(code: int = SOME_POINTS_FAILED) -> None:
     """End quietly: who read the output, such as `head`, has read enough."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail when Python flushes
-    sys.exit(SOME_POINTS_FAILED)
+    sys.exit(code)
 
 
 def _format_warning(message: Warning | str, category: type[Warning], *_: object) -> str:

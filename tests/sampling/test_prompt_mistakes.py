@@ -19,7 +19,7 @@ def weights(tmp_path_factory) -> Path:
 
 
 MISTAKES = {
-    "captions=nowhere.txt": "nowhere.txt does not exist; give a text file",
+    "captions=nowhere.txt": "nowhere.txt does not exist; give one prompt a line",
     "captions=null": "give one of captions=FILE and prompt='...'",
     "prompt=a cat": "give one of captions=FILE and prompt='...'",
     "large=nowhere": "nowhere is not the folder of a pipeline (no model_index.json); weights are local files only",
