@@ -1,4 +1,4 @@
-"""What several ranks of a launch have to say, said once."""
+"""Messages of several ranks of a launch, printed once."""
 
 import hashlib
 import os

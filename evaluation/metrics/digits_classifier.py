@@ -14,7 +14,7 @@ class DigitsClassifier(nn.Module):
         super().__init__()
         widths = (1, 32, 64, 128)
         self.stages = nn.Sequential(
-            *(layer for pair in itertools.pairwise(widths) for layer in _stage(*pair)),
+            *(layer for pair in itertools.pairwise(widths) for layer in (*convolutions(*pair), nn.MaxPool2d(2))),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.Linear(widths[-1], NUM_FEATURES),
@@ -27,7 +27,8 @@ class DigitsClassifier(nn.Module):
         return features, self.head(features)
 
 
-def _stage(in_channels: int, out_channels: int) -> list[nn.Module]:
+def convolutions(in_channels: int, out_channels: int) -> list[nn.Module]:
+    """Make the layers of a stage, before its pooling."""
     return [
         nn.Conv2d(in_channels, out_channels, 3, padding=1),
         nn.BatchNorm2d(out_channels),
@@ -35,5 +36,4 @@ def _stage(in_channels: int, out_channels: int) -> list[nn.Module]:
         nn.Conv2d(out_channels, out_channels, 3, padding=1),
         nn.BatchNorm2d(out_channels),
         nn.GELU(),
-        nn.MaxPool2d(2),
     ]

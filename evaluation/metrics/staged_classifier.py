@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evaluation.metrics.digits_classifier import convolutions
+
 WIDTHS = (32, 64, 96, 128)
 NUM_EMBEDDED = 64
 
@@ -20,7 +22,7 @@ class StagedClassifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(_stage(*pair) for pair in itertools.pairwise((1, *WIDTHS)))
+        self.stages = nn.ModuleList(nn.Sequential(*convolutions(*pair)) for pair in itertools.pairwise((1, *WIDTHS)))
         self.embedding = nn.Sequential(nn.Linear(WIDTHS[-1], NUM_EMBEDDED), nn.GELU())
         self.head = nn.Linear(NUM_EMBEDDED, 10)
         self.register_buffer("deviation", torch.ones(sum(WIDTHS) + NUM_EMBEDDED))
@@ -39,14 +41,3 @@ class StagedClassifier(nn.Module):
         """Give each feature the deviation 1 over the images (N) whose features (N, 384) these are."""
         deviation = torch.from_numpy(features.std(axis=0, dtype=np.float64)).to(self.deviation)
         self.deviation *= deviation.clamp(min=1e-12)
-
-
-def _stage(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1),
-        nn.BatchNorm2d(out_channels),
-        nn.GELU(),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1),
-        nn.BatchNorm2d(out_channels),
-        nn.GELU(),
-    )
