@@ -108,7 +108,7 @@ class AnyTokenizer:
 
     model_max_length, pad_token_id, eos_token_id, bos_token_id, unk_token_id = 16, 0, 1, 2, 3
     pad_token = eos_token = bos_token = unk_token = image_token = "_"
-    image_token_id = 5
+    image_token_id, added_tokens_encoder = 5, {}
     padding_side, vocab_size, chat_template = "right", VOCABULARY, "chat"
 
     @property
@@ -142,11 +142,15 @@ class AnyTokenizer:
         texts = [str(each).ljust(TEMPLATE_LENGTH, ".")[:TEMPLATE_LENGTH] for each in chats]
         if not tokenize:
             return texts[0] if chats is not chat else texts
-        tokens = self(texts, return_tensors=more.get("return_tensors"))
+        is_one = chats is not chat and more.get("return_tensors") is None
+        tokens = self(texts[0] if is_one else texts, return_tensors=more.get("return_tensors"))
         return tokens if more.get("return_dict", True) else tokens["input_ids"]
 
-    def pad(self, tokens: dict, **_: object) -> Tokens:
-        return Tokens(tokens)
+    def pad(self, tokens: dict, max_length: int | None = None, **more: object) -> Tokens:
+        if more.get("padding") != "max_length":
+            return Tokens(tokens)
+        ids = torch.tensor([(each + [0] * max_length)[:max_length] for each in tokens["input_ids"]])
+        return Tokens(input_ids=ids, attention_mask=(ids > 0).long())
 
     def encode(self, text: str, **_: object) -> list[int]:
         return self([text])["input_ids"][0]

@@ -30,6 +30,10 @@ KANDINSKY = {
     "addition_embed_type": "image", "encoder_hid_dim_type": "image_proj", "encoder_hid_dim": parts.TEXT_WIDTH,
     "out_channels": 8,
 }  # fmt: skip
+AUDIO = {
+    "class_embed_type": "simple_projection", "projection_class_embeddings_input_dim": parts.TEXT_WIDTH,
+    "class_embeddings_concat": True, "cross_attention_dim": (8, 16),
+}  # fmt: skip
 ADAPTER = {
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
 }  # fmt: skip
@@ -42,8 +46,22 @@ PER_PIPELINE: dict[str, dict] = {  # settings of the denoiser, by how the name o
     "SkyReelsV2ImageToVideo": {"in_channels": 36, "image_dim": parts.TEXT_WIDTH},
     "ChromaInpaint": {"guidance_embeds": False}, "HunyuanVideoImageToVideo": {"image_condition_type": "token_replace"},
     "CosmosVideoToWorld": {"in_channels": 17}, "Cosmos2VideoToWorld": {"in_channels": 17},
-    "HunyuanSkyreelsImageToVideo": {"in_channels": 32}, "Framepack": {"has_clean_x_embedder": True},
-    "WanAnimate": {"image_dim": parts.TEXT_WIDTH},
+    "HunyuanSkyreelsImageToVideo": {"in_channels": 32},
+    "Framepack": {"has_clean_x_embedder": True, "has_image_proj": True, "image_proj_dim": parts.TEXT_WIDTH},
+    "WanAnimate": {"image_dim": parts.TEXT_WIDTH, "inject_face_latents_blocks": 1},
+    "HunyuanVideo15": {"image_embed_dim": parts.TEXT_WIDTH, "target_size": SIDE},
+    "HunyuanImageRefiner": {"in_channels": 128, "out_channels": 64, "patch_size": (1, 1, 1),
+                            "rope_axes_dim": (4, 6, 6)},
+    "Kandinsky5I2V": {"in_visual_dim": 16, "out_visual_dim": 16},
+    "MotifVideoImage": {"image_embed_dim": parts.TEXT_WIDTH},
+    "AudioLDMPipeline": AUDIO, "MusicLDM": AUDIO,
+    "Kandinsky6TI2VA": {"visual_token_type_num_embeddings": 2},
+    "Cosmos2_5": {"in_channels": 17, "use_crossattn_projection": True,
+                  "crossattn_proj_in_channels": 48 * parts.TEXT_WIDTH,
+                  "encoder_hidden_states_channels": parts.TEXT_WIDTH},
+    "LEditsPPPipelineStableDiffusion": {
+        "block_out_channels": (8, 16, 16), "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D")},
     "FluxControlP": {"in_channels": 128, "out_channels": 64}, "FluxControlI": {"in_channels": 128, "out_channels": 64},
     "FluxFill": {"in_channels": 144, "out_channels": 64}, "VisualCloze": {"in_channels": 144, "out_channels": 64},
     "Marigold": {"in_channels": 8}, "PaintByExample": {"in_channels": 9},
@@ -155,6 +173,8 @@ def make(kind: type, size: str = "large") -> object:
             given[name] = AnyChecker()
         elif name == "pag_applied_layers" and "transformer" in names:
             given[name] = "blocks.0"
+        elif name == "text_encoder_select_layers":
+            given[name] = tuple(range(12))
         elif name == "transformer_2" or name in ("safety_checker", "feature_extractor", "watermarker"):
             given[name] = None
         elif has_default and (parameter.default is not None or not name.startswith(("tokenizer", "text_encoder"))):
@@ -179,8 +199,9 @@ def component(name: str, kinds: list[str], large: object, pipeline: type) -> obj
         own = next((each for part, each in PIPELINE_SCHEDULERS.items() if part in pipeline.__name__), None)
         if own is not None:
             return getattr(diffusers, own)(**({"algorithm_type": "sde-dpmsolver++"} if "DPM" in own else {}))
+        chosen = next((each for part, each in PARTS.items() if part in pipeline.__name__), {})
         return (
-            getattr(diffusers, known[0])(**SCHEDULERS.get(known[0], {}))
+            getattr(diffusers, known[0])(**{**SCHEDULERS.get(known[0], {}), **chosen.get(known[0], {})})
             if known
             else diffusers.DDIMScheduler(clip_sample=False)
         )
@@ -226,7 +247,7 @@ def _settings(model: type, large: object, pipeline: type) -> dict:
         is_packed = pipeline.__name__.startswith(PACKED)
         learned = config.get("in_channels") and channels == 2 * config["in_channels"]
         blocks = (
-            4 if pipeline.__name__.startswith("HunyuanDiT") else 2
+            4 if pipeline.__name__.startswith(("HunyuanDiT", "OmniGen")) else 2
         )  # it divides sides by 8, whatever the autoencoder
         return {
             "latent_channels": channels // 4 if is_packed else config["in_channels"] if learned else channels,

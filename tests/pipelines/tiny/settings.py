@@ -1,5 +1,7 @@
 """Settings of tiny models whose classes say too little by their names and defaults."""
 
+import torch
+
 from tests.pipelines.tiny.encoders import WIDTH
 
 UNET_WIDTHS = {
@@ -112,10 +114,21 @@ OWN: dict[str, dict] = {
     "LearnedClassifierFreeSamplingEmbeddings": {"learnable": False},
     "OmniGenTransformer2DModel": {"rope_scaling": {"short_factor": [1.0] * 8, "long_factor": [1.0] * 8,
                                                    "original_max_position_embeddings": 64}},
-    "UniDiffuserModel": {"sample_size": 16},
+    "HeliosTransformer3DModel": {"rope_dim": (4, 6, 6)},
+    "I2VGenXLUNet": {"attention_head_dim": 4},
+    "NucleusMoEImageTransformer2DModel": {"out_channels": 16},
+    "UniDiffuserModel": {"sample_size": 16, "patch_size": 2, "in_channels": 4, "out_channels": 4,
+                         "clip_img_dim": WIDTH},
 }  # fmt: skip
 DENOISERS_OF = {"LDMTextToImagePipeline": "UNet2DConditionModel"}  # where the annotation names another class first
 PARTS: dict[str, dict[str, dict]] = {  # settings of other models, by what is in the name of the pipeline
+    "AudioLDMPipeline": {"AutoencoderKL": {"in_channels": 1, "out_channels": 1}},
+    "Cosmos2": {"FlowMatchEulerDiscreteScheduler": {"use_karras_sigmas": True}},
+    "CycleDiffusion": {"DDIMScheduler": {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}},
+    "LatentUpscale": {"AutoencoderKL": {"latent_channels": 4}},
+    "QwenImageControlNetInpaint": {"QwenImageControlNetModel": {"extra_condition_channels": 4}},
+    "StableDiffusion3ControlNetInpainting": {"SD3ControlNetModel": {"extra_conditioning_channels": 1}},
+    "VQDiffusion": {"VQModel": {"vq_embed_dim": 4}},
     "LDMP": {"VQModel": {"latent_channels": 4}},
     "LDMSuperResolution": {"VQModel": {"latent_channels": 3}},
     "ZImageControlNetInpaint": {"ZImageControlNetModel": {"control_in_dim": 33}},
@@ -123,10 +136,14 @@ PARTS: dict[str, dict[str, dict]] = {  # settings of other models, by what is in
 CALLS: dict[str, dict] = {  # arguments of the call, by what is in the name of the pipeline
     "AnyFlowFAR": {"chunk_partition": [1, 2]},
     "AudioLDM": {"audio_length_in_s": 0.02},
+    "EasyAnimate": {"negative_prompt": ""},
+    "Ideogram4": {"guidance_schedule": None, "max_sequence_length": 256},
+    "Kandinsky6TI2VA": {"sample_audio": False},
     "I2VGenXL": {"clip_skip": None},  # this reads what the text encoders of newer transformers do not have
-    "LTX2": {"height": 64, "width": 64, "crf": 0},
+    "LTX2": {"height": 64, "width": 64, "crf": 0, "image_crf": 0},
     "LongCatImage": {"enable_prompt_rewrite": False},
     "MusicLDM": {"audio_length_in_s": 0.02},
+    "Pix2PixZero": {"source_embeds": torch.zeros(1, 16, WIDTH), "target_embeds": torch.ones(1, 16, WIDTH)},
     "QwenImageLayered": {"output_type": "np"},
     "SanaImageToVideo": {"frames": 9},
     "SanaVideo": {"frames": 9},
