@@ -9,7 +9,7 @@ UNET_WIDTHS = {
     "attention_head_dim": 4,
     "cross_attention_dim": WIDTH,
     "norm_num_groups": 4,
-}
+}  # fmt: skip
 UNET = {
     **UNET_WIDTHS, "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"), "sample_size": 16,
@@ -116,6 +116,7 @@ OWN: dict[str, dict] = {
                                                    "original_max_position_embeddings": 64}},
     "HeliosTransformer3DModel": {"rope_dim": (4, 6, 6)},
     "I2VGenXLUNet": {"attention_head_dim": 4},
+    "JoyImageEditTransformer3DModel": {"rope_dim_list": (4, 6, 6)},
     "NucleusMoEImageTransformer2DModel": {"out_channels": 16},
     "UniDiffuserModel": {"sample_size": 16, "patch_size": 2, "in_channels": 4, "out_channels": 4,
                          "clip_img_dim": WIDTH},
@@ -123,7 +124,9 @@ OWN: dict[str, dict] = {
 DENOISERS_OF = {"LDMTextToImagePipeline": "UNet2DConditionModel"}  # where the annotation names another class first
 PARTS: dict[str, dict[str, dict]] = {  # settings of other models, by what is in the name of the pipeline
     "AudioLDMPipeline": {"AutoencoderKL": {"in_channels": 1, "out_channels": 1}},
-    "Cosmos2": {"FlowMatchEulerDiscreteScheduler": {"use_karras_sigmas": True}},
+    "Cosmos2": {"FlowMatchEulerDiscreteScheduler": {"use_karras_sigmas": True},
+                "UniPCMultistepScheduler": {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}},
+    "EasyAnimateInpaint": {"AutoencoderKLMagvit": {"cache_mag_vae": False}},
     "CycleDiffusion": {"DDIMScheduler": {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}},
     "LatentUpscale": {"AutoencoderKL": {"latent_channels": 4}},
     "QwenImageControlNetInpaint": {"QwenImageControlNetModel": {"extra_condition_channels": 4}},
@@ -132,11 +135,14 @@ PARTS: dict[str, dict[str, dict]] = {  # settings of other models, by what is in
     "LDMP": {"VQModel": {"latent_channels": 4}},
     "LDMSuperResolution": {"VQModel": {"latent_channels": 3}},
     "ZImageControlNetInpaint": {"ZImageControlNetModel": {"control_in_dim": 33}},
-}
+}  # fmt: skip
 CALLS: dict[str, dict] = {  # arguments of the call, by what is in the name of the pipeline
     "AnyFlowFAR": {"chunk_partition": [1, 2]},
     "AudioLDM": {"audio_length_in_s": 0.02},
     "EasyAnimate": {"negative_prompt": ""},
+    "EasyAnimateInpaint": {"video": torch.linspace(-1, 1, 3 * 9 * 32 * 32).reshape(1, 3, 9, 32, 32),
+                           "mask_video": torch.ones(1, 1, 9, 32, 32)},
+    "Kandinsky5I2V": {"num_frames": 25},
     "Ideogram4": {"guidance_schedule": None, "max_sequence_length": 256},
     "Kandinsky6TI2VA": {"sample_audio": False},
     "I2VGenXL": {"clip_skip": None},  # this reads what the text encoders of newer transformers do not have
@@ -148,4 +154,4 @@ CALLS: dict[str, dict] = {  # arguments of the call, by what is in the name of t
     "SanaImageToVideo": {"frames": 9},
     "SanaVideo": {"frames": 9},
     "SkyReelsV2DiffusionForcingVideoToVideo": {"overlap_history": 1},
-}
+}  # fmt: skip
