@@ -9,6 +9,8 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    SpeechT5HifiGan,
+    SpeechT5HifiGanConfig,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -46,6 +48,17 @@ def t5_text_encoder(multilingual: bool = False) -> T5EncoderModel:
     if multilingual:
         return UMT5EncoderModel(UMT5Config(**settings)).eval()
     return T5EncoderModel(T5Config(**settings)).eval()
+
+
+def vocoder() -> SpeechT5HifiGan:
+    """Spectrograms of 8 bins become waves of 16 times their length."""
+    torch.manual_seed(4)
+    return SpeechT5HifiGan(
+        SpeechT5HifiGanConfig(
+            model_in_dim=8, sampling_rate=16000, upsample_initial_channel=16, upsample_rates=[4, 4],
+            upsample_kernel_sizes=[8, 8], resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1]],
+        )
+    ).eval()  # fmt: skip
 
 
 def autoencoder(channels: int = 4, **settings) -> AutoencoderKL:

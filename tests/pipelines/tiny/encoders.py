@@ -13,6 +13,7 @@ class Output(tuple):
     Attributes:
         last_hidden_state: (N, L, WIDTH).
         hidden_states: the same for each of NUM_STATES layers.
+        logits, predicted_depth: the same as last_hidden_state.
         text_embeds, pooler_output, image_embeds: (N, WIDTH).
     """
 
@@ -20,7 +21,7 @@ class Output(tuple):
         self = super().__new__(cls, (states, states.mean(1), (states,) * NUM_STATES))
         self.last_hidden_state, self.hidden_states = states, (states,) * NUM_STATES
         self.text_embeds = self.pooler_output = self.image_embeds = states.mean(1)
-        self.logits = states
+        self.logits = self.predicted_depth = states
         return self
 
     def __getitem__(self, key: object) -> object:
@@ -44,6 +45,7 @@ class AnyEncoder(nn.Module):
         self.config = Settings(pad_token_id=0, eos_token_id=1, use_attention_mask=True, output_hidden_states=True)
         torch.manual_seed(7)
         self.table = nn.Embedding(VOCABULARY, WIDTH)
+        self.layers, self.norm = nn.ModuleList([nn.Identity()]), nn.Identity()  # some pipelines hook these
 
     @property
     def dtype(self) -> torch.dtype:
@@ -57,13 +59,13 @@ class AnyEncoder(nn.Module):
     def model(self) -> nn.Module:
         return self
 
-    language_model = text_model = encoder = vision_model = model
+    language_model = text_model = encoder = vision_model = vision_tower = model
 
     def forward(self, input_ids: Tensor | None = None, *_: object, **inputs: object) -> Output:
         tokens = input_ids if input_ids is not None else inputs.get("pixel_values")
         if tokens.is_floating_point():
             tokens = torch.zeros(len(tokens), 2, dtype=torch.long)
-        return Output(self.table(tokens.long() % VOCABULARY))
+        return Output(self.norm(self.layers[0](self.table(tokens.long() % VOCABULARY))))
 
     def get_text_features(self, input_ids: Tensor, **_: object) -> Tensor:
         return self(input_ids).text_embeds
@@ -78,6 +80,14 @@ class PairEncoder(AnyEncoder):
     def forward(self, *tokens: Tensor, **inputs: object) -> tuple[Tensor, Tensor]:
         output = super().forward(*tokens, **inputs)
         return output.text_embeds, output.last_hidden_state
+
+
+class ExampleEncoder(AnyEncoder):
+    """An encoder of images as PaintByExample's: it returns (N, 1, WIDTH) and its vector of no image."""
+
+    def forward(self, *images: Tensor, **_: object) -> tuple[Tensor, Tensor]:
+        states = super().forward(torch.zeros(len(images[0]), 1, dtype=torch.long)).last_hidden_state
+        return states, self.table.weight[1:2, None]
 
 
 class Tokens(dict):
@@ -98,6 +108,7 @@ class AnyTokenizer:
 
     model_max_length, pad_token_id, eos_token_id, bos_token_id, unk_token_id = 16, 0, 1, 2, 3
     pad_token = eos_token = bos_token = unk_token = image_token = "_"
+    image_token_id, added_tokens_encoder = 5, {}
     padding_side, vocab_size, chat_template = "right", VOCABULARY, "chat"
 
     @property
@@ -119,6 +130,7 @@ class AnyTokenizer:
         mask = (ids > 0).long()
         mask[:, 0] = 1
         if more.get("return_tensors") is None:
+            ids, mask = (ids[0], mask[0]) if isinstance(text, str) else (ids, mask)
             return Tokens(input_ids=ids.tolist(), attention_mask=mask.tolist())
         tokens = Tokens(input_ids=ids, attention_mask=mask, length=mask.sum(1))
         if more.get("images") is not None:
@@ -130,14 +142,21 @@ class AnyTokenizer:
         texts = [str(each).ljust(TEMPLATE_LENGTH, ".")[:TEMPLATE_LENGTH] for each in chats]
         if not tokenize:
             return texts[0] if chats is not chat else texts
-        tokens = self(texts, return_tensors=more.get("return_tensors"))
+        is_one = chats is not chat and more.get("return_tensors") is None
+        tokens = self(texts[0] if is_one else texts, return_tensors=more.get("return_tensors"))
         return tokens if more.get("return_dict", True) else tokens["input_ids"]
 
-    def pad(self, tokens: dict, **_: object) -> Tokens:
-        return Tokens(tokens)
+    def pad(self, tokens: dict, max_length: int | None = None, **more: object) -> Tokens:
+        if more.get("padding") != "max_length":
+            return Tokens(tokens)
+        ids = torch.tensor([(each + [0] * max_length)[:max_length] for each in tokens["input_ids"]])
+        return Tokens(input_ids=ids, attention_mask=(ids > 0).long())
 
     def encode(self, text: str, **_: object) -> list[int]:
         return self([text])["input_ids"][0]
+
+    def tokenize(self, text: str) -> list[str]:
+        return list(text)
 
     def decode(self, *_: object, **__: object) -> str:
         return ""

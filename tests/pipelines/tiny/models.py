@@ -56,6 +56,8 @@ def build(kind: type, size: str = "large", **own: object) -> nn.Module:
         default = parameter.default
         if name in LAYERS and isinstance(default, int | type(inspect.Parameter.empty)):
             settings[name] = num_layers
+        elif name == "llama_layers":
+            settings[name] = list(range(2 * num_layers))
         elif name in PER_BLOCK and isinstance(default, tuple | list):
             settings[name] = type(default)([8] * len(default))
         elif "layers_per_block" in name and "transformer" not in name and default is not None:
@@ -67,7 +69,11 @@ def build(kind: type, size: str = "large", **own: object) -> nn.Module:
             )
             settings[name] = wanted if fits else _spread(default)
     torch.manual_seed({"small": 11, "equal": 12, "large": 13}[size])
-    model = kind(**{**settings, **OWN.get(kind.__name__, {}), **own}).eval()
+    settings |= {**OWN.get(kind.__name__, {}), **own}
+    hidden = {name: settings.pop(name) for name in list(settings) if name not in inspect.signature(kind).parameters}
+    model = kind(**settings).eval()
+    if hidden:  # what the configurations of published weights have beyond the arguments
+        model.register_to_config(**hidden)
     for parameter in model.parameters():
         if parameter.is_floating_point() and not parameter.any():
             nn.init.normal_(parameter, std=0.1)

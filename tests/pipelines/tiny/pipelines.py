@@ -12,8 +12,16 @@ from torch import nn
 
 from tests.pipelines import parts
 from tests.pipelines.families import image, mask
-from tests.pipelines.tiny.encoders import AnyChecker, AnyEncoder, AnyProcessor, AnyTokenizer, PairEncoder
+from tests.pipelines.tiny.encoders import (
+    AnyChecker,
+    AnyEncoder,
+    AnyProcessor,
+    AnyTokenizer,
+    ExampleEncoder,
+    PairEncoder,
+)
 from tests.pipelines.tiny.models import build
+from tests.pipelines.tiny.settings import CALLS, DENOISERS_OF, PARTS
 
 DENOISERS = ("unet", "transformer")
 PACKED = ("Flux", "Bria", "Chroma", "QwenImage", "LongCat", "Ovis", "VisualCloze")  # four latents make a channel
@@ -22,15 +30,40 @@ KANDINSKY = {
     "addition_embed_type": "image", "encoder_hid_dim_type": "image_proj", "encoder_hid_dim": parts.TEXT_WIDTH,
     "out_channels": 8,
 }  # fmt: skip
+AUDIO = {
+    "class_embed_type": "simple_projection", "projection_class_embeddings_input_dim": parts.TEXT_WIDTH,
+    "class_embeddings_concat": True, "cross_attention_dim": (8, 16),
+}  # fmt: skip
 ADAPTER = {
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
 }  # fmt: skip
 PER_PIPELINE: dict[str, dict] = {  # settings of the denoiser, by how the name of the pipeline begins or what is in it
     "InstructPix2Pix": {"in_channels": 8}, "Depth2Img": {"in_channels": 5}, "PIA": {"in_channels": 9},
-    "StableDiffusionUpscale": {"in_channels": 7, "num_class_embeds": 1000}, "LatentUpscale": {"in_channels": 8},
+    "StableDiffusionUpscale": {"in_channels": 7, "num_class_embeds": 1000}, 
+    "LatentUpscale": {"in_channels": 8, "out_channels": 5, "time_cond_proj_dim": 128 + parts.TEXT_WIDTH},
     "CogVideoXImageToVideo": {"in_channels": 32}, "CogVideoXFunControl": {"in_channels": 32, "out_channels": 16},
     "ConsisID": {"in_channels": 32}, "WanImageToVideo": {"in_channels": 36},
-    "SkyReelsV2ImageToVideo": {"in_channels": 36},
+    "SkyReelsV2ImageToVideo": {"in_channels": 36, "image_dim": parts.TEXT_WIDTH},
+    "ChromaInpaint": {"guidance_embeds": False}, "HunyuanVideoImageToVideo": {"image_condition_type": "token_replace"},
+    "CosmosVideoToWorld": {"in_channels": 17}, "Cosmos2VideoToWorld": {"in_channels": 17},
+    "HunyuanSkyreelsImageToVideo": {"in_channels": 32},
+    "Framepack": {"has_clean_x_embedder": True, "has_image_proj": True, "image_proj_dim": parts.TEXT_WIDTH},
+    "WanAnimate": {"image_dim": parts.TEXT_WIDTH, "inject_face_latents_blocks": 1, "motion_encoder_size": 16,
+                   "motion_encoder_channel_sizes": {"4": 8, "8": 8, "16": 8}, "motion_encoder_dim": parts.TEXT_WIDTH},
+    "EasyAnimateInpaint": {"in_channels": 33},
+    "HunyuanVideo15": {"image_embed_dim": parts.TEXT_WIDTH, "target_size": SIDE},
+    "HunyuanImageRefiner": {"in_channels": 128, "out_channels": 64, "patch_size": (1, 1, 1),
+                            "rope_axes_dim": (4, 6, 6)},
+    "Kandinsky5I2V": {"in_visual_dim": 16, "out_visual_dim": 16},
+    "MotifVideoImage": {"image_embed_dim": parts.TEXT_WIDTH},
+    "AudioLDMPipeline": AUDIO, "MusicLDM": AUDIO,
+    "Kandinsky6TI2VA": {"visual_token_type_num_embeddings": 2},
+    "Cosmos2_5": {"in_channels": 17, "use_crossattn_projection": True,
+                  "crossattn_proj_in_channels": 48 * parts.TEXT_WIDTH,
+                  "encoder_hidden_states_channels": parts.TEXT_WIDTH},
+    "LEditsPPPipelineStableDiffusion": {
+        "block_out_channels": (8, 16, 16), "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D")},
     "FluxControlP": {"in_channels": 128, "out_channels": 64}, "FluxControlI": {"in_channels": 128, "out_channels": 64},
     "FluxFill": {"in_channels": 144, "out_channels": 64}, "VisualCloze": {"in_channels": 144, "out_channels": 64},
     "Marigold": {"in_channels": 8}, "PaintByExample": {"in_channels": 9},
@@ -40,7 +73,10 @@ PER_PIPELINE: dict[str, dict] = {  # settings of the denoiser, by how the name o
     "IFPipeline": {"in_channels": 3, "out_channels": 6}, "IFImg2ImgPipeline": {"in_channels": 3, "out_channels": 6},
     "IFInpaintingPipeline": {"in_channels": 3, "out_channels": 6},
     "SuperResolutionPipeline": {"in_channels": 6, "out_channels": 6, "class_embed_type": "timestep"},
-    "GLIGEN": {"attention_type": "gated"}, "ControlNetXS": {"layers_per_block": 2}, "ChronoEdit": {"in_channels": 36},
+    "LDMSuperResolution": {"in_channels": 6, "out_channels": 3, "class_embed_type": None},
+    "LDMP": {"in_channels": 4, "out_channels": 4},
+    "GLIGEN": {"attention_type": "gated"}, "GLIGENTextImage": {"attention_type": "gated-text-image"},
+    "ControlNetXS": {"layers_per_block": 2}, "ChronoEdit": {"in_channels": 36, "image_dim": parts.TEXT_WIDTH},
     "SanaSprint": {"guidance_embeds": True}, "AdapterPipeline": ADAPTER,
     "LucyEdit": {"in_channels": 32}, "CogView4Control": {"in_channels": 32, "out_channels": 16},
     "StableUnCLIP": {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 2 * parts.TEXT_WIDTH},
@@ -51,7 +87,10 @@ PIPELINE_SCHEDULERS = {
     "SanaSprint": "SCMScheduler",
     "MotifVideo": "FlowMatchEulerDiscreteScheduler",
 }
-SCHEDULERS = {"AmusedScheduler": {"mask_token_id": 15}, "VQDiffusionScheduler": {"num_vec_classes": 17}}
+SCHEDULERS = {
+    "HeliosScheduler": {"stages": 1}, "AmusedScheduler": {"mask_token_id": 15},
+    "VQDiffusionScheduler": {"num_vec_classes": 17},
+}  # fmt: skip
 SDXL = {
     "addition_embed_type": "text_time", "addition_time_embed_dim": 8, "use_linear_projection": True,
     "projection_class_embeddings_input_dim": 8 * 6 + parts.TEXT_WIDTH, "cross_attention_dim": 2 * parts.TEXT_WIDTH,
@@ -102,6 +141,7 @@ def denoiser(kind: type, size: str = "large") -> object:
     names = annotations(kind)
     attribute = next((each for each in DENOISERS if each in names), None)
     model = next((each for each in names.get(attribute, ()) if hasattr(diffusers, each)), None)
+    model = DENOISERS_OF.get(kind.__name__, model)
     if model is None:
         return None
     own: dict = {}
@@ -135,6 +175,8 @@ def make(kind: type, size: str = "large") -> object:
             given[name] = AnyChecker()
         elif name == "pag_applied_layers" and "transformer" in names:
             given[name] = "blocks.0"
+        elif name == "text_encoder_select_layers":
+            given[name] = tuple(range(12))
         elif name == "transformer_2" or name in ("safety_checker", "feature_extractor", "watermarker"):
             given[name] = None
         elif has_default and (parameter.default is not None or not name.startswith(("tokenizer", "text_encoder"))):
@@ -159,8 +201,9 @@ def component(name: str, kinds: list[str], large: object, pipeline: type) -> obj
         own = next((each for part, each in PIPELINE_SCHEDULERS.items() if part in pipeline.__name__), None)
         if own is not None:
             return getattr(diffusers, own)(**({"algorithm_type": "sde-dpmsolver++"} if "DPM" in own else {}))
+        chosen = next((each for part, each in PARTS.items() if part in pipeline.__name__), {})
         return (
-            getattr(diffusers, known[0])(**SCHEDULERS.get(known[0], {}))
+            getattr(diffusers, known[0])(**{**SCHEDULERS.get(known[0], {}), **chosen.get(known[0], {})})
             if known
             else diffusers.DDIMScheduler(clip_sample=False)
         )
@@ -172,8 +215,12 @@ def component(name: str, kinds: list[str], large: object, pipeline: type) -> obj
         return parts.t5_tokenizer()
     if "T5EncoderModel" in kinds:
         return parts.t5_text_encoder()
-    if "MultilingualCLIP" in kinds or (name == "image_encoder" and "PaintByExample" in pipeline.__name__):
+    if "MultilingualCLIP" in kinds:
         return PairEncoder()
+    if "PaintByExampleImageEncoder" in kinds:
+        return ExampleEncoder()
+    if "SpeechT5HifiGan" in kinds:
+        return parts.vocoder()
     if name == "guider":
         return diffusers.ClassifierFreeGuidance()
     if "ControlNetXSAdapter" in kinds:
@@ -182,8 +229,11 @@ def component(name: str, kinds: list[str], large: object, pipeline: type) -> obj
     known = [getattr(diffusers, each, module.get(each)) for each in kinds]
     models = [each for each in known if inspect.isclass(each) and issubclass(each, ConfigMixin)]
     if models:
-        model = models[-1] if "SanaVideo" in pipeline.__name__ else models[0]
-        return build(model, **_settings(model, large, pipeline)) if issubclass(model, nn.Module) else model()
+        model = models[-1] if pipeline.__name__.startswith(("SanaVideo", "SanaImageToVideo")) else models[0]
+        if not issubclass(model, nn.Module):
+            return model()
+        own = next((each for part, each in PARTS.items() if part in pipeline.__name__), {})
+        return build(model, **{**_settings(model, large, pipeline), **own.get(model.__name__, {})})
     if "token" in name:
         return AnyTokenizer()
     if "processor" in name or "extractor" in name:
@@ -199,7 +249,7 @@ def _settings(model: type, large: object, pipeline: type) -> dict:
         is_packed = pipeline.__name__.startswith(PACKED)
         learned = config.get("in_channels") and channels == 2 * config["in_channels"]
         blocks = (
-            4 if pipeline.__name__.startswith("HunyuanDiT") else 2
+            4 if pipeline.__name__.startswith(("HunyuanDiT", "OmniGen")) else 2
         )  # it divides sides by 8, whatever the autoencoder
         return {
             "latent_channels": channels // 4 if is_packed else config["in_channels"] if learned else channels,
@@ -223,7 +273,7 @@ def arguments(pipe: object) -> dict:
             call[name] = VALUES[name]
         elif name in IMAGES:
             call[name] = image(side=side)
-        elif name in ("mask_image", "mask") and "VACE" not in kind:
+        elif name in ("mask_image", "mask", "control_mask") and "VACE" not in kind:
             call[name] = mask().resize((SIDE, SIDE))
         elif name in VIDEOS:
             call[name] = [image(seed, SIDE) for seed in range(frames)]
@@ -241,7 +291,7 @@ def arguments(pipe: object) -> dict:
         call["num_frames"] = frames
     if kind.startswith("AnyFlow"):
         call.pop("video", None)
-    if kind.startswith("CosmosVideo"):
+    if kind.startswith(("CosmosVideo", "Cosmos2Video")):
         call["image"] = image(side=side)
     if kind.startswith("VisualCloze"):
         call["image"] = [[image(0), image(1)], [image(2), None]]
@@ -251,6 +301,8 @@ def arguments(pipe: object) -> dict:
         call["output_type"] = "np" if not kind.startswith("IF") else "pt"
     if kind.startswith("SanaSprint"):
         call["num_inference_steps"] = 2
+    for part, chosen in CALLS.items():
+        call |= {name: each for name, each in chosen.items() if part in kind and name in accepted}
     return call
 
 

@@ -1,5 +1,7 @@
 """Settings of tiny models whose classes say too little by their names and defaults."""
 
+import torch
+
 from tests.pipelines.tiny.encoders import WIDTH
 
 UNET_WIDTHS = {
@@ -7,7 +9,7 @@ UNET_WIDTHS = {
     "attention_head_dim": 4,
     "cross_attention_dim": WIDTH,
     "norm_num_groups": 4,
-}
+}  # fmt: skip
 UNET = {
     **UNET_WIDTHS, "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"), "sample_size": 16,
@@ -16,6 +18,7 @@ CONTROL = {
     **{key: value for key, value in UNET.items() if key not in ("up_block_types", "sample_size")},
     "conditioning_embedding_out_channels": (16, 32),
 }  # fmt: skip
+HEADS = 2
 WAN_VAE = {"base_dim": 3, "z_dim": 16, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1}
 OWN: dict[str, dict] = {
     "UNet2DConditionModel": UNET,
@@ -62,8 +65,9 @@ OWN: dict[str, dict] = {
                              "ffn_dim_multiplier": 1.0, "scaling_factor": 1.0, "cross_attention_dim": WIDTH},
     "PRXTransformer2DModel": {"axes_dim": [8, 8], "context_in_dim": WIDTH},
     "Transformer2DModel": {"num_vector_embeds": 17, "sample_size": 8, "norm_num_groups": 4, "num_embeds_ada_norm": 10},
-    "EasyAnimateTransformer3DModel": {"patch_size": 2, "time_embed_dim": 8, "text_embed_dim": WIDTH, "in_channels": 16},
-    "HiDreamImageTransformer2DModel": {"patch_size": 2, "in_channels": 16, "out_channels": 16, "llama_layers": [0, 1],
+    "EasyAnimateTransformer3DModel": {"patch_size": 2, "time_embed_dim": 8, "text_embed_dim": WIDTH, "in_channels": 16,
+                                      "out_channels": 16},
+    "HiDreamImageTransformer2DModel": {"patch_size": 2, "in_channels": 16, "out_channels": 16,
                                        "caption_channels": [WIDTH, WIDTH], "text_emb_dim": 2 * WIDTH,
                                        "axes_dims_rope": (4, 4, 8), "max_resolution": (16, 16)},
     "CogVideoXTransformer3DModel": {"text_embed_dim": WIDTH, "sample_width": 2, "sample_height": 2, "sample_frames": 9,
@@ -81,13 +85,13 @@ OWN: dict[str, dict] = {
     "BriaFiboTransformer2DModel": {"joint_attention_dim": 2 * WIDTH, "text_encoder_dim": WIDTH},
     "ChromaTransformer2DModel": {"approximator_hidden_dim": WIDTH, "approximator_layers": 1},
     "AutoencoderKLHunyuanImage": {"in_channels": 3, "out_channels": 3, "latent_channels": 64, "layers_per_block": 1,
-                                  "block_out_channels": (32, 32), "spatial_compression_ratio": 2, "sample_size": 32},
+                                  "block_out_channels": (128, 128), "spatial_compression_ratio": 2, "sample_size": 32},
     "PriorTransformer": {"embedding_dim": WIDTH, "num_embeddings": 16, "num_layers": 1},
-    "AutoencoderDC": {"attention_head_dim": 4},
+    "AutoencoderDC": {"attention_head_dim": 4, "encoder_block_out_channels": (8, 8, 8, 8, 8, 32)},
     "T2IAdapter": {"channels": [8, 16], "num_res_blocks": 1, "downscale_factor": 2},
     "ZImageControlNetModel": {"control_layers_places": [0], "control_in_dim": 16},
     "Kandinsky3UNet": {"groups": 4, "attention_head_dim": 4, "encoder_hid_dim": WIDTH, "cross_attention_dim": WIDTH,
-                       "time_embedding_dim": WIDTH, "block_out_channels": (8, 8, 8, 8)},
+                       "time_embedding_dim": WIDTH, "block_out_channels": (8, 8, 8, 8), "layers_per_block": 3},
     "StableAudioProjectionModel": {"text_encoder_dim": WIDTH, "conditioning_dim": WIDTH,
                                    "min_value": 0, "max_value": 32},
     "StableAudioDiTModel": {"global_states_input_dim": 2 * WIDTH, "in_channels": 8, "out_channels": 8,
@@ -100,4 +104,54 @@ OWN: dict[str, dict] = {
     "StableCascadeUNet": {"block_out_channels": (8, 8), "conditioning_dim": WIDTH, "num_attention_heads": (2, 2),
                           "down_num_layers_per_block": (1, 1), "up_num_layers_per_block": (1, 1),
                           "dropout": (0.0, 0.0)},
+    "AutoencoderKLHunyuanImageRefiner": {"block_out_channels": (64,) * 5},
+    "AutoencoderKLHunyuanVideo15": {"block_out_channels": (64,) * 5},
+    "AllegroTransformer3DModel": {"attention_head_dim": 24, "cross_attention_dim": 48},
+    "AudioLDM2ProjectionModel": {"text_encoder_dim": WIDTH, "text_encoder_1_dim": WIDTH, "langauge_model_dim": WIDTH},
+    "BriaFibo2Transformer2DModel": {"cap_feat_dim": 3 * WIDTH, "injection_layer_ids": (0,), "min_num_gist_tokens": 16,
+                                    "max_num_gist_tokens": 32},
+    "Krea2Transformer2DModel": {"text_num_attention_heads": HEADS, "text_num_key_value_heads": HEADS},
+    "LearnedClassifierFreeSamplingEmbeddings": {"learnable": False},
+    "OmniGenTransformer2DModel": {"rope_scaling": {"short_factor": [1.0] * 8, "long_factor": [1.0] * 8,
+                                                   "original_max_position_embeddings": 64}},
+    "HeliosTransformer3DModel": {"rope_dim": (4, 6, 6)},
+    "I2VGenXLUNet": {"attention_head_dim": 4},
+    "JoyImageEditTransformer3DModel": {"rope_dim_list": (4, 6, 6)},
+    "NucleusMoEImageTransformer2DModel": {"out_channels": 16},
+    "UniDiffuserModel": {"sample_size": 16, "patch_size": 2, "in_channels": 4, "out_channels": 4,
+                         "clip_img_dim": WIDTH},
+}  # fmt: skip
+DENOISERS_OF = {"LDMTextToImagePipeline": "UNet2DConditionModel"}  # where the annotation names another class first
+PARTS: dict[str, dict[str, dict]] = {  # settings of other models, by what is in the name of the pipeline
+    "AudioLDMPipeline": {"AutoencoderKL": {"in_channels": 1, "out_channels": 1}},
+    "Cosmos2": {"FlowMatchEulerDiscreteScheduler": {"use_karras_sigmas": True},
+                "UniPCMultistepScheduler": {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}},
+    "EasyAnimateInpaint": {"AutoencoderKLMagvit": {"cache_mag_vae": False}},
+    "CycleDiffusion": {"DDIMScheduler": {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}},
+    "LatentUpscale": {"AutoencoderKL": {"latent_channels": 4}},
+    "QwenImageControlNetInpaint": {"QwenImageControlNetModel": {"extra_condition_channels": 4}},
+    "StableDiffusion3ControlNetInpainting": {"SD3ControlNetModel": {"extra_conditioning_channels": 1}},
+    "VQDiffusion": {"VQModel": {"vq_embed_dim": 4}},
+    "LDMP": {"VQModel": {"latent_channels": 4}},
+    "LDMSuperResolution": {"VQModel": {"latent_channels": 3}},
+    "ZImageControlNetInpaint": {"ZImageControlNetModel": {"control_in_dim": 33}},
+}  # fmt: skip
+CALLS: dict[str, dict] = {  # arguments of the call, by what is in the name of the pipeline
+    "AnyFlowFAR": {"chunk_partition": [1, 2]},
+    "AudioLDM": {"audio_length_in_s": 0.02},
+    "EasyAnimate": {"negative_prompt": ""},
+    "EasyAnimateInpaint": {"video": torch.linspace(-1, 1, 3 * 9 * 32 * 32).reshape(1, 3, 9, 32, 32),
+                           "mask_video": torch.ones(1, 1, 9, 32, 32)},
+    "Kandinsky5I2V": {"num_frames": 25},
+    "Ideogram4": {"guidance_schedule": None, "max_sequence_length": 256},
+    "Kandinsky6TI2VA": {"sample_audio": False},
+    "I2VGenXL": {"clip_skip": None},  # this reads what the text encoders of newer transformers do not have
+    "LTX2": {"height": 64, "width": 64, "crf": 0, "image_crf": 0},
+    "LongCatImage": {"enable_prompt_rewrite": False},
+    "MusicLDM": {"audio_length_in_s": 0.02},
+    "Pix2PixZero": {"source_embeds": torch.zeros(1, 16, WIDTH), "target_embeds": torch.ones(1, 16, WIDTH)},
+    "QwenImageLayered": {"output_type": "np"},
+    "SanaImageToVideo": {"frames": 9},
+    "SanaVideo": {"frames": 9},
+    "SkyReelsV2DiffusionForcingVideoToVideo": {"overlap_history": 1},
 }  # fmt: skip
