@@ -121,8 +121,8 @@ def _config_of(error: Exception) -> DictConfig | None:
     """
     trace, config = error.__traceback__, None
     while trace is not None:
-        found = trace.tb_frame.f_locals.get("cfg")
-        config = found if isinstance(found, DictConfig) else config
+        changed = trace.tb_frame.f_locals.get("cfg")
+        config = changed if isinstance(changed, DictConfig) else config
         trace = trace.tb_next
     return config
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import diffusers
 import torch
 
-from tests.pipelines.tiny.pipelines import DENOISERS, annotations, arguments, classes, denoiser, make, sample
+from tests.pipelines.tiny.calls import arguments, sample
+from tests.pipelines.tiny.pipelines import DENOISERS, annotations, classes, denoiser, make
 from tstitch import stitch, unstitch
 from tstitch.dropin.compatibility import prepared_by
 from tstitch.errors import UserError

@@ -7,8 +7,9 @@ from torch import nn
 
 from tests.pipelines.families import FAMILIES, run, unet
 from tests.pipelines.test_step_counter import takers
+from tests.pipelines.tiny.calls import arguments, sample
 from tests.pipelines.tiny.models import build
-from tests.pipelines.tiny.pipelines import arguments, classes, denoiser, make, sample
+from tests.pipelines.tiny.pipelines import classes, denoiser, make
 from tstitch import stitch, unstitch
 from tstitch.errors import UserError
 
