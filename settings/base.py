@@ -1,4 +1,4 @@
-"""What all groups of settings share: known keys alone, none missing, nothing changed after the check."""
+"""The base of all groups of settings: known keys alone, none missing, nothing changed after the check."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, get_args

@@ -1,4 +1,4 @@
-"""What the commands that go through fractions share: the lists that make a grid of points, and their bound."""
+"""Settings of the commands that go through fractions: the lists that make a grid of points, and their bound."""
 
 from typing import Annotated, Any
 

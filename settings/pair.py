@@ -32,7 +32,7 @@ class Schedule(Settings):
 
 
 class Evaluation(Settings):
-    """What images are scored with."""
+    """The metrics of images, and the extractor and reference that they need."""
 
     extractor: Extractor = Field(description="network of the features")
     extractor_weights: PathName = Field(None, description="its file; nothing is downloaded")

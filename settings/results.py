@@ -17,7 +17,7 @@ MOST_DENOISERS = 3  # of the pairs of an experiment
 
 
 class ExtractorDefaults(Settings):
-    """What is neither given nor recorded in a run, for an extractor."""
+    """Settings of an extractor, for those neither given nor recorded in a run."""
 
     extractor_weights: PathName = Field(description="file of the extractor")
     reference: PathName = Field(description="what is compared with")

@@ -1,4 +1,4 @@
-"""What sample, sweep, latency, analyse and allocation share: a pair, how it is stitched, and how it is sampled."""
+"""Settings of sample, sweep, latency, analyse and allocation: a pair, how it is stitched, and how it is sampled."""
 
 from typing import Annotated
 

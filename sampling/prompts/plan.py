@@ -61,7 +61,7 @@ class PromptPlan:
 
     @property
     def resolved_settings(self) -> list:
-        """What a sweep may vary of it, resolved."""
+        """Return the settings that a sweep may vary, resolved."""
         return [self.allocation, *self.settings_of_large]
 
     @property
