@@ -10,6 +10,7 @@ from hydra import compose
 
 from models.checkout import CONFIG_DIR
 from sampling.configuration import checked, plain
+from settings.names import DATA_SETS
 from settings.sweep import SweepSettings
 from settings.sweep_prompts import PromptSweepSettings
 from tstitch.errors import UserError
@@ -19,22 +20,50 @@ from tstitch.runs.outputs import check_output
 if TYPE_CHECKING:
     from experiments.tables import Page
 
+ZOO_NAMES = {"ldm_s_ldm": "unet_s_l"}  # pairs of the zoo that are not named as the paper's
 BASE_OF_PROMPTS = "bk_sdm_tiny"  # the settings that the others begin with, no experiment of the paper
 
 
-def find_experiments(name: str | None, with_prompts: bool = True) -> list[str]:
-    """Find the experiments of a name: itself, or those that begin with it and an underscore; all without one.
+def zoo_pair(data: str, pair: str) -> str:
+    """Return the name of the zoo's pair that stands for one of the paper."""
+    return f"{data}_{ZOO_NAMES.get(pair, pair)}"
 
-    Args:
-        with_prompts: those of text-to-image pipelines among them.
+
+def paper_pair(pair: str) -> str:
+    """Return the name of the pair of the paper that a pair stands for: itself where it is none of the zoo's."""
+    data, _, name = pair.partition("_")
+    if data not in DATA_SETS:
+        return pair
+    return {zoo: paper for paper, zoo in ZOO_NAMES.items()}.get(name, name)
+
+
+def find_experiments(name: str | None, pairs: str = "imagenet") -> list[str]:
+    """Find the experiments of a name: itself, or those that begin with it and an underscore.
+
+    Without a name they are all that the pairs have: of a data set of the zoo those whose pair it has a counterpart
+    of, and none of text-to-image pipelines.
     """
-    groups = ("experiment", "prompts") if with_prompts else ("experiment",)
+    groups = ("experiment", "prompts") if pairs == "imagenet" else ("experiment",)
     known = sorted(path.stem for group in groups for path in (CONFIG_DIR / group).glob("*.yaml"))
     known = [each for each in known if each != BASE_OF_PROMPTS]
     names = known if name is None else [each for each in known if each == name or each.startswith(f"{name}_")]
     if not names:
         raise UserError(f"unknown experiment {name!r}; known: {', '.join(known)}")
-    return names
+    if pairs == "imagenet":
+        return names
+    available = [each for each in names if _has_pair(pairs, each)]
+    if not available or (name is not None and len(available) < len(names)):
+        missing = next(each for each in names if each not in available)
+        raise UserError(f"{missing} is of {_pair_of(missing)}, and {pairs} has no pair that stands for it")
+    return available
+
+
+def _pair_of(name: str) -> str:
+    return compose_experiment(name)["pair"]["name"]
+
+
+def _has_pair(data: str, name: str) -> bool:
+    return (CONFIG_DIR / "pair" / f"{zoo_pair(data, _pair_of(name))}.yaml").is_file()
 
 
 def is_of_prompts(name: str) -> bool:

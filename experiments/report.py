@@ -14,7 +14,7 @@ from evaluation.report.paper import Paper
 from evaluation.report.render import Table
 from evaluation.report.sweep import Sweep, read_sweep
 from evaluation.report.tables import points_table
-from experiments.experiment_files import compose_experiment, is_of_prompts
+from experiments.experiment_files import compose_experiment, is_of_prompts, paper_pair
 from experiments.tables import quality_differences
 from settings.results import ReportSettings
 from tstitch.errors import UserError
@@ -45,7 +45,7 @@ def read_report(directories: list[Path], settings: ReportSettings) -> Report:
 def beside_paper(sweep: Sweep, settings: ReportSettings) -> list[Table]:
     """Make the table of a sweep beside the paper's numbers; none where the paper has none for its pair."""
     pair = sweep.protocol["pair"]
-    name = settings.paper or settings.beside.get(pair.removeprefix("digits_"))
+    name = settings.paper or settings.beside.get(paper_pair(pair))
     if name is None:
         return []
     published = compose_experiment(name)

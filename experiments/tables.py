@@ -18,7 +18,7 @@ from evaluation.report.sweep import Sweep, read_sweep
 from evaluation.report.tables import ModelRow, memory_table, missing_table, models_table, points_table
 from experiments.analyses import analyse
 from experiments.axes import PlannedPoint, plan_points
-from experiments.experiment_files import check_experiment, compose_experiment, is_of_prompts
+from experiments.experiment_files import check_experiment, compose_experiment, is_of_prompts, zoo_pair
 from experiments.model_facts import describe_total_cost, model_row, model_rows
 from experiments.sweep import POINTS, Swept, sweep_points
 from models.checkout import ROOT
@@ -111,8 +111,8 @@ def _overrides(published: dict, settings: TableSettings, paper: Paper) -> list[s
     if "large" in published:
         return _prompt_overrides(settings, paper)
     overrides, kind = [], paper.kind
-    if settings.pairs == "digits":
-        overrides.append(f"pair=digits_{published['pair']['name']}")
+    if settings.pairs != "imagenet":
+        overrides.append(f"pair={zoo_pair(settings.pairs, published['pair']['name'])}")
     overrides += [
         f"{key}={getattr(settings, key)}"
         for key in FORWARDED

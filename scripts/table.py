@@ -1,4 +1,4 @@
-"""Tables and figures of the paper, ours beside theirs: `python -m scripts.table name=table1 [pairs=digits]`."""
+"""Tables and figures of the paper, ours beside theirs: `python -m scripts.table name=table1 [pairs=fashion]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def main(settings: TableSettings) -> None:
     from experiments.experiment_files import check_takes_captions, check_takes_sweep, find_experiments
 
-    names = find_experiments(settings.name, with_prompts=settings.pairs == "imagenet")
+    names = find_experiments(settings.name, settings.pairs)
     if settings.sweep is not None:
         check_takes_sweep(settings.name, names)
     if settings.captions is not None:

@@ -8,7 +8,7 @@ from settings.base import Settings, refuse
 from settings.fractions import MOST_POINTS, FractionsToSweep, count_fractions
 from settings.kinds import OneOf, PathText, show
 from settings.lists import ListOf
-from settings.names import CLIP_SCORE, Device, ExperimentName, Extractor, Metrics, PaperName, Precisions
+from settings.names import CLIP_SCORE, DATA_SETS, Device, ExperimentName, Extractor, Metrics, PaperName, Precisions
 from settings.over_fractions import StepCounts
 from settings.types import BatchSize, Count, Draws, NumSteps, PathName, Ranks, Switch, Words
 
@@ -89,7 +89,7 @@ class ReportSettings(Settings):
         description="the experiment whose numbers of the paper stand beside ours; null: by the pair"
     )
     beside: dict[str, ExperimentName] = Field(
-        description="the experiment for each pair, for the digits by the pair they stand for"
+        description="the experiment for each pair of the paper, which the zoo's stand for"
     )
 
     @model_validator(mode="after")
@@ -105,8 +105,8 @@ class TableSettings(Settings):
     """The settings of `scripts.table`."""
 
     name: Words | None = Field(description="table1, fig5, ...: every experiment of that name; null: all")
-    pairs: Annotated[str, OneOf(("imagenet", "digits"))] = Field(
-        description="the paper's pairs, or the shipped pairs of the same names"
+    pairs: Annotated[str, OneOf(("imagenet", *DATA_SETS))] = Field(
+        description="the paper's pairs, or the zoo's that stand for them"
     )
     out: PathName = Field(description="directory of NAME.md, NAME.csv, NAME.tex and NAME.png for each experiment")
     points: PathName | None = Field(description="where the points' runs lie, shared by all tables; null: runs/points")

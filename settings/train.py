@@ -79,6 +79,8 @@ class AutoencoderRecipe(Recipe):
 
     kind_name: ClassVar[str] = "autoencoder"
     kl_weight: NotNegative = Field(description="weight of the KL term")
+    perceptual_weight: NotNegative = Field(description="weight of the distance of a classifier's maps; 0: none")
+    perceptual_network: PathName = Field(description="weights of that classifier, of the digits")
     autoencoder: AutoencoderShape = Field(description="the network")
 
 
@@ -108,11 +110,20 @@ class Iterations(Settings):
     unet: Count = Field(description="of the U-Net")
 
 
+class AutoencoderChoices(Settings):
+    """What of an autoencoder's recipe depends on the data set."""
+
+    channels: Annotated[list[int], ListOf(Whole(1, 2**14))] = Field(description="channels of each level")
+    batch_size: BatchSize = Field(description="images of an iteration")
+    perceptual_weight: NotNegative = Field(description="weight of the distance of a classifier's maps; 0: none")
+
+
 class DataSet(Settings):
     """The images that are trained on."""
 
     name: Annotated[str, OneOf(DATA_SETS)] = Field(description="of the data set, and of its zoo")
     folder: PathName | None = Field(description="the folder of its files; the digits come with a package")
+    autoencoder: AutoencoderChoices = Field(description="how its autoencoder is trained")
     iterations: Iterations = Field(description="the length of each network's training")
 
 

@@ -24,15 +24,17 @@ from training.group import Group
 from training.images import IMAGE_SIZE, NUM_CLASSES, Images
 from training.objective import DiffusionObjective
 from training.optimizers import OptimizerSettings
+from training.perceptual import PerceptualDistance
 from training.tasks import AutoencoderTask, ClassifierTask, DenoiserTask, LatentImages, Task
 from training.trainer import TrainerSettings, TrainingRecord, train
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
 from tstitch.schedule import make_schedule
 
-CLASSIFIER, REFERENCE, AUTOENCODER = "classifier.safetensors", "reference.npz", "autoencoder"
+CLASSIFIER, AUTOENCODER = "classifier.safetensors", "autoencoder"
+REFERENCE, HELD_OUT_REFERENCE = "reference.npz", "reference_held_out.npz"
 BATCH_SIZE = 250
-MOST_KEPT = 10_000  # images whose features a reference keeps, and on which an autoencoder is measured
+MOST_KEPT = 5_000  # images whose features a reference keeps
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,11 @@ class Training:
 
 
 def train_classifier(own: Training) -> None:
-    """Train, measure the accuracy on held-out images, write the reference statistics of all images."""
+    """Train, measure the accuracy on held-out images, write the reference statistics.
+
+    They are of all training images, as ADM's are, and where the held-out ones are not among these, of the held-out
+    ones in a file of their own: a sampler that has memorised its images is nearer to the first than new images are.
+    """
     images, labels = own.data.images, torch.from_numpy(own.data.labels)
     held_out, held_out_labels = own.data.held_out
     seen = torch.from_numpy(own.data.seen)
@@ -94,6 +100,9 @@ def train_classifier(own: Training) -> None:
     facts = {"side": (IMAGE_SIZE, IMAGE_SIZE), "source": own.data.source}
     feature_set = FeatureSet(features, None, None)
     make_reference(own.zoo / REFERENCE, feature_set, own.data_name, facts, keep_features=len(images) <= MOST_KEPT)
+    if len(seen) == len(images):
+        feature_set = FeatureSet(held_out_features, None, None)
+        make_reference(own.zoo / HELD_OUT_REFERENCE, feature_set, own.data_name, facts, keep_features=False)
     floor = frechet_distance(statistics(held_out_features), load_reference(own.zoo / REFERENCE).pool)
     own.write_card(
         weights, record, module,
@@ -102,27 +111,33 @@ def train_classifier(own: Training) -> None:
 
 
 def train_autoencoder(own: Training) -> None:
-    """Train, set the scaling factor to one over the latents' deviation, measure PSNR and reconstruction FID."""
+    """Train, set the scaling factor to one over the latents' deviation, measure PSNR and reconstruction FID.
+
+    Both are of held-out images and their decoded selves, decoded by the weights in bf16 that are kept.
+    """
     module = AutoencoderKL(sample_size=IMAGE_SIZE, **own.recipe["autoencoder"]).to(own.device)
     classifier = CLASSIFIERS[own.data_name]().eval()  # its own draws come after the autoencoder's
     load_weights(classifier, own.zoo / CLASSIFIER)
-    reference = load_reference(own.zoo / REFERENCE).pool
     images = _scaled(own.data.images)
-    module, record = own.run(AutoencoderTask(module, images.to(own.device), own.recipe["kl_weight"]))
+    weight, perceptual = own.recipe["perceptual_weight"], None
+    if weight:
+        perceptual = PerceptualDistance(Path(own.recipe["perceptual_network"]), weight, own.device)
+    module, record = own.run(AutoencoderTask(module, images.to(own.device), own.recipe["kl_weight"], perceptual))
     if not own.group.is_main:
         return
+    module.bfloat16().float()
     mean, std = _encode(module, images, own.device)
     latents = mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(own.seed))
     module.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
-    module.save_pretrained(own.zoo / AUTOENCODER)
-    images = images[:MOST_KEPT]
-    with torch.inference_mode():
-        parts = [module.decode(part.to(own.device)).sample.cpu() for part in mean[: len(images)].split(BATCH_SIZE)]
-    decoded = torch.cat(parts).clamp(-1, 1)
-    psnr = 10 * torch.log10(4 / (decoded - images).square().mean()).item()
+    held_out, classifier = own.data.held_out[0], classifier.to(own.device)
+    decoded = _decode(module, _encode(module, _scaled(held_out), own.device)[0], own.device)
+    psnr = 10 * torch.log10(4 / (decoded - _scaled(held_out)).square().mean()).item()
     rounded = ((decoded + 1) * 127.5).round().byte()[:, 0].numpy()
-    fid = frechet_distance(statistics(_run(classifier.to(own.device), rounded, own.device)[0]), reference)
-    print(f"PSNR {psnr:.2f} dB, reconstruction FID {fid:.3f}")
+    fid = frechet_distance(
+        *(statistics(_run(classifier, own_images, own.device)[0]) for own_images in (rounded, held_out))
+    )
+    print(f"PSNR {psnr:.2f} dB, reconstruction FID {fid:.3f} on {len(held_out)} held-out images")
+    module.bfloat16().save_pretrained(own.zoo / AUTOENCODER)
     weights = own.zoo / AUTOENCODER / "diffusion_pytorch_model.safetensors"
     own.write_card(weights, record, module, psnr_db=psnr, reconstruction_fid=fid)
 
@@ -180,6 +195,13 @@ def _encode(autoencoder: AutoencoderKL, images: Tensor, device: torch.device) ->
     posteriors = [autoencoder.encode(part.to(device)).latent_dist for part in images.split(BATCH_SIZE)]
     mean, std = (torch.cat([getattr(p, name) for p in posteriors]).cpu() for name in ("mean", "std"))
     return mean.clone(), std.clone()
+
+
+@torch.inference_mode()
+def _decode(autoencoder: AutoencoderKL, latents: Tensor, device: torch.device) -> Tensor:
+    """Images (N, 1, H, W) in [-1, 1]."""
+    parts = [autoencoder.decode(part.to(device)).sample.cpu() for part in latents.split(BATCH_SIZE)]
+    return torch.cat(parts).clamp(-1, 1)
 
 
 @torch.inference_mode()

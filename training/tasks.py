@@ -36,18 +36,28 @@ class LatentImages:
 
 
 class AutoencoderTask:
-    """Reconstruction of images (N, 1, 32, 32) in [-1, 1]: mean absolute error plus a light KL term on the latents."""
+    """Reconstruction of images (N, 1, 32, 32) in [-1, 1]: mean absolute error plus a light KL term on the latents.
 
-    def __init__(self, module: AutoencoderKL, images: Tensor, kl_weight: float):
-        self.module, self.images, self.kl_weight = module, images, kl_weight
+    `perceptual` is a further distance of images from their decoded selves, (N, 1, 32, 32) twice to a scalar.
+    """
+
+    def __init__(
+        self,
+        module: AutoencoderKL,
+        images: Tensor,
+        kl_weight: float,
+        perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ):
+        self.module, self.images, self.kl_weight, self.perceptual = module, images, kl_weight, perceptual
 
     def loss(self, batch_size: int, generator: torch.Generator, share: slice = ALL) -> Tensor:
         images = self.images[_random_indices(len(self.images), batch_size, generator)[share]]
         posterior = self.module.encode(images).latent_dist
         shape = (batch_size, *posterior.mean.shape[1:])
         noise = torch.randn(shape, generator=generator, device=generator.device)[share]
-        decoded = self.module.decode(posterior.mean + posterior.std * noise).sample
-        return F.l1_loss(decoded.float(), images) + self.kl_weight * posterior.kl().mean()
+        decoded = self.module.decode(posterior.mean + posterior.std * noise).sample.float()
+        loss = F.l1_loss(decoded, images) + self.kl_weight * posterior.kl().mean()
+        return loss if self.perceptual is None else loss + self.perceptual(images, decoded)
 
 
 class ClassifierTask:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.experiment_files import find_experiments
+from experiments.experiment_files import paper_pair, zoo_pair
 from tests.conftest import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
 
-EXPERIMENTS = find_experiments(None, with_prompts=False)
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs/experiment").glob("*.yaml"))
 TINY = ["pairs=digits", "num_images=8", "batch_size=8", "num_steps=4", "step_counts=[2,4]", "fractions=0:1:0.5"]
 
 
@@ -110,6 +110,14 @@ def test_mistakes_are_one_line(capfd, monkeypatch, tmp_path: Path) -> None:
     outcome = make(capfd, monkeypatch, tmp_path, "name=fig3", "pairs=digits", "sweep=x")
     check_one_line(outcome, "sweep= has no meaning for name=fig3: it is an analysis, which reads no sweep")
     assert not (tmp_path / "tables").exists()
-    check_one_line(make(capfd, monkeypatch, tmp_path, "pairs=cifar"), "pairs must be one of imagenet, digits, got")
+    outcome = make(capfd, monkeypatch, tmp_path, "pairs=cifar")
+    check_one_line(outcome, "pairs must be one of imagenet, digits, fashion, got")
     outcome = run_here(capfd, monkeypatch, "sweep", "experiment=fig3", "pair=digits_dit_s_b_xl")
     check_one_line(outcome, "this experiment is an analysis: python -m scripts.analyse analysis=similarity")
+
+
+@pytest.mark.parametrize("paper", ["dit_s_xl", "dit_s_b_xl", "ldm_s_ldm"])
+def test_a_pair_of_the_zoo_stands_for_one_of_the_paper(paper: str) -> None:
+    own = zoo_pair("fashion", paper)
+    assert (ROOT / "configs/pair" / f"{own}.yaml").is_file()
+    assert paper_pair(own) == paper_pair(paper) == paper
