@@ -1,6 +1,6 @@
 """Trajectories of a pair's models from the same noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,7 +12,7 @@ from sampling.batch import sample_latents
 from sampling.plan import Plan
 from tstitch.allocation import Allocation
 from tstitch.noise import ImageNoise
-from tstitch.router import AllocationRouter, Ask, Route, Stage
+from tstitch.router import AllocationRouter, Ask, Stage
 from tstitch.sample import StepResult
 from tstitch.solvers.steps import Predict, Step
 
@@ -41,13 +41,17 @@ class ObservingRouter:
     def stages(self, steps: Sequence[Step]) -> tuple[Stage, ...]:
         return (Stage(tuple(range(self.num_models)), 0, len(steps)),)
 
-    def start(self, noise: ImageNoise) -> Route:
-        return self._route
+    def start(self, noise: ImageNoise, steps: Sequence[Step]) -> "ObservingRouter":
+        return self
+
+    @property
+    def decisions(self) -> Mapping[str, Tensor]:
+        return {}
 
     def identity(self) -> dict:
         return {"observing": self.leader}
 
-    def _route(self, step: Step, latents: Tensor, ask: Ask) -> Predict:
+    def __call__(self, step: Step, latents: Tensor, ask: Ask) -> Predict:
         predictions = [ask(model, latents, step.timestep) for model in range(self.num_models)]
         self.observed.append([prediction.eps.cpu() for prediction in predictions])
         return partial(ask, self.leader)

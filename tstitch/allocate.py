@@ -38,7 +38,7 @@ class Shares:
         values: one for each denoiser, but for boundaries one fewer, and for `denoiser_per_step` one for each step.
         rule: how fractions become steps, of `tstitch.allocation.RULES`.
         order: of `ORDERS`.
-        seed: of the draws of the order `decreasing`.
+        seed: of the draws of the orders `decreasing` and `random`.
     """
 
     kind: str
@@ -136,8 +136,10 @@ def arrange(allocation: Allocation, order: str, seed: int = 0) -> Allocation:
         allocation: an index for each step, ascending.
         order: `small_to_large` leaves it; `large_to_small` reverses it; `interleave` spreads each denoiser's steps
             evenly (0, 1, 0, 1, ... at one half each); `decreasing` draws each step of two denoisers, the small one
-            with a probability that falls linearly from 1 at the first step to 0 at the last, whatever the counts.
-        seed: of the draws of `decreasing`.
+            with a probability that falls linearly from 1 at the first step to 0 at the last, whatever the counts;
+            `random` draws a permutation; `large_ends` and `small_ends` put the smallest denoiser's steps in the middle
+            and at both ends (FlowBlending, arXiv 2512.24724).
+        seed: of the draws of `decreasing` and `random`.
 
     Raises:
         UserError: an unknown order, or `decreasing` for anything but two denoisers with half of the steps each.
@@ -181,9 +183,31 @@ def _decreasing(allocation: Allocation, seed: int) -> Allocation:
     return tuple((draws >= np.linspace(1, 0, num_steps)).astype(int).tolist())
 
 
+def _random(allocation: Allocation, seed: int) -> Allocation:
+    return tuple(np.random.default_rng(seed).permutation(allocation).tolist())
+
+
+def _large_ends(allocation: Allocation, seed: int) -> Allocation:
+    """Half of the larger denoisers' steps before the smallest one's, the rest after them."""
+    small = allocation.count(min(allocation))
+    rest = allocation[small:]
+    middle = len(rest) // 2
+    return (*rest[:middle], *allocation[:small], *rest[middle:])
+
+
+def _small_ends(allocation: Allocation, seed: int) -> Allocation:
+    """Half of the smallest denoiser's steps (the larger half) before the larger ones', the rest after them."""
+    small = allocation.count(min(allocation))
+    first = small - small // 2
+    return (*allocation[:first], *allocation[small:], *allocation[first:small])
+
+
 ORDERS: dict[str, Callable[[Allocation, int], Allocation]] = {
     "small_to_large": _small_to_large,
     "large_to_small": _large_to_small,
     "interleave": _interleave,
     "decreasing": _decreasing,
+    "random": _random,
+    "large_ends": _large_ends,
+    "small_ends": _small_ends,
 }

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tstitch.errors import UserError
 
-LABEL, LATENTS, STEP, UNCONDITIONAL = range(4)
+LABEL, LATENTS, STEP, UNCONDITIONAL, ROUTING = range(5)
 GENERATOR = LABEL  # images of prompts have a generator and no drawn label, those of classes the reverse
 
 
@@ -42,6 +42,11 @@ class ImageNoise:
         generators = self._generators(UNCONDITIONAL, denoiser)
         return torch.from_numpy(np.stack([g.random((1, width), dtype=np.float32) for g in generators]))
 
+    def routing(self, router: int, step: int) -> np.ndarray:
+        """Draw a uniform number in [0, 1) for each image (N,), float64, of its own for each kind of router and step."""
+        keyed = (self._generator(index, [0, router, step, ROUTING]) for index in self.indices)
+        return np.array([generator.random() for generator in keyed])
+
     def generators(self) -> list[torch.Generator]:
         """Seed a generator on the host for each image, for a pipeline that draws its noise itself."""
         seeds = [int(generator.integers(2**63)) for generator in self._generators(GENERATOR)]
@@ -52,7 +57,7 @@ class ImageNoise:
         return torch.from_numpy(np.stack(draws))
 
     def _generators(self, purpose: int, step: int = 0) -> list[np.random.Generator]:
-        return [
-            np.random.Generator(np.random.Philox(key=[self.seed, index], counter=[0, 0, step, purpose]))
-            for index in self.indices
-        ]
+        return [self._generator(index, [0, 0, step, purpose]) for index in self.indices]
+
+    def _generator(self, index: int, counter: list[int]) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(key=[self.seed, index], counter=counter))

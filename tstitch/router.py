@@ -4,7 +4,7 @@ A router is asked once per solver step. T-Stitch's allocation (paper, section 3.
 each step, known before the run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -39,7 +39,18 @@ class Ask(Protocol):
         """
 
 
-Route = Callable[[Step, Tensor, Ask], Predict]  # for one batch; called at the beginning of each solver step
+class Route(Protocol):
+    """A router at work on one batch; it may remember what it saw."""
+
+    @property
+    def decisions(self) -> Mapping[str, Tensor]:
+        """What each image decided so far, by name: tensors (N, ...) on the host."""
+
+    def __call__(self, step: Step, latents: Tensor, ask: Ask) -> Predict:
+        """Say what predicts in a solver step that begins at `latents` (N, C, H, W) float32.
+
+        The solver calls it with those latents first, and a solver of second order then with others.
+        """
 
 
 class Router(Protocol):
@@ -48,8 +59,8 @@ class Router(Protocol):
     def stages(self, steps: Sequence[Step]) -> tuple[Stage, ...]:
         """Cut the steps into stages: in order, without gaps, from the first step to the last."""
 
-    def start(self, noise: ImageNoise) -> Route:
-        """Make the route of one batch; it may draw from the noise of its images."""
+    def start(self, noise: ImageNoise, steps: Sequence[Step]) -> Route:
+        """Make the route of one batch along `steps`; it may draw from the noise of its images."""
 
     def identity(self) -> dict:
         """Describe everything that decides who predicts, as JSON; it is part of a run's identity."""
@@ -75,22 +86,37 @@ class AllocationRouter:
             start = stop
         return tuple(stages)
 
-    def start(self, noise: ImageNoise) -> Route:
-        return self._route
+    def start(self, noise: ImageNoise, steps: Sequence[Step]) -> Route:
+        return AllocationRoute(self.allocation)
 
     def identity(self) -> dict:
         return {"allocation": list(self.allocation)}
 
-    def _route(self, step: Step, latents: Tensor, ask: Ask) -> Predict:
+
+@dataclass(frozen=True)
+class AllocationRoute:
+    """Nothing to remember, and nothing that an image decides."""
+
+    allocation: Allocation
+
+    @property
+    def decisions(self) -> Mapping[str, Tensor]:
+        return {}
+
+    def __call__(self, step: Step, latents: Tensor, ask: Ask) -> Predict:
         return partial(ask, self.allocation[step.index])
 
 
 @dataclass
 class Ledger:
-    """Evaluations of each model: calls of it, and images that its network evaluated (guidance counts them twice)."""
+    """Evaluations of each model: calls of it, and images that its network evaluated (guidance counts them twice).
+
+    `decisions` are what each image decided, by name: tensors whose first axis is that of the images, in their order.
+    """
 
     calls: dict[int, int] = field(default_factory=dict)
     evaluations: dict[int, int] = field(default_factory=dict)
+    decisions: dict[str, Tensor] = field(default_factory=dict)
 
     def charge(self, model: int, num_evaluations: int) -> None:
         """Add one call of a model that evaluated its network for `num_evaluations` images."""

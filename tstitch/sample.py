@@ -82,13 +82,13 @@ def sample(
         noise: of the same images; solvers that add noise and routers draw from it.
         history: what a multistep solver does where a stage begins: `keep` its earlier predictions, or `reset` them.
         callback: called once after each step.
-        ledger: gets the evaluations of each model.
+        ledger: gets the evaluations of each model, and what the images of this batch decided.
 
     Returns:
         The clean latents (N, C, H, W), float32.
     """
     ledger = Ledger() if ledger is None else ledger
-    route, take_step, shape = router.start(noise), solver(), latents.shape[1:]
+    route, take_step, shape = router.start(noise, steps), solver(), latents.shape[1:]
 
     def step_noise(index: int) -> Tensor:
         return to_device(noise.step(index, shape), latents.device)
@@ -104,4 +104,5 @@ def sample(
                 if callback is not None:
                     callback(StepResult(step, tuple(ask.predictions), latents))
                 ask.predictions.clear()
+    ledger.decisions |= route.decisions
     return latents

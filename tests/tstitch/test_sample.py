@@ -1,6 +1,6 @@
 """The sampling loop and routers: stages, who is asked, rows of a batch, the ledger."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from tstitch.denoiser import Prediction
 from tstitch.guidance import GuidedDenoiser
 from tstitch.noise import ImageNoise
 from tstitch.router import AllocationRouter, Ask, Ledger, Route, Router, Stage
+from tstitch.routers.by_image import predict_by_image, scatter
 from tstitch.sample import StepResult, sample
 from tstitch.schedule import make_schedule, make_timesteps
 from tstitch.solvers.make import SAMPLERS, solver_factory
@@ -101,25 +102,32 @@ class PerImage:
     def stages(self, steps: list[Step]) -> tuple[Stage, ...]:
         return (Stage((0, 1), 0, len(steps)),)
 
-    def start(self, noise: ImageNoise) -> Route:
-        def route(step: Step, latents: Tensor, ask: Ask) -> Predict:
-            chosen = (latents.flatten(1).norm(dim=1) > 4).long()
-
-            def predict(x: Tensor, timestep: int) -> Prediction:
-                eps, variance = torch.empty_like(x), torch.empty_like(x)
-                for model in chosen.unique().tolist():
-                    rows = (chosen == model).nonzero().flatten()
-                    answer = ask(model, x[rows], timestep, rows) if self.by_rows else ask(model, x, timestep)
-                    own = answer if self.by_rows else Prediction(*(values[rows] for values in answer))
-                    eps[rows], variance[rows] = own
-                return Prediction(eps, variance)
-
-            return predict
-
-        return route
+    def start(self, noise: ImageNoise, steps: list[Step]) -> Route:
+        return PerImageRoute(self.by_rows)
 
     def identity(self) -> dict:
         return {"by_rows": self.by_rows}
+
+
+@dataclass(frozen=True)
+class PerImageRoute:
+    by_rows: bool
+    decisions: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, step: Step, latents: Tensor, ask: Ask) -> Predict:
+        chosen = (latents.flatten(1).norm(dim=1) > 4).long()
+        self.decisions[f"step_{step.index}"] = chosen
+
+        def predict(x: Tensor, timestep: int) -> Prediction:
+            if self.by_rows:
+                return predict_by_image(ask, chosen, x, timestep)
+            parts = []
+            for model in chosen.unique().tolist():
+                rows = (chosen == model).nonzero().flatten()
+                parts.append((rows, Prediction(*(values[rows] for values in ask(model, x, timestep)))))
+            return scatter(x, parts)
+
+        return predict
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -131,3 +139,4 @@ def test_a_decision_for_each_image_is_the_same_by_rows_and_by_selection_from_the
     )
     assert torch.equal(by_rows, selected)
     assert 0 < sum(ledgers[0].evaluations.values()) < sum(ledgers[1].evaluations.values())
+    assert list(ledgers[0].decisions) == [f"step_{index}" for index in range(8)], "what images decided is kept"
