@@ -9,6 +9,7 @@ import torch
 
 from evaluation.metrics.trajectories import (
     cosine_similarity,
+    describe_disagreement,
     describe_error,
     describe_similarity,
     describe_spectrum,
@@ -23,6 +24,8 @@ from sampling.networks import load_plan_pair
 from sampling.plan import Plan
 from settings.measures import AnalyseSettings
 from tstitch.allocation import allocation_from_fractions, fractions_of, show_fractions
+from tstitch.routers.track import step_weights
+from tstitch.solvers.steps import trajectory_steps
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,32 @@ def _error(plan: Plan, pair: Pair, settings: AnalyseSettings, device: torch.devi
     )
 
 
+def _disagreement(plan: Plan, pair: Pair, settings: AnalyseSettings, device: torch.device) -> Analysis:
+    """Measure how far each model's guided predictions lie from the large one's, along the large one's trajectory.
+
+    It is the calibration of TRACK (arXiv 2609.30096); `weights` are the solver's, which TRACK-w multiplies it with.
+    """
+    *smaller, large = outputs_along(plan, pair, len(plan.specs) - 1, device)
+    curves = [
+        over_images(name, relative_error(output, large)) for name, output in zip(plan.names, smaller, strict=False)
+    ]
+    weights = step_weights(trajectory_steps(plan.schedule, plan.timesteps))
+    rows = [
+        [
+            str(plan.timesteps[k]),
+            f"{weights[k]:.3f}",
+            *(f"{curve.mean[k]:.3f} ± {curve.std[k]:.3f}" for curve in curves),
+        ]
+        for k in _ten(len(plan.timesteps))
+    ]
+    return Analysis(
+        [describe_disagreement(curve, plan.names[-1]) for curve in curves],
+        {"timesteps": plan.timesteps, "weights": weights, "curves": [asdict(curve) for curve in curves]},
+        ["t", "weight of the solver", *(f"disagreement of {curve.label}" for curve in curves)],
+        rows,
+    )
+
+
 def _ten(num: int) -> list[int]:
     """List about ten positions of a list, the last one among them."""
     stride = max(1, num // 10)
@@ -121,4 +150,5 @@ ANALYSES: dict[str, Callable[[Plan, Pair, AnalyseSettings, torch.device], Analys
     "similarity": _similarity,
     "spectrum": _spectrum,
     "error": _error,
+    "disagreement": _disagreement,
 }

@@ -1,4 +1,4 @@
-"""Analyse a pair along its trajectories: similarity, spectrum, error of the stitched trajectory.
+"""Analyse a pair along its trajectories: similarity, spectrum, error, disagreement.
 
 python -m scripts.analyse analysis=similarity pair=digits_dit_s_b_xl
 """

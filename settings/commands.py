@@ -4,7 +4,14 @@ from settings.allocation import AllocationSettings
 from settings.base import Settings
 from settings.measures import AnalyseSettings, LatencySettings
 from settings.prompts import PromptSettings
-from settings.results import CompareSettings, EvaluateSettings, MergeSettings, ReportSettings, TableSettings
+from settings.results import (
+    CompareSettings,
+    EvaluateSettings,
+    FlatnessSettings,
+    MergeSettings,
+    ReportSettings,
+    TableSettings,
+)
 from settings.sampling import SamplingSettings
 from settings.sweep import SweepSettings
 from settings.sweep_prompts import PromptSweepSettings
@@ -22,6 +29,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "compare": CompareSettings,
     "merge": MergeSettings,
     "report": ReportSettings,
+    "flatness": FlatnessSettings,
     "table": TableSettings,
     "train": TrainSettings,
 }

@@ -79,6 +79,7 @@ class AnalyseSettings(OfExperiment):
     """The settings of `scripts.analyse`."""
 
     analysis: Analysis = Field(
-        description="similarity of latents and predictions, spectrum of the latents, error of the stitched ones"
+        description="similarity of latents and predictions, spectrum of the latents, error of the stitched ones, "
+        "disagreement of predictions"
     )
     fractions: FractionsToSweep = Field(description="for analysis=error: of the small model, as of scripts.sweep")

@@ -1,4 +1,4 @@
-"""The settings of the commands that read what others wrote: evaluate, compare, merge, report and table."""
+"""The settings of the commands that read what others wrote: evaluate, compare, merge, report, flatness, table."""
 
 from typing import Annotated
 
@@ -99,6 +99,14 @@ class ReportSettings(Settings):
         if self.out is not None and self.out.endswith(".md"):
             raise refuse(f"out={self.out} is where the Markdown page would go; give the name of the HTML page")
         return self
+
+
+class FlatnessSettings(Settings):
+    """The settings of `scripts.flatness`."""
+
+    sweeps: Paths = Field(description="directories of finished sweeps of two models")
+    analyses: Paths = Field(description="what scripts.analyse wrote of the same weights: directories or JSON files")
+    out: PathName = Field(description="directory of flatness.md, .csv and .png")
 
 
 class TableSettings(Settings):

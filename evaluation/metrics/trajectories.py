@@ -27,8 +27,8 @@ def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def relative_error(latents: Tensor, target: Tensor) -> Tensor:
-    """`|latents - target| / |target|` of each image: (N, C, H, W) to (N,)."""
-    return (latents - target).flatten(1).norm(dim=1) / target.flatten(1).norm(dim=1)
+    """`|latents - target| / |target|` of each image: (..., N, C, H, W) to (..., N)."""
+    return (latents - target).flatten(-3).norm(dim=-1) / target.flatten(-3).norm(dim=-1)
 
 
 def over_images(label: str, values: Tensor) -> Curve:
@@ -57,6 +57,18 @@ def describe_similarity(curve: Curve, timesteps: Sequence[int]) -> str:
     if curve.mean[lowest] < curve.mean[-1] - 0.01:
         text += f", lowest at t = {timesteps[lowest]} ({curve.mean[lowest]:.3f})"
     return f"{text}."
+
+
+def describe_disagreement(curve: Curve, large: str) -> str:
+    """Describe how far a model's predictions lie from the large one's at the noisy, the middle and the last steps."""
+    num_steps = len(curve.mean)
+    third = max(1, num_steps // 3)
+    parts = [curve.mean[:third], curve.mean[third : num_steps - third] or curve.mean, curve.mean[num_steps - third :]]
+    noisy, middle, last = (sum(part) / len(part) for part in parts)
+    return (
+        f"{curve.label} predicts {noisy:.3f} (relative to the length) away from {large} on the noisiest third of "
+        f"{large}'s trajectory, {middle:.3f} in the middle, {last:.3f} on the last third."
+    )
 
 
 def describe_spectrum(spectra: Tensor, timesteps: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ Values = Annotated[list, ListOf(Measured())]  # the deviation over one image is 
 class IdentityRecord(Record):
     """The settings of an analysis that its sentences and its picture name."""
 
-    analysis: Annotated[str, OneOf(("similarity", "spectrum", "error"))]
+    analysis: Annotated[str, OneOf(("similarity", "spectrum", "error", "disagreement"))]
     num_images: Count
 
 
@@ -78,7 +78,28 @@ class ErrorRecord(Record):
         return self
 
 
-DATA: dict[str, type[Record]] = {"similarity": SimilarityRecord, "spectrum": SpectrumRecord, "error": ErrorRecord}
+class DisagreementRecord(Record):
+    """The disagreement of each smaller model with the large one by step, and the solver's weight of each step."""
+
+    timesteps: Timesteps
+    weights: Annotated[list, ListOf(Number(0))]
+    curves: Annotated[list[CurveRecord], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        for curve in self.curves:
+            check_lengths(curve, len(self.timesteps), "timesteps")
+        if len(self.weights) != len(self.timesteps):
+            raise complain(f"must have a weight for each of its {len(self.timesteps)} timesteps")
+        return self
+
+
+DATA: dict[str, type[Record]] = {
+    "similarity": SimilarityRecord,
+    "spectrum": SpectrumRecord,
+    "error": ErrorRecord,
+    "disagreement": DisagreementRecord,
+}
 
 
 def check_lengths(curve: CurveRecord, num: int, over: str) -> None:

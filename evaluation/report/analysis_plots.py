@@ -112,6 +112,22 @@ def _draw_error(data: Mapping) -> Figure:
     return drawn
 
 
+def _draw_disagreement(data: Mapping) -> Figure:
+    """Draw a line for each smaller model over the timestep, with a band of one standard deviation."""
+    with figure(5.2, 3.7) as drawn:
+        axes = drawn.subplots()
+        for colour, curve in zip(PALETTE, map(_curve, data["curves"]), strict=False):
+            mean, std = np.array(curve.mean), np.array(curve.std)
+            axes.plot(data["timesteps"], mean, color=colour, label=curve.label)
+            axes.fill_between(data["timesteps"], mean - std, mean + std, color=colour, alpha=0.18, linewidth=0)
+        axes.invert_xaxis()
+        axes.set_xlabel("timestep, from noise to image")
+        axes.set_ylabel("distance of predictions from the large model's")
+        axes.grid(alpha=0.25)
+        axes.legend()
+    return drawn
+
+
 def _curve(values: Mapping) -> Curve:
     return Curve(values["label"], values["mean"], values["std"])
 
@@ -120,4 +136,5 @@ DRAWN: dict[str, Callable[[Mapping], Figure]] = {
     "similarity": _draw_similarity,
     "spectrum": _draw_spectrum,
     "error": _draw_error,
+    "disagreement": _draw_disagreement,
 }

@@ -19,6 +19,7 @@ NEEDED = {
     "compare": ["a=one", "b=two"],
     "merge": ["run=runs/digits"],
     "report": ["sweep=runs/sweep"],
+    "flatness": ["sweeps=[runs/sweep]", "analyses=[runs/analysis]"],
 }
 VARIANTS = {
     "sample with U-Nets": ("sample", ["pair=digits_ldm_s_ldm"]),

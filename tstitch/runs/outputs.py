@@ -120,6 +120,7 @@ KINDS: dict[str, Callable[[Path], bool]] = {
     "a report": _text_with("<!doctype html", also="<title>Trajectory stitching"),
     "a summary": _text_with("# Trajectory stitching"),
     "a table": _text_with("## ", also="python -m scripts.table"),
+    "a comparison of pairs": _text_with("## What decides how far a pair stitches well"),
     "a list of tables": _text_with("# The paper's tables and figures"),
     "a reference": _npz_with("mu", "sigma", "extractor"),  # made here; ADM's have no `extractor`
     "converted weights": _is_safetensors,
