@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from evaluation.report.analysis_plots import StoredAnalysis
 from evaluation.report.findings import describe_curves, key_numbers
+from evaluation.report.front import are_comparable, describe_front, draw_front, glance_table
 from evaluation.report.plots import Panel, draw_panel, first_of_each_class, panels, read_images
 from evaluation.report.render import Table
 from evaluation.report.results import results_table
@@ -73,12 +74,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the pages say; `commands` make the sweeps and the pages again."""
+    """All that the pages say; `commands` make the sweeps and the pages again.
+
+    `glance` and `front` are of all sweeps together, where there are several: a table of their curves, and a plot of
+    their points.
+    """
 
     title: str
     chapters: list[Chapter]
     commands: list[str]
     analyses: list[Finding] = field(default_factory=list)
+    glance: Table | None = None
+    front: Finding | None = None
 
     @property
     def pictures(self) -> list[Picture]:
@@ -87,6 +94,7 @@ class Report:
         for chapter in self.chapters:
             plots += [picture for _, pictures in chapter.panels for picture in pictures]
             plots += [chapter.stages] if chapter.stages is not None else []
+        plots += [self.front.picture] if self.front is not None else []
         return [*plots, *(analysis.picture for analysis in self.analyses)]
 
 
@@ -120,7 +128,19 @@ def make_report(
         for number, (sweep, directories) in enumerate(joined, start=1)
     ]
     pairs = ", ".join(dict.fromkeys(chapter.pair for chapter in chapters))
-    return Report(f"Trajectory stitching: {pairs}", chapters, list(commands), _describe_analyses(analyses, chapters))
+    title, findings = f"Trajectory stitching: {pairs}", _describe_analyses(analyses, chapters)
+    everything = [sweep for sweep, _ in joined]
+    num_series = sum(len(sweep.series) for sweep in everything)
+    if num_series < 2:
+        return Report(title, chapters, list(commands), findings)
+    front = None
+    if are_comparable(everything):
+        caption = (
+            "All points, each at the guidance scale that suits it best; a dotted line joins those that none beats."
+        )
+        front = Finding(Picture("front", caption, draw_front(everything)), describe_front(everything))
+    glance = glance_table(everything)
+    return Report(title, chapters, list(commands), findings, glance if glance.rows else None, front)
 
 
 def make_chapter(

@@ -38,6 +38,10 @@ def render_markdown(report: Report, page: Path, pictures: Path) -> str:
         return link(picture.caption, pictures / f"{picture.name}.png")
 
     lines = [f"# {report.title}", ""]
+    if report.glance is not None:
+        lines.append(markdown(report.glance))
+    if report.front is not None:
+        lines += [link_picture(report.front.picture), *(f"{sentence}\n" for sentence in report.front.sentences)]
     for chapter in report.chapters:
         lines += [f"## {chapter.pair}", "", chapter.lead, ""]
         lines += [f"{sentence}\n" for sentence in chapter.findings]

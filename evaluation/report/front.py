@@ -1,0 +1,140 @@
+"""All points of several sweeps in one plot of quality against time, each at the guidance scale that suits it best."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+
+from evaluation.report.figures import INK, PALETTE, figure
+from evaluation.report.findings import FLAT_WITHIN, find_flat_point
+from evaluation.report.pareto import pareto_front
+from evaluation.report.plots import PlainLog
+from evaluation.report.render import Table
+from evaluation.report.sweep import Point, Sweep
+from tstitch.allocation import show_fractions
+
+SHARED = ("num_images", "seed", "extractor", "reference", "reference_num_images")
+FEW = 3  # points that make a curve of their own
+Placed = tuple[str, Point]  # a point with the name of its pair
+
+
+@dataclass(frozen=True)
+class Group:
+    """Points that are drawn as one line."""
+
+    label: str
+    points: list[Point]
+
+
+def are_comparable(sweeps: Sequence[Sweep]) -> bool:
+    """Tell whether points of several sweeps may stand in one plot: noise, evaluation and machine are the same."""
+    protocols = [[sweep.timed_on, *(sweep.protocol.get(key) for key in SHARED)] for sweep in sweeps]
+    return all(other == protocols[0] for other in protocols[1:]) and all(
+        point.distance is not None for sweep in sweeps for point in sweep.points
+    )
+
+
+def at_best_guidance(sweeps: Sequence[Sweep]) -> list[Placed]:
+    """List the points of the guidance scale with the least FID, for each pair, share of the steps and sampler."""
+    best: dict[tuple, Placed] = {}
+    for sweep in sweeps:
+        for point in sweep.points:
+            pair = sweep.protocol["pair"]
+            key = (pair, *point.fractions, point.sampler, point.num_steps, point.order, point.rule)
+            if key not in best or point.distance < best[key][1].distance:
+                best[key] = pair, point
+    return list(best.values())
+
+
+def on_front(placed: Sequence[Placed]) -> list[Placed]:
+    """List the points that no other one beats in time and FID, from the fastest on."""
+    front = pareto_front([point.seconds_per_image for _, point in placed], [point.distance for _, point in placed])
+    return [placed[position] for position in front]
+
+
+def describe_front(sweeps: Sequence[Sweep]) -> list[str]:
+    """Say whether three models reach what two, and one with any number of steps, do not; empty without three."""
+    placed = at_best_guidance(sweeps)
+    three = [own for own in placed if sum(share > 0 for share in own[1].fractions) > 2]
+    if not three or len(three) == len(placed):
+        return []
+    winners = [own for own in on_front(placed) if own in three]
+    of = f"{len(three)} points of three models and {len(placed) - len(three)} of fewer"
+    if not winners:
+        return [f"Of {of}, the front has none of three models: what they reach, a pair reaches in the same time."]
+    shown = "; ".join(
+        f"{pair} {show_fractions(point.fractions)}, {point.num_steps} steps, guidance {point.guidance_scale}: "
+        f"{point.distance_title} {point.distance:.2f} in {1000 * point.seconds_per_image:.1f} ms"
+        for pair, point in winners
+    )
+    return [f"Of {of}, {len(winners)} of three models lie on the front, where no pair reaches: {shown}."]
+
+
+def draw_front(sweeps: Sequence[Sweep]) -> Figure:
+    """Draw FID against the time of an image, with the Pareto front of all points."""
+    placed = at_best_guidance(sweeps)
+    front = on_front(placed)
+    with figure(7.4, 4.6) as drawn:
+        axes = drawn.subplots()
+        for number, group in enumerate(_groups(placed)):
+            points = sorted(group.points, key=lambda point: point.seconds_per_image)
+            is_line = sum(share > 0 for share in points[len(points) // 2].fractions) <= 2
+            axes.plot(
+                [1000 * point.seconds_per_image for point in points], [point.distance for point in points],
+                linestyle="-" if is_line else "none", marker="o", markersize=4, linewidth=1,
+                color=PALETTE[number % len(PALETTE)], label=group.label,
+            )  # fmt: skip
+        axes.plot(
+            [1000 * point.seconds_per_image for _, point in front], [point.distance for _, point in front],
+            color=INK, linewidth=1, linestyle=":", label="Pareto front",
+        )  # fmt: skip
+        axes.set_xlabel("time per image (ms), each point at its best guidance scale")
+        axes.set_ylabel(placed[0][1].distance_title)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(PlainLog(minor_thresholds=(2, 0.5)))
+        axes.grid(alpha=0.25)
+        axes.legend()
+    return drawn
+
+
+def _groups(placed: Sequence[Placed]) -> list[Group]:
+    """Gather the points of a pair and its steps; those of few points by the model that is alone in them."""
+    by_steps: dict[tuple, list[Point]] = {}
+    for pair, point in placed:
+        by_steps.setdefault((pair, point.sampler, point.num_steps), []).append(point)
+    groups: dict[str, list[Point]] = {}
+    for (pair, sampler, num_steps), points in by_steps.items():
+        for point in points:
+            alone = {"large": point.is_large_alone, "small": point.small_fraction == 1}
+            label = f"{pair}, {sampler}, {num_steps} steps"
+            if len(points) < FEW:
+                model = next((name for name, is_alone in alone.items() if is_alone), None)
+                label = f"{pair}, the {model} model alone, other steps" if model else label
+            groups.setdefault(label, []).append(point)
+    return [Group(label, points) for label, points in groups.items()]
+
+
+def glance_table(sweeps: Sequence[Sweep]) -> Table:
+    """Make the table of each curve of two models: FID of both alone, how far it stays flat, the speed-up there."""
+    columns = ["pair", "guidance scale", "sampler", "steps", "FID of the large", "FID of the small"]
+    columns += ["flat up to fraction", "FID there", "speed-up there"]
+    rows = []
+    for sweep in sweeps:
+        for scale, series, points in sweep.curves():
+            flat = find_flat_point(points) if len(points) >= FEW and len(points[0].fractions) == 2 else None
+            if flat is None:
+                continue
+            large, small = points[0], points[-1]
+            small_fid = small.distance if small.small_fraction == 1 else None
+            speed_up = large.seconds_per_image / flat.seconds_per_image
+            row = [sweep.protocol["pair"], f"{scale}", series.sampler, f"{series.num_steps}", large.distance, small_fid]
+            rows.append([*row, f"{flat.small_fraction:g}", flat.distance, f"{speed_up:.2f}x"])
+    num_images = " and ".join(dict.fromkeys(f"{sweep.protocol['num_images']:,}" for sweep in sweeps))
+    notes = [
+        f"Flat: FID within {FLAT_WITHIN:.0%} of the large model's at every fraction up to it. {num_images} images."
+    ]
+    return Table("At a glance", columns, rows, notes)
