@@ -15,7 +15,7 @@ from tstitch.errors import UserError
 if TYPE_CHECKING:
     from sampling.job import RunPlan
 
-AXES = ("fractions", "guidance_scales", "samplers", "num_steps", "orders", "rules")
+AXES = ("fractions", "guidance_scales", "samplers", "num_steps", "orders", "rules", "routers")
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,20 @@ class PlannedPoint:
 
     @property
     def place(self) -> dict:
-        """The point's place among the others, under the names of `evaluation.report.sweep.Point`."""
+        """The point's place among the others, under the names of `evaluation.report.sweep.Point`.
+
+        There are no fractions where images decide.
+        """
         first = self.asked[0]
         return {
-            "fractions": self.plan.fractions,
+            "fractions": self.plan.fractions or [],
             "guidance_scale": first["guidance_scale"],
             "sampler": self.plan.sampler_name,
             "num_steps": len(self.plan.timesteps),
             "order": first["order"],
             "rule": first["rule"],
+            "router": first["router"],
+            "knob": first["knob"],
             "asked": list(self.asked),
         }
 
@@ -54,7 +59,8 @@ def plan_points(settings: SweepSettings | PromptSweepSettings) -> list[PlannedPo
     Raises:
         UserError: a value that a run refuses.
     """
-    axes = {axis: getattr(settings, axis) for axis in AXES if hasattr(settings, axis)}
+    given = settings.as_dict()
+    axes = {axis: given[axis] for axis in AXES if axis in given}
     planned: dict[str, PlannedPoint] = {}
     for grid in [{}, *(also.as_dict() for also in settings.also or [])]:
         for point in _grid_points({**axes, **grid}, settings):
@@ -76,8 +82,13 @@ def _grid_points(axes: dict, settings: SweepSettings | PromptSweepSettings) -> l
     values["fractions"] = parse_fractions(axes["fractions"], num_denoisers)
     points = []
     for chosen in itertools.product(*values.values()):
-        place = (prompt_place if has_prompts else class_place)(settings, dict(zip(values, chosen, strict=True)))
-        points.append(PlannedPoint(place.settings, plan_run(place.settings), (place.asked,)))
+        named = dict(zip(values, chosen, strict=True))
+        place = (prompt_place if has_prompts else class_place)(settings, named)
+        if not place.takes_shares and named["fractions"] != values["fractions"][0]:
+            continue  # the fractions decide nothing
+        plan = plan_run(place.settings)
+        asked = place.asked if plan.fractions is not None else {**place.asked, "fractions": []}
+        points.append(PlannedPoint(place.settings, plan, (asked,)))
     return points
 
 

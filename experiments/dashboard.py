@@ -52,7 +52,11 @@ class Dashboard:
         if self._was_sent(run_id, results):
             return
         place = point.planned.place
-        config = {**place, "small_fraction": place["fractions"][0], **read_json(point.run.record)["identity"]}
+        config = {
+            **place,
+            "small_fraction": next(iter(place["fractions"]), None),
+            **read_json(point.run.record)["identity"],
+        }
         with self._run(directory.name, run_id, config) as run:
             run.summary.update(_numbers(results))
             run.log({"strip": self._strip(point)}, step=0)

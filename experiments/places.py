@@ -8,7 +8,9 @@ from typing import Generic, TypeVar
 from omegaconf import OmegaConf
 
 from models.checkout import CONFIG_DIR
+from settings.check import check_router, check_router_fits
 from settings.prompts import PromptSettings
+from settings.router import Router
 from settings.sampling import Sampler, SamplingSettings
 
 AnySettings = TypeVar("AnySettings", SamplingSettings, PromptSettings)
@@ -20,6 +22,7 @@ class Place(Generic[AnySettings]):
 
     settings: AnySettings
     asked: dict
+    takes_shares: bool = True
 
 
 def class_place(base: SamplingSettings, chosen: dict) -> Place[SamplingSettings]:
@@ -33,15 +36,19 @@ def class_place(base: SamplingSettings, chosen: dict) -> Place[SamplingSettings]
     order, rule = _or(chosen["orders"], base.allocation.order), _or(chosen["rules"], base.allocation.rule)
     sampler = _sampler(_or(chosen["samplers"], base.sampler.name), base.sampler, base.pair.grid)
     num_steps = _or(chosen["num_steps"], sampler.num_steps)
+    router = base.router if chosen["routers"] is None else _router(chosen["routers"])
     settings = base.changed(
-        stitch={"fractions": chosen["fractions"]},
+        stitch={"fractions": chosen["fractions"]} if router.takes_shares else {},
+        router=router,
         guidance={"scale": scale},
         sampler=sampler.changed(num_steps=num_steps),
         allocation={"order": order, "rule": rule},
     )
     is_constant = isinstance(scale, list) and all(value == scale[0] for value in scale)
     shown = scale[0] if is_constant else scale  # a list of equal scales is the one number that it means
-    return Place(settings, _asked(chosen["fractions"], shown, num_steps, order, rule))
+    check_router_fits(settings)
+    asked = _asked(chosen["fractions"], shown, num_steps, order, rule, router.label, router.shown_knob)
+    return Place(settings, asked, router.takes_shares)
 
 
 def prompt_place(base: PromptSettings, chosen: dict) -> Place[PromptSettings]:
@@ -57,8 +64,24 @@ def prompt_place(base: PromptSettings, chosen: dict) -> Place[PromptSettings]:
     return Place(settings, _asked(chosen["fractions"], shown, num_steps, "small_to_large", "steps"))
 
 
-def _asked(fractions: list[float], scale: object, num_steps: object, order: object, rule: object) -> dict:
-    return {"fractions": fractions, "guidance_scale": scale, "num_steps": num_steps, "order": order, "rule": rule}
+def _asked(
+    fractions: list[float], scale: object, num_steps: object, order: object, rule: object,
+    router: str = "allocation", knob: str | None = None,
+) -> dict:  # fmt: skip
+    return {
+        "fractions": fractions, "guidance_scale": scale, "num_steps": num_steps, "order": order, "rule": rule,
+        "router": router, "knob": knob,
+    }  # fmt: skip
+
+
+def _router(chosen: dict) -> Router:
+    """The settings of a router: those that were chosen, and the defaults of its kind for the others."""
+    defaults = OmegaConf.load(CONFIG_DIR / "router" / f"{chosen['kind']}.yaml")
+    merged = OmegaConf.merge(defaults, chosen)
+    given = {
+        key: value for key, value in OmegaConf.to_container(merged).items() if not OmegaConf.is_missing(merged, key)
+    }
+    return check_router(given)
 
 
 def _or(value: object, default: object) -> object:

@@ -18,6 +18,7 @@ from evaluation.report.sweep import Asked, Point, Sweep, write_sweep
 from experiments.axes import AXES, PlannedPoint
 from experiments.compare import compare_runs
 from experiments.dashboard import Dashboard
+from experiments.mix import measured_mix
 from experiments.point_latency import latency_key, measure_missing, read_latency
 from experiments.points import Networks, SweepPoint, open_scoring, point_run, run_points
 from experiments.scored import PAIRED, RESULT, Scoring, holds, images_digest
@@ -25,7 +26,6 @@ from models.checkout import ROOT
 from sampling.job import RunPlan
 from settings.sweep import SweepSettings
 from settings.sweep_prompts import PromptSweepSettings
-from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
 from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.outputs import check_output
@@ -131,7 +131,7 @@ def planned_places(planned: Sequence[PlannedPoint], settings: AnySweep, device: 
 
 def shared_settings(settings: AnySweep) -> dict:
     """Everything but the axes and what decides no result, so that a fraction more continues the same sweep."""
-    ignored = {*AXES, *OF_PLACE, "also", "ranks", "process_per_point", "latency", "residency"}
+    ignored = {*AXES, *OF_PLACE, "also", "router", "ranks", "process_per_point", "latency", "residency"}
     return {key: value for key, value in settings.as_dict().items() if key not in ignored}
 
 
@@ -195,7 +195,7 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dic
     if not evaluation["bootstrap"] or not set(DISTANCES) & set(evaluation["metrics"]):
         return compared
     for large in points:
-        if large.plan.fractions[-1] != 1:
+        if large.plan.fractions is None or large.plan.fractions[-1] != 1:
             continue
         group = [point for point in points if _begins_as(point.plan, large.plan) and point is not large]
         expected = {point.run.id: _expected(point.run, large.run, networks.scoring) for point in group}
@@ -226,7 +226,7 @@ def _expected(run: Run, large: Run, scoring: Scoring) -> dict:
 
 def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict[str, dict], networks: Networks) -> None:
     """Write the differences of FID from the large model's, with a verdict, beside the points."""
-    runs = [(show_fractions(point.plan.fractions), point.run.directory) for point in (large, *group)]
+    runs = [(point.plan.title, point.run.directory) for point in (large, *group)]
     differences = compare_runs(runs, networks.evaluation, networks.ranks, quiet=not networks.ranks.is_main)
     for point, difference in zip(group, differences, strict=True):
         write_json(point.run.directory / PAIRED, {**expected[point.run.id], **difference.as_dict()})
@@ -240,10 +240,10 @@ def _collect(point: SweepPoint, paired: dict | None, latency: dict, out: Path) -
         {name: value for name, value in result[key].items() if any(is_metric(name, metric) for metric in wanted)}
         for key in ("metrics", "spread")
     )
-    place = point.planned.place
+    place = {**point.planned.place, **measured_mix(point.plan, point.run)}
     return Point(
         **{**place, "asked": [Asked(**asked) for asked in place["asked"]]},
-        allocation=list(point.plan.allocation),
+        allocation=list(point.plan.allocation or ()),
         metrics=metrics,
         latency=latency,
         spread=spread,

@@ -48,6 +48,9 @@ class ObservingRouter:
     def decisions(self) -> Mapping[str, Tensor]:
         return {}
 
+    def describe(self, steps: Sequence[Step], names: Sequence[str]) -> str:
+        return f"{names[self.leader]}, with all others asked at its latents"
+
     def identity(self) -> dict:
         return {"observing": self.leader}
 

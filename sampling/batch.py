@@ -67,6 +67,7 @@ class PendingBatch:
 
     Attributes:
         labels: (N,) int64, on the host.
+        decisions: what each image decided, by name (N, ...), on the host; empty where the router decides.
         wait: waits for the images (N, H, W, 3) uint8, and for whether each is finite (N,).
     """
 
@@ -74,11 +75,12 @@ class PendingBatch:
     networks: Residency
     noise: ImageNoise
     labels: Tensor
+    decisions: Mapping[str, Tensor]
     wait: Callable[[], list[Tensor]]
     device: torch.device
 
-    def finish(self, num_images: int) -> tuple[Tensor, Tensor]:
-        """Wait for the batch; return images and labels of its first `num_images`. Those after them only fill it.
+    def finish(self, num_images: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Wait for the batch; return images, labels and decisions of its first `num_images`; others only fill it.
 
         Raises:
             UserError: an image has NaN or Inf in latents or pixels. A second pass finds the step.
@@ -87,7 +89,8 @@ class PendingBatch:
         broken = (~is_finite).nonzero().flatten().tolist()
         if broken:
             raise UserError(self._describe_broken(broken))
-        return images, self.labels[:num_images]
+        decisions = {name: values[:num_images] for name, values in self.decisions.items()}
+        return images, self.labels[:num_images], decisions
 
     def _describe_broken(self, positions: Sequence[int]) -> str:
         first = positions[0]
@@ -118,7 +121,8 @@ def sample_images(
     Raises:
         UserError: NaN or Inf in latents or pixels; names the image and the step.
     """
-    return start_batch(plan, networks, indices, device, clock or StageClock(device)).finish(len(indices))
+    images, labels, _ = start_batch(plan, networks, indices, device, clock or StageClock(device)).finish(len(indices))
+    return images, labels
 
 
 def start_batch(
@@ -136,15 +140,17 @@ def start_batch(
         ledger: gets the evaluations of each denoiser.
     """
     noise = ImageNoise(plan.seed, indices)
-    timer = StepTimer(clock, plan.names)
+    timer, ledger = StepTimer(clock, plan.names), Ledger() if ledger is None else ledger
+    ledger.decisions.clear()
     latents = sample_latents(plan, plan.router, networks, noise, device, timer, clock, ledger)
+    decisions = dict(ledger.decisions)
     with networks.use_autoencoder() as autoencoder, torch.inference_mode():
         clock.start()
         pixels = _decode(plan, autoencoder, latents)
         # Both are looked at, because a quantising autoencoder hides what is not finite.
         wait = to_host(to_uint8(pixels), _is_finite(latents) & _is_finite(pixels))
         clock.mark("autoencoder")
-    return PendingBatch(plan, networks, noise, draw_labels(plan, noise), wait, device)
+    return PendingBatch(plan, networks, noise, draw_labels(plan, noise), decisions, wait, device)
 
 
 def sample_latents(

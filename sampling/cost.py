@@ -4,16 +4,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from models.autoencoder import decode
 from models.checkout import resolve_path
-from models.pair import DenoiserSpec, build_denoiser
 from models.weights.catalog import list_missing
+from sampling.batch import sample_latents
+from sampling.flops import count_flops
 from sampling.job import RunPlan
 from sampling.networks import load_networks
 from sampling.plan import Plan
@@ -28,6 +28,7 @@ from tstitch.solvers.steps import trajectory_steps
 
 Estimate = Callable[[Plan, Ledger, int], str]
 MEASURED_ON_CPU = 8  # images of the short measurement
+TRIED_ON = 16  # images whose decisions are tried before a run
 
 
 def describe_cost(plan: RunPlan, out: str | None, device: torch.device, estimate: Estimate | None) -> list[str]:
@@ -43,16 +44,29 @@ def describe_cost(plan: RunPlan, out: str | None, device: torch.device, estimate
         lines.append(line)
     if estimate is None:
         return [*lines, f"{num_images} images to make", describe_disk(plan, num_images)]
-    ledger = count_evaluations(plan)
-    num_batches = -(-num_images // plan.batch_size)
-    for index, calls in sorted(ledger.calls.items()):
-        lines.append(
-            f"{plan.names[index]}: {calls} calls a batch, {calls * num_batches:,} in all, "
-            f"of {plan.batch_size * ledger.evaluations[index] // calls} evaluations each"
-        )
+    if plan.allocation is None and plan.missing_weights:
+        return [*lines, describe_disk(plan, num_images), "time: images decide, which needs the weights to be tried"]
+    ledger = count_evaluations(plan) if plan.allocation is not None else try_evaluations(plan, device)
+    lines += describe_calls(plan, ledger, num_images)
     lines.append(describe_disk(plan, num_images))
     lines.append(f"time: {estimate(plan, ledger, num_images)}")
     return lines
+
+
+def describe_calls(plan: Plan, ledger: Ledger, num_images: int) -> list[str]:
+    """Lines on the calls of each denoiser: in a batch where all images go the same way, else those of an image."""
+    if plan.allocation is None:
+        return [
+            f"{plan.names[index]}: {calls:.3g} calls for an image of a trajectory of {len(plan.timesteps)} steps, "
+            f"tried on {TRIED_ON} images"
+            for index, calls in sorted(ledger.calls.items())
+        ]
+    num_batches = -(-num_images // plan.batch_size)
+    return [
+        f"{plan.names[index]}: {calls} calls a batch, {calls * num_batches:,} in all, "
+        f"of {plan.batch_size * ledger.evaluations[index] // calls} evaluations each"
+        for index, calls in sorted(ledger.calls.items())
+    ]
 
 
 def describe_shards(plan: RunPlan, out: str | None, device: torch.device) -> tuple[str, int]:
@@ -136,25 +150,15 @@ def count_evaluations(plan: Plan) -> Ledger:
     return ledger
 
 
-@cache
-def count_flops(spec: DenoiserSpec, attention: bool = True) -> int:
-    """Floating-point operations (two for a multiply-accumulate) of one evaluation for one image. Needs no weights.
-
-    Without `attention`, its two products of tokens with tokens are left out, as in the paper's tables.
-    """
-    with torch.device("meta"):
-        denoiser, config = build_denoiser(spec), spec.config
-        latents = torch.zeros(1, config.in_channels, config.input_size, config.input_size)
-        timestep = torch.zeros(1, dtype=torch.long)
-        with FlopCounterMode(display=False) as counter:
-            denoiser(latents, timestep, denoiser.conditional(timestep))
-    by_operation = counter.get_flop_counts()["Global"]
-    products = ("bmm", "scaled_dot_product")
-    return sum(
-        flops
-        for operation, flops in by_operation.items()
-        if attention or not any(p in str(operation) for p in products)
-    )
+@torch.inference_mode()
+def try_evaluations(plan: Plan, device: torch.device) -> Ledger:
+    """Count the calls and the evaluations of an image, by sampling the latents of a few: what images decide shows."""
+    networks = load_networks(plan, device)
+    ledger, noise = Ledger(), ImageNoise(plan.seed, range(TRIED_ON))
+    sample_latents(plan, plan.router, networks, noise, device, ledger=ledger)
+    evaluations = {model: count / TRIED_ON for model, count in ledger.evaluations.items()}
+    per_call = [1 if scale == 1 else 2 for scale in plan.scales]
+    return Ledger({model: count / per_call[model] for model, count in evaluations.items()}, evaluations)
 
 
 def flops_per_image(plan: Plan) -> int:
@@ -169,7 +173,7 @@ def flops_by_denoiser(plan: Plan) -> dict[int, int]:
 
 
 def _from_rate(tflops: float, plan: Plan, ledger: Ledger, num_images: int) -> str:
-    flops = flops_per_image(plan)
+    flops = sum(count * count_flops(plan.specs[index]) for index, count in ledger.evaluations.items())
     seconds = num_images * flops / (tflops * 1e12)
     return f"{_duration(seconds)} at {tflops:g} TFLOP/s, for {flops / 1e9:,.1f} GFLOPs an image, without decoding"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Fields of a plan that decide no byte of the images, or that follow from others: a field that is not named here is
 # part of the identity, so that a new setting is never forgotten.
-WITHOUT_EFFECT = ("residency", "evaluation")
+WITHOUT_EFFECT = ("residency", "evaluation", "routing")
 FOLLOWING = {"schedule": "schedule_settings", "solver": "sampler", "timesteps": "sampler", "history": "sampler"}
 
 
@@ -37,6 +37,7 @@ def plan_identity(plan: Plan, device_type: str) -> dict:
             }
         },
         "channels": {},  # beside the scales
+        "router": plan.router.identity() if plan.allocation is not None else {"router": plan.router.identity()},
         "precisions": {"precision": plan.precision},
         **{name: {} for name in (*WITHOUT_EFFECT, *FOLLOWING)},
     }

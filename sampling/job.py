@@ -29,9 +29,10 @@ class RunPlan(Protocol):
     """Everything that is decided of a run before a network is loaded."""
 
     names: Sequence[str]  # of the denoisers, small to large
-    fractions: Sequence[float]  # the share of the steps that each of them takes
+    fractions: Sequence[float] | None  # the share of the steps that each of them takes; None where images decide
+    title: str  # what tells it from other plans of the same networks
     timesteps: Sequence[float]  # of the solver steps
-    allocation: Allocation
+    allocation: Allocation | None
     sampler_name: str
     residency: str  # how the denoisers share memory
     num_images: int
@@ -130,11 +131,11 @@ class ClassJob:
         return range(block.start, block.stop if self.plan.compile == "none" else block.start + self.plan.batch_size)
 
     def _finish(self, block: Block, batch: PendingBatch) -> tuple[Block, Shard]:
-        images, labels = batch.finish(len(block))
+        images, labels, decisions = batch.finish(len(block))
         autoencoder, expected = self.plan.autoencoder, self.plan.image_shape
         if tuple(images.shape[1:]) != expected:
             raise UserError(
                 f"autoencoder {autoencoder.name} gives images of shape {tuple(images.shape[1:])}, not {expected}; its "
                 f"downsampling is not {autoencoder.downsampling}"
             )
-        return block, Shard(images.numpy(), labels.numpy())
+        return block, Shard(images.numpy(), labels.numpy(), {name: own.numpy() for name, own in decisions.items()})

@@ -14,16 +14,21 @@ from models.placement.compiled import check_compile_mode
 from models.weights.catalog import explain_missing
 from sampling.identity import plan_identity
 from sampling.precision import choose_precision, choose_precisions, on_cpu, show_precisions
+from sampling.routing import make_router
 from settings.networks import Autoencoder, Denoiser
+from settings.router import AnyRouter
 from settings.sampling import SamplingSettings
 from tstitch.allocate import Shares, parse_shares
-from tstitch.allocation import Allocation, describe_allocation, fractions_of
+from tstitch.allocation import Allocation, fractions_of, show_fractions
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
 from tstitch.router import AllocationRouter, Router
+from tstitch.routers.ml_em import MLEMRouter
 from tstitch.schedule import NoiseSchedule, make_schedule, make_timesteps
 from tstitch.solvers.make import solver_factory
-from tstitch.solvers.steps import Solver
+from tstitch.solvers.steps import Solver, Step, trajectory_steps
+
+ALLOCATED = "allocation"
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Plan:
     sampler: dict
     solver: Callable[[], Solver]
     timesteps: list[int]
-    allocation: Allocation
+    router: Router
     scales: list[float]
     history: str
     channels: int | None
@@ -51,15 +56,20 @@ class Plan:
     compile: str
     residency: str
     evaluation: dict
+    routing: AnyRouter
 
     @property
-    def router(self) -> Router:
-        """Says which denoiser predicts at each step."""
-        return AllocationRouter(self.allocation)
+    def steps(self) -> list[Step]:
+        return trajectory_steps(self.schedule, self.timesteps)
+
+    @property
+    def allocation(self) -> Allocation | None:
+        """The denoiser of each step; None where it is not known before the run."""
+        return self.router.allocation if isinstance(self.router, AllocationRouter) else None
 
     @property
     def used(self) -> list[int]:
-        return sorted(set(self.allocation))
+        return sorted({model for stage in self.router.stages(self.steps) for model in stage.models})
 
     @property
     def precision(self) -> str:
@@ -77,9 +87,19 @@ class Plan:
         return [spec.name for spec in self.specs]
 
     @property
-    def fractions(self) -> list[float]:
-        """The share of the steps that each denoiser really takes."""
-        return fractions_of(self.allocation, len(self.specs))
+    def fractions(self) -> list[float] | None:
+        """The share of the steps that each denoiser really takes; None where it is not known before the run."""
+        return None if self.allocation is None else fractions_of(self.allocation, len(self.specs))
+
+    @property
+    def title(self) -> str:
+        """What tells the plan from others of its pair: its fractions, or its router."""
+        if self.routing.kind == ALLOCATED:
+            return show_fractions(self.fractions)
+        shares = [] if self.fractions is None else [show_fractions(self.fractions)]
+        if isinstance(self.router, MLEMRouter):
+            shares = [f"{sum(self.router.probabilities):g} of {len(self.timesteps)} steps"]
+        return " ".join([self.routing.title, *shares])
 
     @property
     def sampler_name(self) -> str:
@@ -88,7 +108,7 @@ class Plan:
     @property
     def resolved_settings(self) -> list:
         """List what a sweep may vary of it, resolved: guidance counts where its denoiser takes a step."""
-        return [self.allocation, {index: self.scales[index] for index in self.used}, self.sampler]
+        return [self.router.identity(), {index: self.scales[index] for index in self.used}, self.sampler]
 
     @property
     def settings_of_large(self) -> list:
@@ -121,7 +141,7 @@ class Plan:
     def describe(self) -> str:
         """The resolved allocation and guidance, in a line."""
         guidance = ", ".join(f"{self.names[index]} {self.scales[index]:g}" for index in self.used)
-        plan = f"{describe_allocation(self.allocation, self.timesteps, self.names)}; guidance scale: {guidance}"
+        plan = f"{self.router.describe(self.steps, self.names)}; guidance scale: {guidance}"
         asked, num_steps = self.sampler["num_steps"], len(self.timesteps)
         if num_steps == asked:
             return plan
@@ -133,7 +153,9 @@ class Plan:
 
     def directory_name(self) -> str:
         """Readable part of the default directory's name."""
-        stitched = "_".join(f"{fraction:g}" for fraction in self.fractions)
+        stitched = self.routing.kind
+        if self.allocation is not None:
+            stitched = "_".join(f"{fraction:g}" for fraction in self.fractions)
         scale = "_".join(f"{scale:g}" for scale in dict.fromkeys(self.scales))
         sampler = f"{self.sampler['name']}{self.sampler['num_steps']}"
         return f"{self.pair}-{stitched}-{sampler}-cfg{scale}-n{self.num_images}-seed{self.seed}"
@@ -151,6 +173,8 @@ def make_plan(settings: SamplingSettings) -> Plan:
     check_denoisers(specs)
     schedule = make_schedule(**pair.schedule.as_dict())
     timesteps = make_timesteps(sampler.grid, sampler.num_steps, schedule.num_train_timesteps)
+    steps, scales = trajectory_steps(schedule, timesteps), _scales(settings.guidance.scale, specs)
+    allocation = _shares(settings, specs).allocate(timesteps, schedule)
     plan = Plan(
         pair=pair.name,
         specs=specs,
@@ -160,9 +184,9 @@ def make_plan(settings: SamplingSettings) -> Plan:
         sampler=sampler.as_dict(),
         solver=solver_factory(sampler.name, schedule, timesteps, sampler.eta),
         timesteps=timesteps,
-        allocation=_shares(settings, specs).allocate(timesteps, schedule),
+        router=make_router(settings.router, allocation, specs, scales, steps),
         history=sampler.history,
-        scales=_scales(settings.guidance.scale, specs),
+        scales=scales,
         channels=parse_channels(settings.guidance.channels, specs[0].config.in_channels),
         num_images=settings.num_images,
         batch_size=settings.batch_size,
@@ -173,6 +197,7 @@ def make_plan(settings: SamplingSettings) -> Plan:
         compile=settings.compile,
         residency=_residency(settings),
         evaluation=pair.evaluation.as_dict(),
+        routing=settings.router,
     )
     if plan.missing_weights and not settings.dry_run:
         raise UserError(explain_missing(plan.missing_weights, plan.pair))

@@ -6,7 +6,6 @@ import torch
 
 from models.checkout import ROOT
 from sampling.job import Job
-from tstitch.allocation import show_fractions
 from tstitch.errors import UserError, is_out_of_memory
 from tstitch.runs.fill import ShardWriter, find_missing, merge_all, record_measurements
 from tstitch.runs.progress import Progress
@@ -37,7 +36,7 @@ def sample_run(job: Job, run: Run, ranks: Ranks) -> None:
     clock, plan = StageClock(job.device), job.plan
     try:
         missing = find_missing(run, ranks, plan.image_shape, plan.image_bytes)
-        progress = Progress(run, missing, show_fractions(plan.fractions)) if ranks.is_main else None
+        progress = Progress(run, missing, plan.title) if ranks.is_main else None
         mine = missing[ranks.rank :: ranks.world_size]
         with ShardWriter(run, clock, progress) as writer:
             for block, shard in job.shards(mine, clock):

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import get_origin
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from settings.base import Settings, choose_group, groups_of, kind_of
 from settings.commands import COMMANDS
 from settings.kinds import PathText, show
+from settings.router import AnyRouter, Router
+from settings.sampling import SamplingSettings
 from settings.unknown import dotted_keys, explain_unknown_key
 from tstitch.errors import UserError
 
@@ -28,6 +31,26 @@ def check_settings(command: str, container: dict, typed: Mapping[str, str] | Non
         return model.model_validate(_with_paths_as_typed(model, container, typed) if typed else container)
     except ValidationError as error:
         raise UserError(_explain(error, container)) from None
+
+
+def check_router(values: dict) -> Router:
+    """Check the settings of a router of a sweep, with its defaults filled in.
+
+    Raises:
+        UserError: names the key that is wrong.
+    """
+    try:
+        return TypeAdapter(AnyRouter).validate_python(values)
+    except ValidationError as error:
+        raise UserError(f"routers: {values['kind']}: {_explain(error, values)}") from None
+
+
+def check_router_fits(settings: SamplingSettings) -> None:
+    """Raise `UserError` where the router of a sweep's point cannot go with its other settings."""
+    try:
+        settings.check_router()
+    except PydanticCustomError as error:
+        raise UserError(error.message()) from None
 
 
 def _with_paths_as_typed(model: type[Settings], values: dict, typed: Mapping[str, str], prefix: str = "") -> dict:

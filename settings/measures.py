@@ -21,6 +21,7 @@ from settings.over_fractions import (
     StepCounts,
     refuse_many,
 )
+from settings.router import RouterChoice
 from settings.types import Ranks, Repeats, Switch
 
 WITHOUT_EFFECT = ("ranks", "process_per_point")
@@ -34,6 +35,7 @@ class OfExperiment(OverFractions):
     num_steps: StepCounts | None = Field(None, description="brought by an experiment")
     orders: Orders | None = Field(None, description="brought by an experiment")
     rules: Rules | None = Field(None, description="brought by an experiment")
+    routers: list[RouterChoice] | None = Field(None, description="brought by an experiment")
     also: list[Grid] | None = Field(None, description="brought by an experiment")
     ranks: Ranks | None = Field(None, description="brought by an experiment, without effect here")
     process_per_point: Switch = Field(False, description="brought by an experiment, without effect here")

@@ -9,6 +9,7 @@ from settings.fractions import MOST_POINTS, FractionsToSweep
 from settings.kinds import OneOf, Whole, show
 from settings.lists import ListOf, OneOrEach
 from settings.names import ANALYSES, ORDERS, RULES, files_of
+from settings.router import RouterChoice
 from settings.sampling import SCALE, SamplingSettings
 
 Scales = Annotated[list, ListOf(OneOrEach(SCALE))]
@@ -28,6 +29,7 @@ class Grid(Settings):
     num_steps: StepCounts | None = Field(None, description="numbers of solver steps")
     orders: Orders | None = Field(None, description="orders of the steps")
     rules: Rules | None = Field(None, description="allocation rules")
+    routers: list[RouterChoice] | None = Field(None, description="routers: kind, and what differs from its defaults")
 
 
 AXES = tuple(Grid.model_fields)

@@ -11,6 +11,7 @@ from settings.names import (
     GRIDS,
     HISTORIES,
     LABELS,
+    MULTISTEP,
     RESIDENCIES,
     STITCH_WORDS,
     CompileMode,
@@ -22,6 +23,7 @@ from settings.names import (
     SamplerName,
 )
 from settings.pair import Channels, Pair
+from settings.router import AnyRouter
 from settings.types import BatchSize, Count, NumSteps, PathName, Positive, Seed, Share, Switch
 
 SCALE = Number(1)
@@ -100,6 +102,7 @@ class SamplingSettings(Settings):
     pair: Pair = Field(description="the denoisers that are stitched")
     stitch: Stitch = Field(description="who takes which part of the trajectory")
     allocation: Allocation = Field(description="how fractions become steps")
+    router: AnyRouter = Field(description="who predicts at each step; allocation: the shares alone decide")
     guidance: Guidance = Field(description="classifier-free guidance")
     sampler: Sampler = Field(description="the solver")
     num_images: Count = Field(description="images to make")
@@ -134,6 +137,7 @@ class SamplingSettings(Settings):
                 f"allocation.rule={self.allocation.rule} rounds fractions, and stitch.{explicit[0]} has none to round; "
                 "leave one of them out"
             )
+        self.check_router()
         if self.tflops is not None and not self.dry_run:
             raise refuse(f"tflops={self.tflops:g} is for dry_run=true, which estimates the time from it")
         if self.residency == "staged" and self.compile != "none":
@@ -142,3 +146,39 @@ class SamplingSettings(Settings):
                 "time; use compile=none, or residency=both or swap"
             )
         return self
+
+    def check_router(self) -> None:
+        """Raise pydantic's error where the router cannot go with the other settings."""
+        router, kind = self.router, self.router.kind
+        if kind == "allocation":
+            return
+        explicit = self.stitch.explicit
+        if not router.takes_shares and explicit:
+            raise refuse(
+                f"router={kind} decides by itself, so stitch.{explicit[0]} has no meaning with it; "
+                f"router.{router.knob} says how much the large denoiser does"
+            )
+        other = [word for word in explicit if word not in ("fraction", "counts")]
+        if other:
+            raise refuse(f"router={kind} takes stitch.fraction or stitch.counts, got stitch.{other[0]}")
+        if self.allocation.order != "small_to_large":
+            raise refuse(f"router={kind} chooses the steps, so allocation.order={self.allocation.order} has no meaning")
+        num_denoisers = len(self.pair.denoisers)
+        if num_denoisers != 2 and kind != "knapsack":
+            raise refuse(f"router={kind} is for two denoisers, pair={self.pair.name} has {num_denoisers}")
+        if router.by_image and self.compile != "none":
+            raise refuse(
+                f"router={kind} asks for parts of a batch, and compile={self.compile} is for one batch size; use "
+                "compile=none"
+            )
+        if router.by_image and self.sampler.history == "reset":
+            raise refuse(f"sampler.history=reset is for a switch of all images at once, and router={kind} has none")
+        if kind == "ml_em" and self.sampler.name in MULTISTEP:
+            raise refuse(
+                f"router=ml_em draws at each step, which would poison the history of sampler={self.sampler.name}; use "
+                "ddim, ddpm, euler, heun or lcm"
+            )
+        if kind == "ml_em" and (router.probabilities == "optimal") != (router.calibration is not None):
+            raise refuse("router.probabilities=optimal and router.calibration=FILE go together; give both or neither")
+        if kind == "ml_em" and (router.probabilities == "geometric") != (router.ratio is not None):
+            raise refuse("router.probabilities=geometric and router.ratio=NUMBER go together; give both or neither")

@@ -22,6 +22,7 @@ from settings.over_fractions import (
     StepCounts,
     refuse_many,
 )
+from settings.router import RouterChoice
 from settings.types import BatchSize, PathName, Ranks, Repeats, Switch, Words
 
 
@@ -67,6 +68,9 @@ class SweepSettings(Sweeping, OverFractions):
     num_steps: StepCounts | None = Field(description="sweeps them too; null: sampler.num_steps")
     orders: Orders | None = Field(description="sweeps them too; null: allocation.order")
     rules: Rules | None = Field(description="sweeps them too; null: allocation.rule")
+    routers: list[RouterChoice] | None = Field(
+        description="sweeps them too, each by its kind and what differs from its defaults; null: router"
+    )
     also: list[Grid] | None = Field(description=f"further grids: a list of mappings with some of {', '.join(AXES)}")
     analysis: Analysis | None = Field(None, description="brought by an experiment, which is then none for a sweep")
 

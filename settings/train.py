@@ -1,4 +1,4 @@
-"""The settings of `scripts.train`: a recipe of one of three kinds."""
+"""The settings of `scripts.train`: a recipe of one of four kinds."""
 
 from typing import Annotated, ClassVar
 
@@ -43,7 +43,7 @@ class Trainer(Settings):
 class Recipe(Settings):
     """What every recipe has."""
 
-    kind: Words = Field(description="denoiser, autoencoder or classifier")
+    kind: Words = Field(description="denoiser, autoencoder, decoder or classifier")
     name: Name = Field(description="of the recipe")
     optimizer: Optimizer = Field(description="learning rates")
     trainer: Trainer = Field(description="the loop")
@@ -84,6 +84,15 @@ class AutoencoderRecipe(Recipe):
     autoencoder: AutoencoderShape = Field(description="the network")
 
 
+class DecoderRecipe(Recipe):
+    """The decoder of the autoencoder, trained on against a discriminator."""
+
+    kind_name: ClassVar[str] = "decoder"
+    perceptual_weight: NotNegative = Field(description="weight of the distance of a classifier's maps")
+    perceptual_network: PathName = Field(description="weights of that classifier, of the digits")
+    adversarial_weight: NotNegative = Field(description="weight of what the discriminator says")
+
+
 class ClassifierRecipe(Recipe):
     """The classifier that scores the data set."""
 
@@ -93,8 +102,9 @@ class ClassifierRecipe(Recipe):
 AnyRecipe = Annotated[
     Annotated[DenoiserRecipe, Tag(mark("denoiser"))]
     | Annotated[AutoencoderRecipe, Tag(mark("autoencoder"))]
+    | Annotated[DecoderRecipe, Tag(mark("decoder"))]
     | Annotated[ClassifierRecipe, Tag(mark("classifier"))],
-    choose_by("kind", DenoiserRecipe, AutoencoderRecipe, ClassifierRecipe),
+    choose_by("kind", DenoiserRecipe, AutoencoderRecipe, DecoderRecipe, ClassifierRecipe),
 ]
 
 
@@ -103,6 +113,7 @@ class Iterations(Settings):
 
     classifier: Count = Field(description="of the classifier")
     autoencoder: Count = Field(description="of the autoencoder")
+    decoder: Count = Field(description="of its decoder, against a discriminator")
     dit_s: Count = Field(description="of DiT-S")
     dit_b: Count = Field(description="of DiT-B")
     dit_xl: Count = Field(description="of DiT-XL")

@@ -18,6 +18,7 @@ from models.autoencoder import AutoencoderSpec, load_autoencoder
 from models.families import find_family
 from models.pair import DenoiserSpec, build_denoiser, denoiser_spec
 from models.weights.read import load_weights
+from training.adversary import AdversarialDecoder, DecoderTask
 from training.cards import save_weights, write_card
 from training.directory import claim_directory
 from training.group import Group
@@ -129,6 +130,29 @@ def train_autoencoder(own: Training) -> None:
     mean, std = _encode(module, images, own.device)
     latents = mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(own.seed))
     module.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
+    _keep_autoencoder(own, module, record, classifier)
+
+
+def train_decoder(own: Training) -> None:
+    """Train the decoder of the zoo's autoencoder on, against a discriminator; its latents stay as they are."""
+    module = load_autoencoder(AutoencoderSpec(own.data_name, "kl", own.zoo / AUTOENCODER)).to(own.device)
+    classifier = CLASSIFIERS[own.data_name]().eval()
+    load_weights(classifier, own.zoo / CLASSIFIER)
+    images = _scaled(own.data.images)
+    mean, std = (part.to(own.device) for part in _encode(module, images, own.device))
+    latents = LatentImages(mean, std, torch.from_numpy(own.data.labels), NUM_CLASSES)
+    perceptual = PerceptualDistance(Path(own.recipe["perceptual_network"]), own.recipe["perceptual_weight"], own.device)
+    decoder = AdversarialDecoder(module).requires_grad_(True).to(own.device)
+    task = DecoderTask(decoder, images.to(own.device), latents, own.recipe["adversarial_weight"], perceptual)
+    trained, record = own.run(task)
+    if not own.group.is_main:
+        return
+    module.post_quant_conv, module.decoder = trained.post_quant_conv, trained.decoder
+    _keep_autoencoder(own, module.bfloat16().float(), record, classifier)
+
+
+def _keep_autoencoder(own: Training, module: AutoencoderKL, record: TrainingRecord, classifier: nn.Module) -> None:
+    """Measure an autoencoder on held-out images, and write its weights in bf16 with their card."""
     held_out, classifier = own.data.held_out[0], classifier.to(own.device)
     decoded = _decode(module, _encode(module, _scaled(held_out), own.device)[0], own.device)
     psnr = 10 * torch.log10(4 / (decoded - _scaled(held_out)).square().mean()).item()
@@ -173,7 +197,12 @@ def train_denoiser(own: Training) -> None:
         own.write_card(spec.weights, record, module, config=denoiser["config"])
 
 
-RECIPES = {"classifier": train_classifier, "autoencoder": train_autoencoder, "denoiser": train_denoiser}
+RECIPES = {
+    "classifier": train_classifier,
+    "autoencoder": train_autoencoder,
+    "decoder": train_decoder,
+    "denoiser": train_denoiser,
+}
 
 
 def _check_shape(spec: DenoiserSpec, autoencoder: AutoencoderKL) -> None:

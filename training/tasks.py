@@ -51,7 +51,7 @@ class AutoencoderTask:
         self.module, self.images, self.kl_weight, self.perceptual = module, images, kl_weight, perceptual
 
     def loss(self, batch_size: int, generator: torch.Generator, share: slice = ALL) -> Tensor:
-        images = self.images[_random_indices(len(self.images), batch_size, generator)[share]]
+        images = self.images[random_indices(len(self.images), batch_size, generator)[share]]
         posterior = self.module.encode(images).latent_dist
         shape = (batch_size, *posterior.mean.shape[1:])
         noise = torch.randn(shape, generator=generator, device=generator.device)[share]
@@ -67,7 +67,7 @@ class ClassifierTask:
         self.module, self.images, self.labels = module, images, labels
 
     def loss(self, batch_size: int, generator: torch.Generator, share: slice = ALL) -> Tensor:
-        indices = _random_indices(len(self.images), batch_size, generator)[share]
+        indices = random_indices(len(self.images), batch_size, generator)[share]
         rows, columns = torch.randint(-2, 3, (2,), generator=generator, device=generator.device).tolist()
         images = self.images[indices].roll((rows, columns), dims=(2, 3))
         return F.cross_entropy(self.module(images)[1].float(), self.labels[indices])
@@ -92,7 +92,7 @@ class DenoiserTask:
 
     def loss(self, batch_size: int, generator: torch.Generator, share: slice = ALL) -> Tensor:
         data = self.data
-        indices = _random_indices(len(data.mean), batch_size, generator)
+        indices = random_indices(len(data.mean), batch_size, generator)
         mean = data.mean[indices]
         device = generator.device
         latents = mean + data.std[indices] * torch.randn(mean.shape, generator=generator, device=device)
@@ -101,5 +101,6 @@ class DenoiserTask:
         return self.objective(lambda x, t: self.forward(x, t, labels), latents, generator, share)
 
 
-def _random_indices(num: int, batch_size: int, generator: torch.Generator) -> Tensor:
+def random_indices(num: int, batch_size: int, generator: torch.Generator) -> Tensor:
+    """Draw positions (batch_size,) of `num` images."""
     return torch.randint(num, (batch_size,), generator=generator, device=generator.device)

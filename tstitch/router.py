@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from tstitch.allocation import Allocation
+from tstitch.allocation import Allocation, describe_allocation
 from tstitch.denoiser import Prediction
 from tstitch.noise import ImageNoise
 from tstitch.solvers.steps import Predict, Step
@@ -62,6 +62,9 @@ class Router(Protocol):
     def start(self, noise: ImageNoise, steps: Sequence[Step]) -> Route:
         """Make the route of one batch along `steps`; it may draw from the noise of its images."""
 
+    def describe(self, steps: Sequence[Step], names: Sequence[str]) -> str:
+        """Say in a line who predicts where, as far as that is known before the run."""
+
     def identity(self) -> dict:
         """Describe everything that decides who predicts, as JSON; it is part of a run's identity."""
 
@@ -89,6 +92,9 @@ class AllocationRouter:
     def start(self, noise: ImageNoise, steps: Sequence[Step]) -> Route:
         return AllocationRoute(self.allocation)
 
+    def describe(self, steps: Sequence[Step], names: Sequence[str]) -> str:
+        return describe_allocation(self.allocation, [step.timestep for step in steps], names)
+
     def identity(self) -> dict:
         return {"allocation": list(self.allocation)}
 
@@ -111,7 +117,8 @@ class AllocationRoute:
 class Ledger:
     """Evaluations of each model: calls of it, and images that its network evaluated (guidance counts them twice).
 
-    `decisions` are what each image decided, by name: tensors whose first axis is that of the images, in their order.
+    `decisions` are what each image decided, by name: tensors (N, ...) on the host, in the order of the images. Where
+    a router decides by image, `evaluations` (N, models) among them are those of each image.
     """
 
     calls: dict[int, int] = field(default_factory=dict)

@@ -49,12 +49,14 @@ class _Asking:
 
     models: Mapping[int, ConditionedDenoiser]
     ledger: Ledger
+    by_image: dict[int, Tensor]
     predictions: list[tuple[int, Prediction]] = field(default_factory=list)
 
     def __call__(self, model: int, latents: Tensor, timestep: int, rows: Tensor | None = None) -> Prediction:
         denoiser = self.models[model]
         prediction = denoiser(latents, timestep, rows)
         self.ledger.charge(model, len(latents) * denoiser.evaluations_per_image)
+        self.by_image[model][slice(None) if rows is None else rows] += denoiser.evaluations_per_image
         self.predictions.append((model, prediction))
         return prediction
 
@@ -93,9 +95,12 @@ def sample(
     def step_noise(index: int) -> Tensor:
         return to_device(noise.step(index, shape), latents.device)
 
-    for stage in router.stages(steps):
+    stages = router.stages(steps)
+    used = sorted({model for stage in stages for model in stage.models})
+    by_image = {model: torch.zeros(len(latents), dtype=torch.int64, device=latents.device) for model in used}
+    for stage in stages:
         with networks.use(stage.models) as models:
-            ask = _Asking(models, ledger)
+            ask = _Asking(models, ledger, by_image)
             if history == "reset" and stage.start > 0:
                 take_step = solver()
             for step in steps[stage.start : stage.stop]:
@@ -104,5 +109,8 @@ def sample(
                 if callback is not None:
                     callback(StepResult(step, tuple(ask.predictions), latents))
                 ask.predictions.clear()
-    ledger.decisions |= route.decisions
+    if route.decisions:
+        counts = torch.zeros(len(latents), used[-1] + 1, dtype=torch.int64)
+        counts[:, used] = torch.stack([by_image[model] for model in used], dim=1).cpu()
+        ledger.decisions |= {**route.decisions, "evaluations": counts}
     return latents

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from evaluation.metrics.metric_names import metrics_among
-from evaluation.report.sweep import Point, Scale, Sweep
+from evaluation.report.sweep import ALLOCATION, Point, Scale, Sweep
 
 FLAT_WITHIN = 0.10
 
@@ -26,7 +28,7 @@ def last_flat(fids: Sequence[float]) -> int:
 def key_numbers(points: Sequence[Point]) -> list[tuple[str, str]]:
     """List the FID of the large and of the small model alone, and the flat point between them with its speed-up."""
     large = next((point for point in points if point.is_large_alone), None)
-    small = next((point for point in points if point.small_fraction == 1), None)
+    small = next((point for point in points if point.is_alone(0)), None)
     title = points[0].distance_title
     numbers = []
     if large is not None and large.distance is not None:
@@ -54,6 +56,10 @@ def describe_curves(sweep: Sweep, others: Sequence[Point] = ()) -> list[str]:
     for scale, series, points in sweep.curves():
         is_alone = len(points) == 1
         text = describe_point(points[0], [*sweep.points, *others]) if is_alone else describe_finding(points, scale)
+        large = sweep.large_alone(points[0])
+        if series.router != ALLOCATION and large is not None and large.distance is not None:
+            decided = [describe_decisions(point) for point in points if point.decisions]
+            text = " ".join([f"Router {series.router}. {describe_fastest([large, *points], scale)}", *decided])
         if len(sweep.series) > 1:
             text = f"{series.sampler.upper()}, {series.num_steps} steps, {series.order.replace('_', ' ')}. {text}"
         sentences.append(text)
@@ -85,6 +91,17 @@ def describe_finding(points: Sequence[Point], scale: Scale) -> str:
             f"and is {large.seconds_per_image / small.seconds_per_image:.1f}x faster"
         )
     return f"Guidance scale {scale}: {text}."
+
+
+def describe_decisions(point: Point) -> str:
+    """Describe what the images of a point decided: the median, and where four fifths of them lie."""
+    texts = []
+    for name, counts in point.decisions.items():
+        values = np.repeat(np.arange(len(counts)), counts)
+        low, middle, high = (f"{value:g}" for value in np.quantile(values, (0.1, 0.5, 0.9), method="nearest"))
+        texts.append(f"{name.replace('_', ' ')} {middle} ({low} to {high} for four fifths of the images)")
+    of = f"At {point.knob}" if point.knob is not None else f"At {point.label}"
+    return f"{of}: {', '.join(texts)}, of {point.num_steps} steps."
 
 
 def describe_fastest(points: Sequence[Point], scale: Scale) -> str:

@@ -1,7 +1,7 @@
 """All points of several sweeps in one plot of quality against time, each at the guidance scale that suits it best."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
@@ -11,7 +11,7 @@ from evaluation.report.findings import FLAT_WITHIN, find_flat_point
 from evaluation.report.pareto import pareto_front
 from evaluation.report.plots import PlainLog
 from evaluation.report.render import Table
-from evaluation.report.sweep import Point, Sweep
+from evaluation.report.sweep import ALLOCATION, Point, Sweep
 from tstitch.allocation import show_fractions
 
 SHARED = ("num_images", "seed", "extractor", "reference", "reference_num_images")
@@ -41,7 +41,7 @@ def at_best_guidance(sweeps: Sequence[Sweep]) -> list[Placed]:
     for sweep in sweeps:
         for point in sweep.points:
             pair = sweep.protocol["pair"]
-            key = (pair, *point.fractions, point.sampler, point.num_steps, point.order, point.rule)
+            key = (pair, *(point.fractions if point.allocation else (point.knob,)), *astuple(point.series))
             if key not in best or point.distance < best[key][1].distance:
                 best[key] = pair, point
     return list(best.values())
@@ -105,13 +105,14 @@ def _groups(placed: Sequence[Placed]) -> list[Group]:
     """Gather the points of a pair and its steps; those of few points by the model that is alone in them."""
     by_steps: dict[tuple, list[Point]] = {}
     for pair, point in placed:
-        by_steps.setdefault((pair, point.sampler, point.num_steps), []).append(point)
+        by_steps.setdefault((pair, point.sampler, point.num_steps, point.router), []).append(point)
     groups: dict[str, list[Point]] = {}
-    for (pair, sampler, num_steps), points in by_steps.items():
+    for (pair, sampler, num_steps, router), points in by_steps.items():
         for point in points:
-            alone = {"large": point.is_large_alone, "small": point.small_fraction == 1}
+            alone = {"large": point.is_large_alone, "small": point.is_alone(0)}
             label = f"{pair}, {sampler}, {num_steps} steps"
-            if len(points) < FEW:
+            label += "" if router == ALLOCATION else f", {router}"
+            if len(points) < FEW and router == ALLOCATION:
                 model = next((name for name, is_alone in alone.items() if is_alone), None)
                 label = f"{pair}, the {model} model alone, other steps" if model else label
             groups.setdefault(label, []).append(point)
@@ -125,7 +126,8 @@ def glance_table(sweeps: Sequence[Sweep]) -> Table:
     rows = []
     for sweep in sweeps:
         for scale, series, points in sweep.curves():
-            flat = find_flat_point(points) if len(points) >= FEW and len(points[0].fractions) == 2 else None
+            is_curve = series.router == ALLOCATION and len(points) >= FEW and len(points[0].fractions) == 2
+            flat = find_flat_point(points) if is_curve else None
             if flat is None:
                 continue
             large, small = points[0], points[-1]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from evaluation.report.sweep import Point
+from evaluation.report.sweep import ALLOCATION, Point
 
 KINDS = ("points", "models", "memory", "analysis")
 SETTINGS = ("sampler", "num_steps", "guidance_scale", "order")
@@ -51,8 +51,10 @@ class Paper:
         """Return the paper's metrics, and `time_s` of `timed_images`, at a point's settings; empty where it has none.
 
         The paper's fractions are those it asked for, rounded as ours, so they are looked up among those that were asked
-        for here; of several that led to the point, the nearest to what ran.
+        for here; of several that led to the point, the nearest to what ran. It has none of another router.
         """
+        if point.router != ALLOCATION:
+            return {}
         for request in sorted(_requests(point), key=lambda request: _distance(request["fractions"], point.fractions)):
             values = self._values(request)
             if values:

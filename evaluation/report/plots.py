@@ -177,7 +177,7 @@ def _against_time(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]:
             label="Pareto front",
         )  # fmt: skip
         for position, marker, label in ((-1, "s", "large model alone"), (0, "^", "small model alone")):
-            alone = [i for i, point in enumerate(everything) if point.fractions[position] == 1]
+            alone = [i for i, point in enumerate(everything) if point.is_alone(position)]
             if alone and len(curves) <= FEW:
                 axes.plot(
                     [times[i] for i in alone], [values[i] for i in alone], marker, markersize=9,
@@ -206,13 +206,13 @@ def _bars(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]:
 def _looks(curves: Sequence[Curve]) -> list[tuple[str, str]]:
     """Choose colour and line of each curve: the line tells the steps where samplers or orders vary too."""
     series = [points[0].series for _, points in curves]
-    kinds = list(dict.fromkeys((one.sampler, one.order, one.rule) for one in series))
+    kinds = list(dict.fromkeys((one.sampler, one.order, one.rule, one.router) for one in series))
     steps = list(dict.fromkeys(one.num_steps for one in series))
     if len(kinds) == 1:
         return [(PALETTE[i % len(PALETTE)], "-") for i in range(len(curves))]
     return [
         (
-            PALETTE[kinds.index((one.sampler, one.order, one.rule)) % len(PALETTE)],
+            PALETTE[kinds.index((one.sampler, one.order, one.rule, one.router)) % len(PALETTE)],
             LINES[steps.index(one.num_steps) % len(LINES)],
         )
         for one in series

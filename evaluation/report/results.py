@@ -1,11 +1,12 @@
 """The results table of a sweep, which its CSV file, its pages and the dashboard share."""
 
 from evaluation.report.render import Cell, Table
-from evaluation.report.sweep import Point, Sweep
+from evaluation.report.sweep import ALLOCATION, Point, Sweep
 from tstitch.allocation import show_fractions
 
 SMALL_FRACTION, TIME = "small_fraction", "ms_per_image"
 SETTINGS = ("guidance_scale", "sampler", "num_steps", "order", "rule")
+ROUTING = ("router", "knob")  # shown where a point has another router than the allocation
 BOUNDS = ("_low95", "_high95")
 HEADINGS = {
     "fractions": "fractions, small to large",
@@ -25,9 +26,12 @@ def results_table(sweep: Sweep) -> Table:
     keys = sweep.metric_keys
     with_interval = [key for key in keys if any(key in point.spread for point in sweep.points)]
     requested = ["requested_fractions"] if any(point.asked_otherwise for point in sweep.points) else []
-    columns = ["fractions", *requested, SMALL_FRACTION, *SETTINGS]
+    routed = any(point.router != ALLOCATION for point in sweep.points)
+    columns = ["fractions", *requested, SMALL_FRACTION, *SETTINGS, *(ROUTING if routed else ())]
     for key in keys:
         columns += [key, *(f"{key}{bound}" for bound in BOUNDS if key in with_interval)]
+    models = dict.fromkeys(model for point in sweep.points for model in point.evaluations)
+    columns += [f"evaluations_of_{model}" for model in models]
     columns += [TIME, f"{TIME}_min", f"{TIME}_max"]
     cells = [_cells(point) for point in sweep.points]
     headings = {column: HEADINGS.get(column, column.replace("_", " ")) for column in columns}
@@ -49,6 +53,9 @@ def _cells(point: Point) -> dict[str, Cell]:
         "requested_fractions": point.asked_otherwise or None,
         SMALL_FRACTION: point.small_fraction,
         **{name: point.shown(name) for name in SETTINGS},
+        "router": point.router,
+        "knob": point.knob,
+        **{f"evaluations_of_{model}": count for model, count in point.evaluations.items()},
         **point.metrics,
     }
     for key, spread in point.spread.items():

@@ -15,6 +15,7 @@ from tstitch.runs.json_files import write_json
 
 Scale = float | list[float]
 T = TypeVar("T")
+ALLOCATION = "allocation"  # the router whose steps are known before the run
 MAKE_AGAIN = "the sweep's command writes it anew and keeps the points that are finished"
 
 
@@ -26,6 +27,7 @@ class Series:
     num_steps: int
     order: str
     rule: str
+    router: str = ALLOCATION
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Asked:
     num_steps: int
     order: str
     rule: str
+    router: str = ALLOCATION
+    knob: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,10 @@ class Point:
     an order or a rule may differ too where the run does not depend on it. `spread` has the 95% intervals of FID and
     Inception Score; `paired` that of the difference in FID from the large model alone with the same noise, and a
     verdict in words. `run` is the directory of its images, relative to the sweep's directory.
+
+    Where images decide, `allocation` is empty, `fractions` are the mean shares of the steps with the large model and
+    without, `evaluations` those of an image by model, and `decisions` count the images by what each decided: at
+    position k those that decided k.
     """
 
     fractions: list[float]
@@ -62,22 +70,28 @@ class Point:
     paired: dict | None = None
     run: str = ""
     asked: list[Asked] = field(default_factory=list)
+    router: str = ALLOCATION
+    knob: str | None = None
+    evaluations: dict[str, float] = field(default_factory=dict)
+    decisions: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def series(self) -> Series:
-        return Series(self.sampler, self.num_steps, self.order, self.rule)
+        return Series(self.sampler, self.num_steps, self.order, self.rule, self.router)
 
     @property
     def curves(self) -> list[tuple[Scale, Series]]:
         """List guidance scale and series of every curve that it lies on: several where curves share a run."""
-        others = [(a.guidance_scale, Series(self.sampler, self.num_steps, a.order, a.rule)) for a in self.asked[1:]]
+        others = [
+            (a.guidance_scale, Series(self.sampler, self.num_steps, a.order, a.rule, a.router)) for a in self.asked[1:]
+        ]
         return _each_once([(self.guidance_scale, self.series), *others])
 
     @property
     def asked_otherwise(self) -> str:
         """Return the requested fractions where others ran, such as `0.25/0.75`; empty where they are the same."""
         ran = show_fractions(self.fractions)
-        shown = dict.fromkeys(show_fractions(asked.fractions) for asked in self.asked)
+        shown = dict.fromkeys(show_fractions(asked.fractions) for asked in self.asked if asked.fractions)
         return ", ".join(fractions for fractions in shown if fractions != ran)
 
     @property
@@ -90,14 +104,14 @@ class Point:
     def small_label(self) -> str:
         """Return the label without the last, large model's share: `0.2`, or `0.2 (asked 0.25)`."""
         ran = show_fractions(self.fractions[:-1])
-        shown = dict.fromkeys(show_fractions(asked.fractions[:-1]) for asked in self.asked)
+        shown = dict.fromkeys(show_fractions(asked.fractions[:-1]) for asked in self.asked if asked.fractions)
         others = ", ".join(fractions for fractions in shown if fractions != ran)
         return f"{ran} (asked {others})" if others else ran
 
     def shown(self, setting: str) -> str:
         """Return a setting such as `order` as text; all requested values where the run does not depend on it."""
         values = [getattr(self, setting)]
-        if setting in ("guidance_scale", "order", "rule"):
+        if setting in ("guidance_scale", "order", "rule", "router", "knob"):
             values += [getattr(asked, setting) for asked in self.asked[1:]]
         texts = [f"{value:g}" if isinstance(value, float) else str(value).replace("_", " ") for value in values]
         return " or ".join(dict.fromkeys(texts))
@@ -108,7 +122,11 @@ class Point:
 
     @property
     def is_large_alone(self) -> bool:
-        return self.fractions[-1] == 1
+        return self.is_alone(-1)
+
+    def is_alone(self, model: int) -> bool:
+        """Tell whether a model takes every step, the only one that is asked."""
+        return self.fractions[model] == 1 and len(self.allocation) > 0
 
     @property
     def distance(self) -> float | None:
@@ -177,10 +195,9 @@ class Sweep:
         return sorted(chosen, key=lambda p: p.small_fraction)
 
     def large_alone(self, point: Point) -> Point | None:
-        """Return the large model alone on a curve of the point's, where that was run."""
-        return next(
-            (p for p in self.points if p.is_large_alone and any(curve in p.curves for curve in point.curves)), None
-        )
+        """Return the large model alone with a guidance scale, sampler and steps of the point's, where that was run."""
+        wanted = _without_order(point)
+        return next((p for p in self.points if p.is_large_alone and _without_order(p) & wanted), None)
 
     def curves(self) -> list[tuple[Scale, Series, list[Point]]]:
         """List guidance scale, series and points of every curve that has points."""
@@ -190,6 +207,11 @@ class Sweep:
             for series in self.series
             if (points := self.select(scale, series))
         ]
+
+
+def _without_order(point: Point) -> set[tuple[str, str, int]]:
+    """The guidance scales, samplers and steps of a point's curves, without who takes which step."""
+    return {(str(scale), series.sampler, series.num_steps) for scale, series in point.curves}
 
 
 def write_sweep(sweep: Sweep, directory: Path) -> None:

@@ -12,6 +12,7 @@ from settings.lists import ListOf, OneOrEach
 from settings.types import Count, NotNegative, Seed, Words
 
 Fractions = Annotated[list, ListOf(Number(0, 1))]
+AskedFractions = Annotated[list, ListOf(Number(0, 1), shortest=0)]
 GuidanceScale = Annotated[object, OneOrEach(Number())]
 Metrics = dict[str, Annotated[float, Number()]]
 
@@ -41,11 +42,13 @@ class DifferenceRecord(SpreadRecord):
 class AskedRecord(Record):
     """Settings that led to a point."""
 
-    fractions: Fractions
+    fractions: AskedFractions
     guidance_scale: GuidanceScale
     num_steps: Count
     order: Words
     rule: Words
+    router: Words = "allocation"
+    knob: Words | None = None
 
 
 class PointRecord(Record):
@@ -57,19 +60,23 @@ class PointRecord(Record):
     num_steps: Count
     order: Words
     rule: Words
-    allocation: Annotated[list, ListOf(Whole(0))]
+    allocation: Annotated[list, ListOf(Whole(0), shortest=0)]
     metrics: Metrics
     latency: LatencyRecord
     spread: dict[str, SpreadRecord] = Field(default_factory=dict)
     paired: DifferenceRecord | None = None
     run: Annotated[str, Text()] = ""
     asked: list[AskedRecord] = Field(default_factory=list)
+    router: Words = "allocation"
+    knob: Words | None = None
+    evaluations: dict[str, NotNegative] = Field(default_factory=dict)
+    decisions: dict[str, Annotated[list, ListOf(Whole(0))]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
         """Refuse requests for another number of denoisers than took the steps."""
         for asked in self.asked:
-            if len(asked.fractions) != len(self.fractions):
+            if asked.fractions and len(asked.fractions) != len(self.fractions):
                 raise complain(f"must have as many fractions as each of its asked, got {self.fractions}")
         return self
 

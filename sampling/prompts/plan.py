@@ -14,7 +14,7 @@ from sampling.precision import choose_precision
 from sampling.prompts.captions import read_captions
 from settings.prompts import PromptSettings
 from tstitch.allocate import parse_shares
-from tstitch.allocation import Allocation, describe_allocation, fractions_of
+from tstitch.allocation import Allocation, describe_allocation, fractions_of, show_fractions
 from tstitch.errors import UserError, explain_no_file
 from tstitch.schedule import NoiseSchedule
 from tstitch.solvers.scheduler_steps import make_trajectory, schedule_of
@@ -53,6 +53,11 @@ class PromptPlan:
     def fractions(self) -> list[float]:
         """The share of the steps that each denoiser really takes."""
         return fractions_of(self.allocation, len(self.spec.denoisers))
+
+    @property
+    def title(self) -> str:
+        """What tells it from other plans of the same pipeline."""
+        return show_fractions(self.fractions)
 
     @property
     def sampler_name(self) -> str:

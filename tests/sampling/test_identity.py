@@ -38,6 +38,7 @@ WITHOUT_IMAGES = {
     "pair.guidance_scale": "guidance.scale has it",
     "pair.guidance_channels": "guidance.channels has them",
     "pair.grid": "sampler.grid has it",
+    "router.kind": "has settings of its own: tests/sampling/test_routing.py",
     "allocation.rule": "the allocation has it, which two rules may share",
     "pair.denoisers.*.path": "by checksum: a test of its own",
     "pair.autoencoder.path": "by checksum: a test of its own",

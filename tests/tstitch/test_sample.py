@@ -139,4 +139,7 @@ def test_a_decision_for_each_image_is_the_same_by_rows_and_by_selection_from_the
     )
     assert torch.equal(by_rows, selected)
     assert 0 < sum(ledgers[0].evaluations.values()) < sum(ledgers[1].evaluations.values())
-    assert list(ledgers[0].decisions) == [f"step_{index}" for index in range(8)], "what images decided is kept"
+    decisions = [f"step_{index}" for index in range(8)]
+    for own in ledgers:
+        assert list(own.decisions) == [*decisions, "evaluations"], "what images decided is kept, and what it cost"
+        assert own.decisions["evaluations"].sum(dim=0).tolist() == [own.evaluations[0], own.evaluations[1]]

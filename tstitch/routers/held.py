@@ -30,6 +30,10 @@ class HeldCorrectionRouter:
     def start(self, noise: ImageNoise, steps: Sequence[Step]) -> "HeldCorrectionRoute":
         return HeldCorrectionRoute(self)
 
+    def describe(self, steps: Sequence[Step], names: Sequence[str]) -> str:
+        small, large = names[self.small], names[self.large]
+        return f"{large} at one of every {self.every} steps, {small} at the others with the correction held"
+
     def identity(self) -> dict:
         return {"router": "held", "every": self.every, "small": self.small, "large": self.large}
 

@@ -34,6 +34,12 @@ class LatentChangeRouter:
     def start(self, noise: ImageNoise, steps: Sequence[Step]) -> "LatentChangeRoute":
         return LatentChangeRoute(self, Switches.of(self.first, self.then, len(noise.indices), len(steps)))
 
+    def describe(self, steps: Sequence[Step], names: Sequence[str]) -> str:
+        return (
+            f"{names[self.first]}, then {names[self.then]}: each image after {self.min_steps} of {len(steps)} steps, "
+            f"where its latents change by less than {self.delta:g} more than a step before"
+        )
+
     def identity(self) -> dict:
         models = {"first": self.first, "then": self.then}
         return {"router": "latent_change", **models, "delta": self.delta, "min_steps": self.min_steps}

@@ -31,6 +31,12 @@ class MDDRouter:
     def start(self, noise: ImageNoise, steps: Sequence[Step]) -> "MDDRoute":
         return MDDRoute(self, torch.zeros(len(noise.indices), dtype=torch.int64))
 
+    def describe(self, steps: Sequence[Step], names: Sequence[str]) -> str:
+        return (
+            f"{names[self.small]} at every step, with the direction of {names[self.large]}, which each image asks anew "
+            f"after a drift of {self.threshold:g}"
+        )
+
     def identity(self) -> dict:
         return {"router": "mdd", "threshold": self.threshold, "small": self.small, "large": self.large}
 

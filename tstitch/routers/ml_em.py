@@ -65,6 +65,10 @@ class MLEMRouter:
         uniform = [noise.routing(DRAWS.index(BERNOULLI), step.index) for step in steps]
         return MLEMRoute(self, np.stack(uniform) < np.array(self.probabilities)[:, None])
 
+    def describe(self, steps: Sequence[Step], names: Sequence[str]) -> str:
+        expected = f"{sum(self.probabilities):g} of {len(steps)} steps ({self.draws} draws for each image)"
+        return f"{names[self.small]} at every step, {names[self.large]} at an expected {expected}"
+
     def identity(self) -> dict:
         models = {"small": self.small, "large": self.large}
         return {"router": "ml_em", "draws": self.draws, "probabilities": list(self.probabilities), **models}

@@ -35,6 +35,13 @@ class ProbeRouter:
     def start(self, noise: ImageNoise, steps: Sequence[Step]) -> "ProbeRoute":
         return ProbeRoute(self, Switches.of(self.first, self.then, len(noise.indices), len(steps)))
 
+    def describe(self, steps: Sequence[Step], names: Sequence[str]) -> str:
+        side = "above" if self.first < self.then else "below"
+        return (
+            f"{names[self.first]}, then {names[self.then]}: each image where their difference is {side} "
+            f"{self.threshold:g}, asked at one of every {self.every} steps from step {self.min_steps} on"
+        )
+
     def identity(self) -> dict:
         rule = {"threshold": self.threshold, "every": self.every, "min_steps": self.min_steps}
         return {"router": "probe", "first": self.first, "then": self.then, **rule}

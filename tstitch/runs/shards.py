@@ -3,10 +3,10 @@
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -50,10 +50,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Shard:
-    """Images (N, H, W, 3) uint8 and labels (N,) int64 of one block."""
+    """Images (N, H, W, 3) uint8 and labels (N,) int64 of one block, and what a router decided for each, by name."""
 
     images: np.ndarray
     labels: np.ndarray
+    decisions: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def blocks(num_images: int, batch_size: int) -> list[Block]:
@@ -76,9 +77,10 @@ def write_shard(directory: Path, block: Block, shard: Shard, run_id: str) -> Non
     The archive's comment names the run and the range; its CRC-32s are the checksums.
     """
     assert len(shard.images) == len(shard.labels) == len(block), "a shard holds exactly its block"
-    arrays = {IMAGES: [shard.images], LABELS: [shard.labels]}
-    shapes = {IMAGES: shard.images.shape, LABELS: shard.labels.shape}
-    _write_npz(directory / block.name, shapes, arrays, comment=_comment(block, run_id))
+    arrays = {IMAGES: shard.images, LABELS: shard.labels, **shard.decisions}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    parts = {name: [array] for name, array in arrays.items()}
+    _write_npz(directory / block.name, shapes, parts, comment=_comment(block, run_id))
 
 
 def read_shard(directory: Path, block: Block, run_id: str, image_shape: tuple[int, ...] | None = None) -> Shard:
@@ -96,6 +98,30 @@ def read_shard(directory: Path, block: Block, run_id: str, image_shape: tuple[in
             f"shard {directory / block.name} has images of shape {shard.images.shape[1:]}, the run's have {image_shape}"
         )
     return shard
+
+
+def read_decisions(directory: Path, wanted: Iterable[Block], run_id: str) -> dict[str, np.ndarray]:
+    """Read what a router decided for each image of a run, by name (N, ...), and not the images; empty without one.
+
+    Raises:
+        DamagedShard: a shard is missing or damaged, or has other decisions than the first one.
+    """
+    wanted = list(wanted)
+    names = _decision_names(directory, wanted[0])
+    parts = [_read(directory, block, run_id, *names) for block in wanted]
+    return {name: np.concatenate(own) for name, own in zip(names, zip(*parts, strict=True), strict=True)}
+
+
+def _decision_names(directory: Path, block: Block) -> list[str]:
+    path = directory / block.name
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [member.removesuffix(".npy") for member in archive.namelist()]
+    except FileNotFoundError as error:
+        raise DamagedShard(f"shard {path} is missing") from error
+    except DAMAGE as error:
+        raise DamagedShard(f"shard {path} is damaged ({error})") from error
+    return [name for name in names if name not in (IMAGES, LABELS)]
 
 
 def read_labels(directory: Path, block: Block, run_id: str) -> np.ndarray:
@@ -135,7 +161,7 @@ def missing_blocks(
 
 
 def merge_shards(directory: Path, wanted: list[Block], run_id: str, path: Path) -> None:
-    """Stream all shards into one `.npz` of the ADM layout: `arr_0` (N, H, W, 3) uint8, `arr_1` (N,) int64.
+    """Stream all shards into one `.npz` of the ADM layout: `arr_0` (N, H, W, 3) uint8, `arr_1` (N,) int64, decisions.
 
     One shard is in memory at a time. Equal shards give equal bytes: the archive holds no times.
 
@@ -143,8 +169,9 @@ def merge_shards(directory: Path, wanted: list[Block], run_id: str, path: Path) 
         DamagedShard: one cannot be used, or its images have another shape than those of the first.
     """
     num_images = wanted[-1].stop
-    [first] = _read(directory, wanted[0], run_id, IMAGES)
-    shapes = {IMAGES: (num_images, *first.shape[1:]), LABELS: (num_images,)}
+    names = [IMAGES, LABELS, *_decision_names(directory, wanted[0])]
+    firsts = _read(directory, wanted[0], run_id, *names)
+    shapes = {name: (num_images, *first.shape[1:]) for name, first in zip(names, firsts, strict=True)}
 
     def checked_map(block: Block, name: str) -> np.ndarray:
         [array] = _read(directory, block, run_id, name, mapped=True)
@@ -165,7 +192,7 @@ def merge_shards(directory: Path, wanted: list[Block], run_id: str, path: Path) 
                     pending = reader.submit(checked_map, following, name)
                 yield part
 
-        _write_npz(path, shapes, {name: parts(name) for name in (IMAGES, LABELS)}, comment=run_id)
+        _write_npz(path, shapes, {name: parts(name) for name in names}, comment=run_id)
 
 
 def _map_member(path: Path, name: str) -> np.ndarray:

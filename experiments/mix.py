@@ -1,0 +1,34 @@
+"""What a run in which images decide turned out to be: shares of the steps, evaluations, decisions."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from sampling.cost import count_evaluations
+from sampling.job import RunPlan
+from sampling.plan import Plan
+from tstitch.router import AllocationRouter
+from tstitch.runs.json_files import read_json
+from tstitch.runs.run import Run
+from tstitch.runs.shards import read_decisions
+
+COUNTS = "evaluations"  # the decision that is no choice, but what it cost
+
+
+def measured_mix(plan: RunPlan, run: Run) -> dict:
+    """Describe a finished run under the names of `evaluation.report.sweep.Point`; empty where nothing was to decide.
+
+    The share of the large denoiser is that of its evaluations among those of the large denoiser alone.
+    """
+    if not isinstance(plan, Plan) or plan.allocation is not None:
+        return {}
+    evaluations = {name: count / plan.num_images for name, count in read_json(run.record)["evaluations"].items()}
+    last = len(plan.specs) - 1
+    alone = count_evaluations(replace(plan, router=AllocationRouter((last,) * len(plan.timesteps))))
+    share = min(1.0, evaluations.get(plan.names[last], 0.0) / alone.evaluations[last])
+    decisions = read_decisions(run.shards, run.blocks, run.id)
+    return {
+        "fractions": [1 - share, share],
+        "evaluations": evaluations,
+        "decisions": {name: np.bincount(own).tolist() for name, own in decisions.items() if name != COUNTS},
+    }

@@ -1,0 +1,74 @@
+"""A sweep over routers: what each point turned out to be, and what the report says of it."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.command import run_here
+from tests.scripts.test_bad_input import check_one_line
+
+TINY = ["num_images=16", "batch_size=8", "sampler.num_steps=6", "latency.repeats=1", "pair.evaluation.bootstrap=2"]
+ROUTERS = "{kind: held, every: 2},{kind: held, every: 3},{kind: probe, threshold: 0.03, every: 1},{kind: mdd}"
+GRIDS = f"also=[{{routers: [{ROUTERS}]}},{{routers: [{{kind: ml_em}}], fractions: [0.5,0.75]}}]"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("sweep") / "out"
+
+
+def test_a_sweep_over_routers_measures_their_mix(capfd, monkeypatch, out: Path) -> None:
+    outcome = run_here(capfd, monkeypatch, "sweep", *TINY, "fractions=[0,0.5,1]", GRIDS, f"out={out}")
+    assert outcome.code == 0, outcome.err
+    points = json.loads((out / "sweep.json").read_text())["points"]
+    found = {(p["router"].split()[0], p["knob"] or p["fractions"][0]): p for p in points}
+    assert [key for key in found if key[0] != "ml_em"] == [
+        ("allocation", 0.0), ("allocation", 0.5), ("allocation", 1.0), ("held", "every=2"), ("held", "every=3"),
+        ("probe", "threshold=0.03"), ("mdd", "threshold=0.005"),
+    ]  # fmt: skip
+    held = found["held", "every=2"]
+    assert held["fractions"] == [0.5, 0.5] and held["allocation"] == [] and held["decisions"] == {}
+    assert list(held["evaluations"].values()) == [12, 6], "guided: the small one at 6 steps, the large one at 3"
+    assert found["held", "every=3"]["fractions"] == pytest.approx([2 / 3, 1 / 3])
+    probe = found["probe", "threshold=0.03"]
+    assert sum(probe["decisions"]["switch_step"]) == 16 and probe["paired"] is not None
+    assert found["allocation", 0.0]["paired"] is None, "the large model alone is what the others are compared with"
+    large_steps = [p["decisions"]["large_steps"] for key, p in found.items() if key[0] == "ml_em"]
+    assert large_steps == [[0, 0, 0, 16], [0, 0, 16]], "systematic draws: all images have 3 of 6 steps, or 2"
+
+
+def test_its_tables_and_its_page_name_router_and_knob(capfd, monkeypatch, out: Path) -> None:
+    rows = list(csv.DictReader((out / "sweep.csv").open()))
+    held = next(row for row in rows if row["knob"] == "every=3")
+    assert (held["router"], held["evaluations_of_digits_dit_xl"]) == ("held", "4.0")
+    outcome = run_here(capfd, monkeypatch, "report", f"sweep={out}")
+    assert outcome.code == 0, outcome.err
+    assert "Router mdd. Guidance scale 1.1: the fastest of 2 points with FID within 10%" in outcome.out
+    assert "At threshold=0.005: large steps " in outcome.out
+    assert "Router held. Guidance scale 1.1: the fastest of 3 points" in outcome.out
+    assert (out / "report.html").read_text().count("held") > 2
+
+
+@pytest.mark.parametrize(
+    ("routers", "message"),
+    [
+        ("[{kind: prob}]", "routers.0.kind must be one of allocation, held, knapsack"),
+        ("[{every: 2}]", "routers.0.kind is missing; it must be one of"),
+        ("[{kind: held, every: 0}]", "routers: held: every must be a whole number of 1 or more, got 0"),
+        ("[{kind: held, evry: 2}]", "routers: held: unknown key 'evry'; did you mean every?"),
+        ("[{kind: track}]", "routers: track: calibration is missing; it must be a path"),
+        ("held", "routers must be a list of groups of settings, got 'held'"),
+    ],
+)
+def test_a_router_that_cannot_be_is_one_line(capfd, monkeypatch, tmp_path: Path, routers: str, message: str) -> None:
+    outcome = run_here(capfd, monkeypatch, "sweep", *TINY, f"routers={routers}", f"out={tmp_path / 'out'}")
+    check_one_line(outcome, message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_router_of_a_sweep_fits_its_other_settings(capfd, monkeypatch, tmp_path: Path) -> None:
+    arguments = ["routers=[{kind: ml_em}]", "samplers=[ddim,dpmpp_2m]", f"out={tmp_path / 'out'}"]
+    outcome = run_here(capfd, monkeypatch, "sweep", *TINY, *arguments)
+    check_one_line(outcome, "would poison the history of sampler=dpmpp_2m")
