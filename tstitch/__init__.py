@@ -3,12 +3,12 @@
 `from tstitch import stitch, unstitch` is what a user of diffusers needs; nothing else is imported until then.
 """
 
-__all__ = ["stitch", "unstitch"]
+__all__ = ["calibrate", "stitch", "unstitch"]
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'tstitch' has no attribute {name!r}")
-    from tstitch.dropin import stitch as pipelines
+    from tstitch.dropin import calibrate, stitch
 
-    return getattr(pipelines, name)
+    return getattr(calibrate if name == "calibrate" else stitch, name)

@@ -90,11 +90,7 @@ def unstitch(pipe: object) -> object:
         >>> unstitch(pipe).unet is large
         True
     """
-    held = [name for name, value in vars(pipe).items() if isinstance(_plain(value), StitchedDenoiser)]
-    name = held[0] if held else _component(pipe)
-    stitched = _plain(getattr(pipe, name))
-    if not isinstance(stitched, StitchedDenoiser):
-        raise UserError(f"this {type(pipe).__name__} is not stitched")
+    stitched, name = find_stitched(pipe), _stitched_component(pipe)
     if "_hf_hook" in vars(stitched):
         pipe.remove_all_hooks()
         warnings.warn("CPU offload was of the stitched denoiser; enable it again after unstitch", stacklevel=2)
@@ -103,6 +99,19 @@ def unstitch(pipe: object) -> object:
     for each in (getattr(pipe, name), stitched):  # the first may be compiled
         replace(pipe, each, stitched.denoisers[-1].to(stitched.device))
     return pipe
+
+
+def find_stitched(pipe: object) -> StitchedDenoiser:
+    """Return the stitched denoiser of a pipeline; `UserError` where it has none."""
+    stitched = _plain(getattr(pipe, _stitched_component(pipe)))
+    if not isinstance(stitched, StitchedDenoiser):
+        raise UserError(f"this {type(pipe).__name__} is not stitched")
+    return stitched
+
+
+def _stitched_component(pipe: object) -> str:
+    held = [name for name, value in vars(pipe).items() if isinstance(_plain(value), StitchedDenoiser)]
+    return held[0] if held else _component(pipe)
 
 
 def _component(pipe: object) -> str:

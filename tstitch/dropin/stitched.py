@@ -106,6 +106,20 @@ class StitchedDenoiser(nn.Module):
         self._shares, self._trajectory = parse_shares(len(self.denoisers), how), None
         self._warned_of_steps.clear()
 
+    @contextmanager
+    def sharing(self, **how: object) -> Iterator[None]:
+        """Share out the steps of the runs in the context with other words of `stitch`; they are then as before."""
+        before, self._shares = self._shares, parse_shares(len(self.denoisers), how)
+        try:
+            yield
+        finally:
+            self._shares = before
+
+    @property
+    def trajectory(self) -> Trajectory | None:
+        """The solver steps of the latest run; None before the first."""
+        return self._trajectory
+
     def describe(self) -> str:
         """Say in a line which denoiser took which steps of the latest run, as the denoisers were called.
 
@@ -277,7 +291,7 @@ class StitchedDenoiser(nn.Module):
             warnings.warn(f"the denoisers have other IP-Adapter scales, {scales}; see addressing", stacklevel=2)
         self._warned_of_scales = scales
         self.allocation, self._trajectory = allocation, trajectory
-        self._route = AllocationRouter(allocation).start(None)  # an allocation draws nothing
+        self._route = AllocationRouter(allocation).start(None, trajectory.steps)  # an allocation draws nothing
 
     def _enter(self, index: int) -> None:
         self._active, denoiser = index, self.denoisers[index]

@@ -1,0 +1,113 @@
+"""Where a pipeline's small denoiser may stand in for its large one: measured once, for any diffusers pipeline."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tstitch.allocation import Allocation
+from tstitch.dropin.stitch import find_stitched
+from tstitch.errors import UserError
+from tstitch.routers.by_image import relative_difference
+from tstitch.routers.track import track_allocation
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far the small denoiser's predictions are from the large one's, along the large one's trajectories.
+
+    Attributes:
+        timesteps: of the solver steps.
+        disagreement: for each of them, the mean of |p_S - p_L| / |p_L| over prompts and seeds, guidance included.
+    """
+
+    timesteps: tuple[float, ...]
+    disagreement: tuple[float, ...]
+
+    def allocation(self, fraction: float) -> Allocation:
+        """Give the small denoiser that fraction of the steps, where it disagrees least (TRACK, arXiv 2609.30096).
+
+        Example:
+            >>> stitched = stitch(pipe, small, fraction=0)
+            >>> calibration = calibrate(pipe, ["a cat"], num_inference_steps=5)
+            >>> stitched.allocate(allocation=calibration.allocation(0.4))
+        """
+        if not 0 <= fraction <= 1:
+            raise UserError(f"fraction must lie in [0, 1], got {fraction}")
+        return track_allocation(self.disagreement, round(fraction * len(self.disagreement)))
+
+
+@dataclass
+class _Recorder:
+    """What a scheduler was given and what it returned at each of its steps, in order; the second run is a replay."""
+
+    outputs: list[Tensor]
+    results: list[object]
+
+
+def calibrate(
+    pipe: object, prompts: Sequence[str] | None = None, *, num_inference_steps: int, seeds: Sequence[int] = (0,),
+    **call: object,
+) -> Calibration:  # fmt: skip
+    """Measure the disagreement of the two denoisers of a stitched pipeline, step by step.
+
+    The pipeline runs twice for each prompt and seed: with the large denoiser alone, and with the small one in its
+    place while the scheduler repeats what it returned before. So both predict at the same latents, and guidance is the
+    pipeline's own. Its shares are then as they were.
+
+    Args:
+        pipe: stitched with one small denoiser.
+        prompts: one or more; None for a pipeline that takes none, whose inputs are in `call`.
+        num_inference_steps: of the call that the calibration is for.
+        seeds: of the start noise of each prompt.
+        call: further arguments of the pipeline's call, such as `guidance_scale`.
+
+    Raises:
+        UserError: the pipeline is not stitched, or has more than two denoisers.
+    """
+    stitched = find_stitched(pipe)
+    if len(stitched.denoisers) != 2:
+        raise UserError(f"calibrate is for two denoisers, this pipeline has {len(stitched.denoisers)}")
+    if not seeds or (prompts is not None and not prompts) or isinstance(prompts, str):
+        raise UserError(f"calibrate needs a list of prompts and of seeds, got {prompts!r} and {list(seeds)!r}")
+    rows, trajectory = [], None
+    for given in [{}] if prompts is None else [{"prompt": prompt} for prompt in prompts]:
+        for seed in seeds:
+            settings = {"output_type": "latent", **call, **given, "num_inference_steps": num_inference_steps}
+            large, small = _Recorder([], []), _Recorder([], [])
+            for fraction, recorder, replay in ((0, large, None), (1, small, large.results)):
+                with stitched.sharing(fraction=fraction), _recording(pipe.scheduler, recorder, replay):
+                    pipe(**settings, generator=torch.Generator().manual_seed(seed))
+                trajectory = stitched.trajectory
+            rows.append(_by_step(small.outputs, large.outputs, trajectory.step_of_call))
+    mean = torch.stack(rows).mean(dim=0)
+    return Calibration(trajectory.timesteps, tuple(mean.tolist()))
+
+
+def _by_step(small: Sequence[Tensor], large: Sequence[Tensor], step_of_call: Sequence[int]) -> Tensor:
+    """The mean disagreement of each solver step (T,), over the images of a batch and the calls of a step."""
+    sums = torch.zeros(max(step_of_call) + 1, dtype=torch.float64)
+    for own, wanted, step in zip(small, large, step_of_call, strict=True):
+        share = step_of_call.count(step)
+        sums[step] += relative_difference(own.double(), wanted.double()).mean().cpu() / share
+    return sums
+
+
+@contextmanager
+def _recording(scheduler: object, recorder: _Recorder, replay: list[object] | None) -> Iterator[None]:
+    """Record what `scheduler.step` is given and returns; with `replay` it returns that instead."""
+    step = scheduler.step
+
+    def recorded(model_output: Tensor, *args: object, **kwargs: object) -> object:
+        recorder.outputs.append(model_output.detach().clone())
+        result = step(model_output, *args, **kwargs)
+        recorder.results.append(result)
+        return result if replay is None else replay[len(recorder.results) - 1]
+
+    scheduler.step = recorded
+    try:
+        yield
+    finally:
+        scheduler.step = step
