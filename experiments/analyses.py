@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
 import torch
 
 from evaluation.metrics.trajectories import (
+    best_shares,
     cosine_similarity,
     describe_disagreement,
     describe_error,
+    describe_oracle,
     describe_similarity,
     describe_spectrum,
     log_spectrum,
@@ -24,6 +27,7 @@ from sampling.networks import load_plan_pair
 from sampling.plan import Plan
 from settings.measures import AnalyseSettings
 from tstitch.allocation import allocation_from_fractions, fractions_of, show_fractions
+from tstitch.errors import UserError
 from tstitch.routers.track import step_weights
 from tstitch.solvers.steps import trajectory_steps
 
@@ -93,14 +97,7 @@ def _spectrum(plan: Plan, pair: Pair, settings: AnalyseSettings, device: torch.d
 
 def _error(plan: Plan, pair: Pair, settings: AnalyseSettings, device: torch.device) -> Analysis:
     """Measure the distance of the stitched latents from those of the large model at the end, by fraction."""
-    num_denoisers = len(plan.specs)
-    requested = parse_fractions(settings.fractions, num_denoisers)
-    allocations = dict.fromkeys(allocation_from_fractions(values, plan.timesteps) for values in requested)
-    fractions = [fractions_of(allocation, num_denoisers) for allocation in allocations]
-    target = trajectory(plan, pair, (num_denoisers - 1,) * len(plan.timesteps), device)[-1]
-    errors = torch.stack(
-        [relative_error(trajectory(plan, pair, allocation, device)[-1], target) for allocation in allocations]
-    )
+    fractions, errors = _end_errors(plan, pair, settings, device)
     small, curve = [values[0] for values in fractions], over_images("stitched", errors)
     rows = [
         [show_fractions(values), f"{mean:.3f} ± {std:.3f}"]
@@ -110,6 +107,40 @@ def _error(plan: Plan, pair: Pair, settings: AnalyseSettings, device: torch.devi
         [describe_error(curve, small)],
         {"fractions": fractions, "curve": asdict(curve)},
         ["fractions", "relative distance"],
+        rows,
+    )
+
+
+def _end_errors(
+    plan: Plan, pair: Pair, settings: AnalyseSettings, device: torch.device
+) -> tuple[list[list[float]], torch.Tensor]:
+    """The fractions that ran, and the distance (F, N) of each image's end from the large model's, relative to it."""
+    num_denoisers = len(plan.specs)
+    requested = parse_fractions(settings.fractions, num_denoisers)
+    allocations = dict.fromkeys(allocation_from_fractions(values, plan.timesteps) for values in requested)
+    target = trajectory(plan, pair, (num_denoisers - 1,) * len(plan.timesteps), device)[-1]
+    errors = [relative_error(trajectory(plan, pair, allocation, device)[-1], target) for allocation in allocations]
+    return [fractions_of(allocation, num_denoisers) for allocation in allocations], torch.stack(errors)
+
+
+def _oracle(plan: Plan, pair: Pair, settings: AnalyseSettings, device: torch.device) -> Analysis:
+    """Bound what a rule could gain that gives each image a fraction of its own, over one fraction for all."""
+    if len(plan.specs) != 2:
+        raise UserError(f"analysis=oracle is for two denoisers, pair={plan.pair} has {len(plan.specs)}")
+    fractions, errors = _end_errors(plan, pair, settings, device)
+    small, errors = torch.tensor([values[0] for values in fractions], dtype=torch.float64), errors.double()
+    order = small.argsort()
+    small, errors = small[order], errors[order]
+    means, reached = best_shares(small, errors)
+    rows = [
+        [f"{fraction:g}", f"{own.mean():.3f}", f"{np.interp(float(own.mean()), reached, means):.3f}"]
+        for fraction, own in zip(small.tolist(), errors, strict=True)
+    ]
+    data = {"fractions": small.tolist(), "error": errors.mean(dim=1).tolist()}
+    return Analysis(
+        [describe_oracle(small, errors, at=0.4)],
+        {**data, "oracle_fractions": means, "oracle_error": reached},
+        ["fraction for all", "mean distance", "mean fraction of an oracle at that distance"],
         rows,
     )
 
@@ -151,4 +182,5 @@ ANALYSES: dict[str, Callable[[Plan, Pair, AnalyseSettings, torch.device], Analys
     "spectrum": _spectrum,
     "error": _error,
     "disagreement": _disagreement,
+    "oracle": _oracle,
 }

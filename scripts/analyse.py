@@ -1,4 +1,4 @@
-"""Analyse a pair along its trajectories: similarity, spectrum, error, disagreement.
+"""Analyse a pair along its trajectories: similarity, spectrum, error, disagreement, oracle.
 
 python -m scripts.analyse analysis=similarity pair=digits_dit_s_b_xl
 """

@@ -6,6 +6,7 @@ Latents are float32 tensors (N, C, H, W); a trajectory stacks them by step, (T, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,6 +88,43 @@ def describe_spectrum(spectra: Tensor, timesteps: Sequence[int]) -> str:
         f"Log amplitude changes by {change[0][0]:+.2f} in the lower half of the frequencies and {change[0][1]:+.2f} in "
         f"the upper half from t = {timesteps[0]} to t = {timesteps[half]}, and by {change[1][0]:+.2f} and "
         f"{change[1][1]:+.2f} over the last {last} steps (from t = {timesteps[-1 - last]})."
+    )
+
+
+def best_shares(fractions: Tensor, errors: Tensor, num_weights: int = 200) -> tuple[list[float], list[float]]:
+    """What an oracle reaches that gives each image a fraction of its own: mean fraction and mean error, both (W,).
+
+    For each weight w every image takes the fraction that is best in `w * fraction - error`: no choice of one fraction
+    for each image has a larger mean fraction at the same mean error.
+
+    Args:
+        fractions: (F,), ascending.
+        errors: (F, N), of each image at each fraction.
+    """
+    slopes = (errors[1:] - errors[:-1]).abs() / (fractions[1:] - fractions[:-1])[:, None]
+    weights = torch.logspace(*(slopes.clamp(min=1e-9).log10().aminmax()), num_weights, dtype=torch.float64)
+    chosen = (weights[:, None, None] * fractions[None, :, None] - errors[None]).argmax(dim=1)  # (W, N)
+    images = torch.arange(errors.shape[1])
+    return fractions[chosen].mean(dim=1).tolist(), errors[chosen, images].mean(dim=1).tolist()
+
+
+def largest_within(fractions: Tensor, errors: Tensor, tolerance: float) -> Tensor:
+    """The largest fraction of each image (N,) whose error is at most `tolerance`; errors (F, N), 0 at fraction 0."""
+    within = errors <= tolerance
+    return torch.where(within, fractions[:, None], -1.0).amax(dim=0)
+
+
+def describe_oracle(fractions: Tensor, errors: Tensor, at: float) -> str:
+    """Describe how much more an oracle gives to the small model than one fraction for all, at the same mean error."""
+    one = int((fractions - at).abs().argmin())
+    error, fraction = float(errors[one].mean()), float(fractions[one])
+    means, reached = best_shares(fractions, errors)
+    ideal = float(np.interp(error, reached, means))
+    own = largest_within(fractions, errors, error)
+    return (
+        f"Fraction {fraction:g} for all images leaves them {error:.3f} (relative) from the large model's. An oracle "
+        f"that gives each its own fraction has the same mean error at a mean of {ideal:.3f}: {ideal - fraction:+.3f} "
+        f"of the steps. The largest fraction within that error is {float(own.mean()):.2f} ± {float(own.std()):.2f}."
     )
 
 

@@ -18,7 +18,7 @@ Values = Annotated[list, ListOf(Measured())]  # the deviation over one image is 
 class IdentityRecord(Record):
     """The settings of an analysis that its sentences and its picture name."""
 
-    analysis: Annotated[str, OneOf(("similarity", "spectrum", "error", "disagreement"))]
+    analysis: Annotated[str, OneOf(("similarity", "spectrum", "error", "disagreement", "oracle"))]
     num_images: Count
 
 
@@ -94,11 +94,28 @@ class DisagreementRecord(Record):
         return self
 
 
+class OracleRecord(Record):
+    """The mean error by the fraction for all images, and by the mean fraction of an oracle."""
+
+    fractions: Annotated[list, ListOf(Number(0, 1))]
+    error: Annotated[list, ListOf(Number(0))]
+    oracle_fractions: Annotated[list, ListOf(Number(0, 1))]
+    oracle_error: Annotated[list, ListOf(Number(0))]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        for fractions, error in ((self.fractions, self.error), (self.oracle_fractions, self.oracle_error)):
+            if len(fractions) != len(error):
+                raise complain(f"must have an error for each of its {len(fractions)} fractions, got {len(error)}")
+        return self
+
+
 DATA: dict[str, type[Record]] = {
     "similarity": SimilarityRecord,
     "spectrum": SpectrumRecord,
     "error": ErrorRecord,
     "disagreement": DisagreementRecord,
+    "oracle": OracleRecord,
 }
 
 

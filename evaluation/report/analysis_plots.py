@@ -128,6 +128,19 @@ def _draw_disagreement(data: Mapping) -> Figure:
     return drawn
 
 
+def _draw_oracle(data: Mapping) -> Figure:
+    """Draw the mean error over the fraction of the small model: one for all images, and one for each."""
+    with figure(5.2, 3.7) as drawn:
+        axes = drawn.subplots()
+        axes.plot(data["fractions"], data["error"], "o-", markersize=4, color=PALETTE[0], label="one fraction for all")
+        axes.plot(data["oracle_fractions"], data["oracle_error"], color=PALETTE[1], label="an oracle for each image")
+        axes.set_xlabel("mean fraction of steps of the small model")
+        axes.set_ylabel("mean distance from the large model's latents")
+        axes.grid(alpha=0.25)
+        axes.legend()
+    return drawn
+
+
 def _curve(values: Mapping) -> Curve:
     return Curve(values["label"], values["mean"], values["std"])
 
@@ -137,4 +150,5 @@ DRAWN: dict[str, Callable[[Mapping], Figure]] = {
     "spectrum": _draw_spectrum,
     "error": _draw_error,
     "disagreement": _draw_disagreement,
+    "oracle": _draw_oracle,
 }

@@ -187,7 +187,7 @@ def test_mistakes_are_one_line(capfd, monkeypatch, tmp_path: Path, page: Path) -
     refused("give one of sweep=DIR and sweeps=[DIR,...]", place, f"sweeps=[{page.parent}]")
     refused("analyses must be a list of paths, got 'x'", place, "analyses=x")
     refused(
-        "holds no analysis (similarity.json, spectrum.json, error.json, disagreement.json)",
+        "holds no analysis (similarity.json, spectrum.json, error.json, disagreement.json, oracle.json)",
         place,
         f"analyses=[{tmp_path}]",
     )
