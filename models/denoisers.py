@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from models.networks.sparse_dit import forward_tokens
 from models.placement.precision import Products
-from tstitch.denoiser import Denoiser, Prediction
+from tstitch.denoiser import Denoiser, Prediction, Region
 from tstitch.noise import ImageNoise
 
 if TYPE_CHECKING:
@@ -34,9 +35,17 @@ class DiTDenoiser:
         self.network, self.products = network, products
         self.dtype = network.pos_embed.dtype
 
-    def __call__(self, latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
+    predicts_regions = True
+
+    def __call__(
+        self, latents: Tensor, timestep: Tensor, condition: Tensor, region: Region | None = None
+    ) -> Prediction:
+        inputs = latents.to(self.dtype), timestep, condition
         with self.products():
-            output = self.network(latents.to(self.dtype), timestep, condition).float()
+            if region is None:
+                output = self.network(*inputs).float()
+            else:
+                output = forward_tokens(self.network, *inputs, region.patches, region.memory).float()
         channels = self.network.config.in_channels
         if output.shape[1] == channels:
             return Prediction(output)

@@ -8,11 +8,12 @@ import numpy as np
 from models.pair import DenoiserSpec
 from sampling.calibration import read_disagreement
 from sampling.flops import count_flops
-from settings.router import MDD, MLEM, AnyRouter, Held, Knapsack, LatentChange, Probe, Track
+from settings.router import MDD, MLEM, AnyRouter, Held, Hybrid, Knapsack, LatentChange, Probe, Track
 from tstitch.allocation import Allocation
 from tstitch.errors import UserError
 from tstitch.router import AllocationRouter, Router
 from tstitch.routers.held import HeldCorrectionRouter
+from tstitch.routers.hybrid import HybridRouter
 from tstitch.routers.knapsack import best_allocation
 from tstitch.routers.latent_change import LatentChangeRouter
 from tstitch.routers.mdd import MDDRouter
@@ -59,7 +60,24 @@ def make_router(
             return MLEMRouter(_probabilities(settings, allocation.count(1), specs, steps), settings.draws)
         case Held():
             return HeldCorrectionRouter(settings.every)
+        case Hybrid():
+            return _hybrid(settings, specs[-1], order[settings.order], steps)
     return AllocationRouter(allocation)
+
+
+def _hybrid(settings: Hybrid, large: DenoiserSpec, order: tuple[int, int], steps: Sequence[Step]) -> HybridRouter:
+    taken = settings.first_steps + settings.hybrid_steps
+    if taken > len(steps):
+        raise UserError(
+            f"router.first_steps + router.hybrid_steps must be at most the {len(steps)} solver steps, got {taken}"
+        )
+    own = getattr(large.config, "patch_size", settings.patch_size)
+    side = large.config.input_size
+    if own != settings.patch_size or side % own:
+        raise UserError(f"router.patch_size must be {own}, as {large.name} has it, got {settings.patch_size}")
+    return HybridRouter(
+        order[0], settings.first_steps, settings.hybrid_steps, settings.region, settings.every, settings.patch_size
+    )
 
 
 def _check_first_step(min_steps: int, steps: Sequence[Step]) -> None:

@@ -9,7 +9,7 @@ from settings.choice import choose_by, mark
 from settings.kinds import Number, OneOf, Whole
 from settings.lists import ListOf
 from settings.names import DIRECTIONS, ML_EM_DRAWS, ML_EM_PROBABILITIES, files_of
-from settings.types import Count, NotNegative, PathName, Positive, Switch, Words
+from settings.types import Count, NotNegative, PathName, Positive, Share, Size, Switch, Words
 
 Direction = Annotated[str, OneOf(DIRECTIONS)]
 FirstStep = Annotated[int, Whole(0, 10**6)]
@@ -136,6 +136,20 @@ class Held(Router):
     every: Count = Field(description="steps from correction to correction")
 
 
+class Hybrid(Router):
+    """One denoiser, then the small one with the large one where they differ most, then the other (HybridStitch)."""
+
+    kind_name: ClassVar[str] = "hybrid"
+    by_image: ClassVar[bool] = True
+    knob: ClassVar[str] = "region"
+    order: Direction = Field(description="which denoiser comes first")
+    first_steps: FirstStep = Field(description="steps of the first denoiser alone")
+    hybrid_steps: FirstStep = Field(description="steps of both")
+    region: Share = Field(description="share of the patches, those that differ most, that the large one predicts")
+    every: Count = Field(description="steps from one choice of the patches to the next, which takes all of them")
+    patch_size: Size = Field(description="side of a patch of the latents; the large DiT's own")
+
+
 class RouterChoice(Settings):
     """A router of a sweep: its kind, and those of its settings that are other than in `configs/router/KIND.yaml`."""
 
@@ -145,7 +159,7 @@ class RouterChoice(Settings):
     kind: Annotated[str, OneOf(files_of("router"))] = Field(description="of the router")
 
 
-ROUTERS = (Allocated, Track, Knapsack, LatentChange, Probe, MDD, MLEM, Held)
+ROUTERS = (Allocated, Track, Knapsack, LatentChange, Probe, MDD, MLEM, Held, Hybrid)
 AnyRouter = Annotated[
     Annotated[Allocated, Tag(mark("allocation"))]
     | Annotated[Track, Tag(mark("track"))]
@@ -154,6 +168,7 @@ AnyRouter = Annotated[
     | Annotated[Probe, Tag(mark("probe"))]
     | Annotated[MDD, Tag(mark("mdd"))]
     | Annotated[MLEM, Tag(mark("ml_em"))]
-    | Annotated[Held, Tag(mark("held"))],
+    | Annotated[Held, Tag(mark("held"))]
+    | Annotated[Hybrid, Tag(mark("hybrid"))],
     choose_by("kind", *ROUTERS),
 ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tstitch.denoiser import Denoiser, Prediction
+from tstitch.denoiser import Denoiser, Prediction, Region
 from tstitch.errors import UserError
 
 
@@ -68,13 +68,27 @@ class ConditionedDenoiser:
         """Evaluations of the network for one image in one call: guidance doubles them."""
         return 1 if self.scale == 1 else 2
 
-    def __call__(self, latents: Tensor, timestep: int, rows: Tensor | None = None) -> Prediction:
-        """Predict for latents (N, C, H, W) float32, or (M, C, H, W) of the images at the positions `rows` (M,)."""
+    def share_of(self, region: Region | None) -> float:
+        """The share of a whole evaluation that a region takes: all of it where the denoiser cannot predict a part."""
+        can_save = region is not None and getattr(self.denoiser, "predicts_regions", False)
+        return region.share if can_save else 1
+
+    def __call__(
+        self, latents: Tensor, timestep: int, rows: Tensor | None = None, region: Region | None = None
+    ) -> Prediction:
+        """Predict for latents (N, C, H, W) float32, or (M, C, H, W) of the images at the positions `rows` (M,).
+
+        Args:
+            region: of the latents of all images, where a part is enough.
+        """
         condition = self.condition if rows is None else self._condition_of(rows)
+        takes_region = region is not None and getattr(self.denoiser, "predicts_regions", False)
         if self.scale == 1:
-            return self.denoiser(latents, _filled(timestep, latents), condition)
+            part = {"region": region} if takes_region else {}
+            return self.denoiser(latents, _filled(timestep, latents), condition, **part)
         doubled = torch.cat([latents, latents])
-        both = self.denoiser(doubled, _filled(timestep, doubled), condition)
+        part = {"region": region.of_rows(2)} if takes_region else {}
+        both = self.denoiser(doubled, _filled(timestep, doubled), condition, **part)
         conditional, unconditional = both.eps.chunk(2)
         start, rest = unconditional[:, : self.channels], conditional[:, conditional.shape[1] :]
         if self.channels is not None:

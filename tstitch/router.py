@@ -13,7 +13,7 @@ from typing import Protocol
 from torch import Tensor
 
 from tstitch.allocation import Allocation, describe_allocation
-from tstitch.denoiser import Prediction
+from tstitch.denoiser import Prediction, Region
 from tstitch.noise import ImageNoise
 from tstitch.solvers.steps import Predict, Step
 
@@ -30,12 +30,15 @@ class Stage:
 class Ask(Protocol):
     """The guided prediction of one model; each call is charged to the ledger."""
 
-    def __call__(self, model: int, latents: Tensor, timestep: int, rows: Tensor | None = None) -> Prediction:
+    def __call__(
+        self, model: int, latents: Tensor, timestep: int, rows: Tensor | None = None, region: Region | None = None
+    ) -> Prediction:
         """Predict for latents (N, C, H, W) float32 of the whole batch, or (M, C, H, W) of some of its images.
 
         Args:
             model: index into the pair's denoisers, small to large.
             rows: (M,) int64, the positions of those images in the batch.
+            region: of the latents of the whole batch, where a part is enough.
         """
 
 
@@ -122,10 +125,10 @@ class Ledger:
     """
 
     calls: dict[int, int] = field(default_factory=dict)
-    evaluations: dict[int, int] = field(default_factory=dict)
+    evaluations: dict[int, float] = field(default_factory=dict)
     decisions: dict[str, Tensor] = field(default_factory=dict)
 
-    def charge(self, model: int, num_evaluations: int) -> None:
-        """Add one call of a model that evaluated its network for `num_evaluations` images."""
+    def charge(self, model: int, num_evaluations: float) -> None:
+        """Add one call of a model that evaluated its network for `num_evaluations` images, or for parts of them."""
         self.calls[model] = self.calls.get(model, 0) + 1
         self.evaluations[model] = self.evaluations.get(model, 0) + num_evaluations

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tstitch.denoiser import Prediction
+from tstitch.denoiser import Prediction, Region
 from tstitch.guidance import ConditionedDenoiser
 from tstitch.noise import ImageNoise
 from tstitch.router import Ledger, Router
@@ -52,10 +52,12 @@ class _Asking:
     by_image: dict[int, Tensor]
     predictions: list[tuple[int, Prediction]] = field(default_factory=list)
 
-    def __call__(self, model: int, latents: Tensor, timestep: int, rows: Tensor | None = None) -> Prediction:
+    def __call__(
+        self, model: int, latents: Tensor, timestep: int, rows: Tensor | None = None, region: Region | None = None
+    ) -> Prediction:
         denoiser = self.models[model]
-        prediction = denoiser(latents, timestep, rows)
-        self.ledger.charge(model, len(latents) * denoiser.evaluations_per_image)
+        prediction = denoiser(latents, timestep, rows, region)
+        self.ledger.charge(model, len(latents) * denoiser.evaluations_per_image * denoiser.share_of(region))
         self.by_image[model][slice(None) if rows is None else rows] += denoiser.evaluations_per_image
         self.predictions.append((model, prediction))
         return prediction

@@ -77,7 +77,8 @@ class LabelEmbedder(nn.Module):
         return self.embedding_table(y)
 
 
-def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Scale and shift tokens (N, L, D) by what each image (N, D) has."""
     return x * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
 
 
@@ -141,8 +142,8 @@ class DiTBlock(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift_attn, scale_attn, gate_attn, shift_mlp, scale_mlp, gate_mlp = self.adaLN_modulation(c).chunk(6, dim=1)
-        x = x + gate_attn.unsqueeze(1) * self.attn(_modulate(self.norm1(x), shift_attn, scale_attn))
-        return x + gate_mlp.unsqueeze(1) * self.mlp(_modulate(self.norm2(x), shift_mlp, scale_mlp))
+        x = x + gate_attn.unsqueeze(1) * self.attn(modulate(self.norm1(x), shift_attn, scale_attn))
+        return x + gate_mlp.unsqueeze(1) * self.mlp(modulate(self.norm2(x), shift_mlp, scale_mlp))
 
 
 class FinalLayer(nn.Module):
@@ -154,7 +155,7 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(c).chunk(2, dim=1)
-        return self.linear(_modulate(self.norm_final(x), shift, scale))
+        return self.linear(modulate(self.norm_final(x), shift, scale))
 
 
 class DiT(nn.Module):
@@ -189,9 +190,10 @@ class DiT(nn.Module):
         c = self.t_embedder(t) + self.y_embedder(y)
         for block in self.blocks:
             x = block(x, c)
-        return self._unpatchify(self.final_layer(x, c))
+        return self.unpatchify(self.final_layer(x, c))
 
-    def _unpatchify(self, x: Tensor) -> Tensor:
+    def unpatchify(self, x: Tensor) -> Tensor:
+        """Put tokens (N, L, p * p * out_channels) together to (N, out_channels, H, W)."""
         p, side = self.config.patch_size, self.config.input_size // self.config.patch_size
         x = x.reshape(len(x), side, side, p, p, self.config.out_channels)
         return x.permute(0, 5, 1, 3, 2, 4).reshape(len(x), self.config.out_channels, side * p, side * p)

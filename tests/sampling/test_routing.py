@@ -35,6 +35,7 @@ def arguments_of(kind: str, calibration: Path) -> list[str]:
         "latent_change": ["router.min_steps=2"],
         "probe": ["router.threshold=0.02", "router.every=1"],
         "ml_em": ["stitch.fraction=0.5", "router.draws=bernoulli"],
+        "hybrid": ["router.first_steps=1", "router.hybrid_steps=4", "router.every=2"],
     }
     return [f"router={kind}", *more.get(kind, [])]
 
@@ -100,7 +101,7 @@ def test_a_calibration_is_read_between_its_timesteps(capfd, monkeypatch, calibra
 
 OTHER = {
     "order": "small_to_large", "delta": 0.5, "min_steps": 3, "threshold": 0.3, "every": 3, "budget": 0.9,
-    "probabilities": "geometric", "draws": "systematic", "costs": [1.0, 1.5], "weighted": True,
+    "first_steps": 2, "hybrid_steps": 3, "region": 0.6, "probabilities": "geometric", "draws": "systematic",
 }  # fmt: skip
 
 
@@ -109,7 +110,12 @@ def test_every_setting_of_a_router_is_in_the_identity(capfd, monkeypatch, tmp_pa
     out = sampled(capfd, monkeypatch, tmp_path / "run", *arguments_of(kind, calibration))
     text = (CONFIG_DIR / "router" / f"{kind}.yaml").read_text()
     keys = [line.partition(":")[0] for line in text.splitlines() if line[0] != "#"]
-    for key in set(keys) - {"kind", "ratio", "calibration"}:  # the last two come with probabilities
+    for key in set(keys) - {
+        "kind",
+        "ratio",
+        "calibration",
+        "patch_size",
+    }:  # the others come with these, or with the network
         more = ["router.ratio=1.5"] if key == "probabilities" else []
         value = "large_to_small" if kind == "probe" and key == "order" else OTHER[key]
         arguments = [own for own in arguments_of(kind, calibration) if not own.startswith(f"router.{key}=")]
@@ -135,6 +141,11 @@ def test_every_setting_of_a_router_is_in_the_identity(capfd, monkeypatch, tmp_pa
             "router.calibration=nowhere does not exist; python -m",
         ),
         (["router=track"], "router.calibration is missing; give router.calibration=VALUE"),
+        (["router=hybrid"], "router.first_steps + router.hybrid_steps must be at most the 6 solver steps, got 30"),
+        (
+            ["router=hybrid", "router.first_steps=0", "router.hybrid_steps=1", "router.patch_size=4"],
+            "must be 2, as digits_dit_xl",
+        ),
         (["router=probe", "router.min_steps=7"], "router.min_steps must be at most the 6 solver steps, got 7"),
         (["router=prob"], "router"),
         (["router=probe", "router.kind=mdd"], "unknown key 'router.order'"),
@@ -165,3 +176,11 @@ def test_a_dry_run_tries_what_images_decide(capfd, monkeypatch, tmp_path: Path) 
     assert "digits_dit_s: 6 calls for an image of a trajectory of 6 steps, tried on 16 images" in outcome.out
     assert "digits_dit_xl: 2 calls for an image" in outcome.out
     assert not (tmp_path / "out").exists()
+
+
+def test_a_region_is_charged_as_the_share_that_it_is(capfd, monkeypatch, tmp_path: Path, calibration: Path) -> None:
+    """16 patches, of which 5 are 0.3: one step of the large model alone, two that choose, and two of a region."""
+    out = sampled(capfd, monkeypatch, tmp_path / "run", *arguments_of("hybrid", calibration))
+    evaluations = json.loads((out / "run.json").read_text())["evaluations"]
+    assert evaluations["digits_dit_xl"] == pytest.approx(6 * 2 * (1 + 2 + 2 * 5 / 16))
+    assert evaluations["digits_dit_s"] == 6 * 2 * 5

@@ -8,6 +8,7 @@ import torch
 from tests.tstitch.routers.gaussians import LARGE, SMALL, run
 from tstitch.router import AllocationRouter, Ledger, Router
 from tstitch.routers.held import HeldCorrectionRouter
+from tstitch.routers.hybrid import HybridRouter
 from tstitch.routers.latent_change import LatentChangeRouter
 from tstitch.routers.mdd import MDDRouter
 from tstitch.routers.ml_em import DRAWS, MLEMRouter
@@ -26,6 +27,9 @@ LIMITS = {
     "latent change from small": (LatentChangeRouter(0, 1, math.inf, 0), ALL_LARGE),
     "latent change never": (LatentChangeRouter(0, 1, 0.0, 2), ALL_SMALL),
     "held at every step": (HeldCorrectionRouter(1), ALL_LARGE),
+    "hybrid, everything": (HybridRouter(1, 3, 6, 1.0, 3, 1), (1,) * 9 + (0,) * 3),
+    "hybrid, nothing": (HybridRouter(1, 3, 6, 0.0, 12, 1), (1,) * 4 + (0,) * 8),
+    "hybrid from small": (HybridRouter(0, 4, 4, 1.0, 2, 1), (0,) * 4 + (1,) * 8),
     "mdd at every step": (MDDRouter(-1.0), ALL_LARGE),
     "ml-em, p = 1": (MLEMRouter((1.0,) * N), ALL_LARGE),
     "ml-em, p = 0": (MLEMRouter((0.0,) * N), ALL_SMALL),
@@ -46,6 +50,7 @@ def test_at_the_ends_of_its_knob_a_router_is_an_allocation(name: str, solver: st
 
 ROUTERS: list[Router] = [
     ProbeRouter(0, 1, 0.3, 2), LatentChangeRouter(1, 0, 0.05, 2), HeldCorrectionRouter(3), MDDRouter(0.01),
+    HybridRouter(1, 3, 6, 0.4, 2, 1),
     *(MLEMRouter((0.4,) * N, draws) for draws in DRAWS),
 ]  # fmt: skip
 

@@ -11,6 +11,7 @@ from tstitch.denoiser import Prediction
 from tstitch.noise import ImageNoise
 from tstitch.router import AllocationRouter, Ledger
 from tstitch.routers.held import HeldCorrectionRouter
+from tstitch.routers.hybrid import HybridRouter
 from tstitch.routers.latent_change import LatentChangeRouter
 from tstitch.routers.mdd import MDDRouter
 from tstitch.routers.probe import ProbeRouter
@@ -104,6 +105,38 @@ def test_held_correction_comes_nearer_to_the_large_model_the_more_it_is_asked(so
     assert errors == sorted(errors)
     assert errors[0] == 0
     assert errors[-1] < (run(AllocationRouter((0,) * N), solver=solver) - wanted).norm()
+
+
+def test_a_hybrid_step_takes_the_large_model_where_they_differed_most() -> None:
+    """A copy of the rule in plain loops over images and positions; patches of one position, of nine three."""
+    models, region, every = (Gaussian(-0.9, 0.7), LARGE), 1 / 3, 2
+    latents, chosen = ImageNoise(7, range(5)).latents(SHAPE), None
+    for step in steps_of(N):
+        small, large = (model(latents, torch.full((5,), step.timestep), None).eps for model in models)
+        if step.index < 3:
+            eps = large
+        elif step.index >= 9:
+            eps = small
+        elif (step.index - 3) % every == 0:
+            eps, chosen = large, []
+            for image in range(5):
+                difference = {
+                    (row, column): float((large - small)[image, :, row, column].abs().mean())
+                    for row in range(3) for column in range(3)
+                }  # fmt: skip
+                chosen.append(sorted(difference, key=difference.get)[-3:])
+        else:
+            eps = small.clone()
+            for image, places in enumerate(chosen):
+                for row, column in places:
+                    eps[image, :, row, column] = large[image, :, row, column]
+        now, nxt = step.alpha_bar, step.alpha_bar_next
+        clean = (latents - math.sqrt(1 - now) * eps) / math.sqrt(now)
+        latents = math.sqrt(nxt) * clean + math.sqrt(1 - nxt) * eps
+    ledger = Ledger()
+    found = run(HybridRouter(1, 3, 6, region, every, 1), models=models, ledger=ledger)
+    torch.testing.assert_close(found, latents, rtol=1e-4, atol=1e-5)
+    assert ledger.evaluations == {0: 5 * 9, 1: 5 * 9}, "these denoisers cannot predict a part, so all of it is charged"
 
 
 def test_mdd_takes_the_direction_of_the_correction_and_the_length_of_the_small_model() -> None:
