@@ -34,7 +34,7 @@ from tstitch.runs.run import Run, check_run, differing_keys, identity_hash, lock
 from tstitch.runs.shards import write_atomically
 
 AnySweep = SweepSettings | PromptSweepSettings
-POINTS = "points"
+POINTS, TUNING = "points", "tuning"
 SETTINGS = "settings/sweep.json"  # beside the list of points that torchrun is given
 BESIDE = ("sweep.csv", "curve.png", "curve.svg", "strip.png")  # what a sweep writes beside `sweep.json`
 OF_A_POINT = ("allocation", "guidance", "denoisers")
@@ -95,7 +95,7 @@ def sweep_points(
         if not done:
             return Swept(out, None, [], failed)
         _measure_missing_latencies(done, networks, settings.latency.as_dict())
-        compared = _compare_with_large(done, networks)
+        compared = _compare_with_large(done, networks, whatever_scale=getattr(settings, "tune", None) is not None)
         collected = [_collect(point, compared.get(point.run.id), latency_of(point), out) for point in done]
         sweep = Sweep(collected, _shared_protocol(done), kept_overrides(overrides))
         write_sweep(sweep, out)
@@ -131,7 +131,7 @@ def planned_places(planned: Sequence[PlannedPoint], settings: AnySweep, device: 
 
 def shared_settings(settings: AnySweep) -> dict:
     """Everything but the axes and what decides no result, so that a fraction more continues the same sweep."""
-    ignored = {*AXES, *OF_PLACE, "also", "router", "ranks", "process_per_point", "latency", "residency"}
+    ignored = {*AXES, *OF_PLACE, "also", "router", "tune", "ranks", "process_per_point", "latency", "residency"}
     return {key: value for key, value in settings.as_dict().items() if key not in ignored}
 
 
@@ -141,7 +141,7 @@ def check_directory(out: Path, settings: AnySweep, may_replace: bool) -> None:
     check_output(out / "sweep.json", "a sweep", beside=beside)
     if not out.is_dir():
         return
-    is_ours = (out / "sweep.json").is_file() or (out / SETTINGS).is_file() or (out / POINTS).is_dir()
+    is_ours = any((out / name).exists() for name in ("sweep.json", SETTINGS, POINTS, TUNING))
     if not is_ours and any(path.name[0] != "." for path in out.iterdir()):
         raise UserError(f"{out} is not empty and holds no sweep; give another out=")
     if may_replace or not (out / SETTINGS).is_file():
@@ -185,10 +185,13 @@ def _measure_missing_latencies(points: Sequence[SweepPoint], networks: Networks,
         measure_missing([(point.plan, point.run) for point in missing], networks.jobs, settings, device)
 
 
-def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dict[str, dict]:
+def _compare_with_large(points: Sequence[SweepPoint], networks: Networks, whatever_scale: bool) -> dict[str, dict]:
     """Compare points with that of the large model alone with their noise, scale and sampler; results by run id.
 
     Only where FID was asked for, since it is FID that is compared.
+
+    Args:
+        whatever_scale: each point has a guidance scale of its own, and so has the large model.
     """
     compared: dict[str, dict] = {}
     evaluation = points[0].plan.evaluation
@@ -197,7 +200,8 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dic
     for large in points:
         if large.plan.fractions is None or large.plan.fractions[-1] != 1:
             continue
-        group = [point for point in points if _begins_as(point.plan, large.plan) and point is not large]
+        alike = [point for point in points if _begins_as(point.plan, large.plan, whatever_scale)]
+        group = [point for point in alike if point is not large]
         expected = {point.run.id: _expected(point.run, large.run, networks.scoring) for point in group}
         missing = [p for p in group if not holds(p.run.directory / PAIRED, **expected[p.run.id])]
         if missing:
@@ -208,9 +212,10 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks) -> dic
     return compared
 
 
-def _begins_as(plan: RunPlan, large: RunPlan) -> bool:
+def _begins_as(plan: RunPlan, large: RunPlan, whatever_scale: bool) -> bool:
     """Tell whether a plan has the sampler of the large model alone, and its scale in the large model's steps."""
-    return plan.settings_of_large == large.settings_of_large
+    (own_scale, own_sampler), (scale, sampler) = plan.settings_of_large, large.settings_of_large
+    return own_sampler == sampler and (whatever_scale or own_scale == scale)
 
 
 def _expected(run: Run, large: Run, scoring: Scoring) -> dict:

@@ -25,6 +25,7 @@ def main(settings: SweepSettings | PromptSweepSettings) -> None:
     from evaluation.report.figures import save
     from evaluation.report.plots import draw_curves, draw_strip
     from experiments.sweep import describe_point, planned_places, sweep_points
+    from experiments.tuning import tune_guidance
     from sampling.cost import describe_costs
     from tstitch.runs.ranks import choose_device
 
@@ -33,6 +34,8 @@ def main(settings: SweepSettings | PromptSweepSettings) -> None:
         plans, places = [point.plan for point in planned], planned_places(planned, settings, device)
         print("\n".join(describe_costs(plans, places, device, getattr(settings, "tflops", None))))
         return
+    if getattr(settings, "tune", None) is not None:
+        planned = tune_guidance(settings, device)
     swept = sweep_points(planned, settings, list(HydraConfig.get().overrides.task), device)
     if swept.sweep is not None:
         out, points = swept.directory, swept.sweep.points

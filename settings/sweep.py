@@ -23,7 +23,7 @@ from settings.over_fractions import (
     refuse_many,
 )
 from settings.router import RouterChoice
-from settings.types import BatchSize, PathName, Ranks, Repeats, Switch, Words
+from settings.types import BatchSize, Count, PathName, Ranks, Repeats, Seed, Switch, Words
 
 
 class PointLatency(Settings):
@@ -38,6 +38,14 @@ class Dashboard(Settings):
 
     mode: Annotated[str, OneOf(WANDB_MODES)] = Field(description="whether results are sent, now or by make wandb-sync")
     project: Words = Field(description="of the dashboard")
+
+
+class Tuning(Settings):
+    """The choice of a guidance scale for each point, on images that are not those of the result."""
+
+    guidance_scales: Scales = Field(description="to choose from")
+    num_images: Count = Field(description="of each point at each scale")
+    seed: Seed = Field(description="of their noise and labels, another one than the sweep's")
 
 
 class Sweeping(Settings):
@@ -72,10 +80,15 @@ class SweepSettings(Sweeping, OverFractions):
         description="sweeps them too, each by its kind and what differs from its defaults; null: router"
     )
     also: list[Grid] | None = Field(description=f"further grids: a list of mappings with some of {', '.join(AXES)}")
+    tune: Tuning | None = Field(description="chooses the guidance scale of each point first; null: it is as given")
     analysis: Analysis | None = Field(None, description="brought by an experiment, which is then none for a sweep")
 
     @model_validator(mode="after")
     def _check_sweep(self) -> "SweepSettings":
+        if self.tune is not None and self.guidance_scales is not None:
+            raise refuse("tune chooses the guidance scale of each point, so guidance_scales has no meaning with it")
+        if self.tune is not None and self.tune.seed == self.seed:
+            raise refuse(f"tune.seed={self.tune.seed} is the sweep's own seed; give another")
         if self.analysis is not None:
             raise refuse(f"this experiment is an analysis: python -m scripts.analyse analysis={self.analysis}")
         self.refuse_other_words("a sweep")

@@ -85,6 +85,12 @@ def draw_front(sweeps: Sequence[Sweep]) -> Figure:
                 linestyle="-" if is_line else "none", marker="o", markersize=4, linewidth=1,
                 color=PALETTE[number % len(PALETTE)], label=group.label,
             )  # fmt: skip
+            intervals = [(point, interval) for point in points if (interval := point.interval("fid")) is not None]
+            axes.vlines(
+                [1000 * point.seconds_per_image for point, _ in intervals],
+                [max(low, point.distance / 3) for point, (low, _) in intervals], [high for _, (_, high) in intervals],
+                color=PALETTE[number % len(PALETTE)], alpha=0.35, linewidth=1,
+            )  # fmt: skip
         axes.plot(
             [1000 * point.seconds_per_image for _, point in front], [point.distance for _, point in front],
             color=INK, linewidth=1, linestyle=":", label="Pareto front",

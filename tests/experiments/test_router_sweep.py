@@ -54,7 +54,7 @@ def test_its_tables_and_its_page_name_router_and_knob(capfd, monkeypatch, out: P
 @pytest.mark.parametrize(
     ("routers", "message"),
     [
-        ("[{kind: prob}]", "routers.0.kind must be one of allocation, held, knapsack"),
+        ("[{kind: prob}]", "routers.0.kind must be one of allocation, held, hybrid, knapsack"),
         ("[{every: 2}]", "routers.0.kind is missing; it must be one of"),
         ("[{kind: held, every: 0}]", "routers: held: every must be a whole number of 1 or more, got 0"),
         ("[{kind: held, evry: 2}]", "routers: held: unknown key 'evry'; did you mean every?"),
