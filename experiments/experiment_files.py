@@ -10,7 +10,7 @@ from hydra import compose
 
 from models.checkout import CONFIG_DIR
 from sampling.configuration import checked, plain
-from settings.names import DATA_SETS
+from settings.names import DATA_SETS, OURS
 from settings.sweep import SweepSettings
 from settings.sweep_prompts import PromptSweepSettings
 from tstitch.errors import UserError
@@ -45,7 +45,7 @@ def find_experiments(name: str | None, pairs: str = "imagenet") -> list[str]:
     """
     groups = ("experiment", "prompts") if pairs == "imagenet" else ("experiment",)
     known = sorted(path.stem for group in groups for path in (CONFIG_DIR / group).glob("*.yaml"))
-    known = [each for each in known if each != BASE_OF_PROMPTS]
+    known = [each for each in known if each not in (BASE_OF_PROMPTS, *OURS)]
     names = known if name is None else [each for each in known if each == name or each.startswith(f"{name}_")]
     if not names:
         raise UserError(f"unknown experiment {name!r}; known: {', '.join(known)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from settings.names import OF_PAPER
 from tests.conftest import ROOT
 
 SECTIONS = {
@@ -30,7 +31,7 @@ NAMES = {
 }
 SAMPLERS = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp_2m": "DPM-Solver++"}
 OTHER_KEYS = {"fractions", "sampler", "num_steps", "order", "name", "section"}
-EXPERIMENTS = sorted((ROOT / "configs/experiment").glob("*.yaml"))
+EXPERIMENTS = [ROOT / "configs/experiment" / f"{name}.yaml" for name in OF_PAPER]
 PROMPTS = sorted((ROOT / "configs/prompts").glob("*.yaml"))
 
 

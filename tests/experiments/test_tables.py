@@ -8,11 +8,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments.experiment_files import paper_pair, zoo_pair
+from settings.names import OF_PAPER
 from tests.conftest import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
 
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs/experiment").glob("*.yaml"))
+EXPERIMENTS = OF_PAPER
 TINY = ["pairs=digits", "num_images=8", "batch_size=8", "num_steps=4", "step_counts=[2,4]", "fractions=0:1:0.5"]
 
 
