@@ -43,5 +43,8 @@ def choose_precision(name: str, key: str, device: str) -> str:
 def _auto(device: str) -> str:
     if not on_cpu(device):
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    flags = CPUINFO.read_text() if CPUINFO.exists() else ""
-    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    facts = CPUINFO.read_text() if CPUINFO.exists() else ""
+    # AMX, and AMD's avx512_bf16, multiply bf16 several times as fast as float32. Intel's avx512_bf16 alone does not:
+    # DiT-XL for digits took 1.26x the time of float32 on a Xeon that has it without AMX.
+    is_fast = "amx_bf16" in facts or ("avx512_bf16" in facts and "AuthenticAMD" in facts)
+    return "bf16" if is_fast else "float32"
