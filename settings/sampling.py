@@ -112,7 +112,7 @@ class SamplingSettings(Settings):
         description="classes of the images: drawn uniformly for each, or balanced: in turn"
     )
     precision: Precisions = Field(
-        description="of the denoisers; auto: bf16 where the device has it; a list has one for each"
+        description="of the denoisers; auto: bf16 where the device multiplies it faster; a list has one for each"
     )
     autoencoder_precision: Precision = Field(description="of the autoencoder")
     compile: CompileMode = Field(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 
+import benchmarks.regions
 import benchmarks.sampler
 from benchmarks.layout import measure
 from benchmarks.sampler import _diffusers
@@ -57,3 +58,10 @@ def test_decoding_is_measured_in_both_layouts() -> None:
     assert decodings["float32, contiguous"].largest_difference == 0
     assert decodings["float32, channels_last"].largest_difference < 1e-4
     assert 0 < decodings["bf16, channels_last"].largest_difference < 0.1
+
+
+def test_regions_are_measured_beside_the_whole_network() -> None:
+    found = benchmarks.regions.measure("DiT-S/2", side=4, batch_size=1, repeats=1, device=CPU)
+    assert found["tokens"] == 4
+    assert list(found["seconds"]) == ["dense", *(f"{share:g}" for share in benchmarks.regions.SHARES)]
+    assert found["memory_mb"] == 12 * 2 * 4 * 384 * 4 / 1e6, "keys and values of 12 blocks, 4 tokens of 384 float32"
