@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from evaluation.metrics.trajectories import (
     over_images,
     relative_error,
 )
+from experiments.analysis import Analysis
 from experiments.axes import parse_fractions
+from experiments.schedule_analysis import analyse_schedules
 from experiments.trajectories import outputs_along, trajectory
 from models.pair import Pair
 from sampling.networks import load_plan_pair
@@ -30,16 +32,6 @@ from tstitch.allocation import allocation_from_fractions, fractions_of, show_fra
 from tstitch.errors import UserError
 from tstitch.routers.track import step_weights
 from tstitch.solvers.steps import trajectory_steps
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """An analysis: its sentences, the data that `evaluation.report.analysis_plots` draws, and a table."""
-
-    sentences: list[str]
-    data: dict
-    columns: list[str]
-    rows: list[list[str]]
 
 
 def analyse(kind: str, plan: Plan, settings: AnalyseSettings, device: torch.device) -> Analysis:
@@ -183,4 +175,5 @@ ANALYSES: dict[str, Callable[[Plan, Pair, AnalyseSettings, torch.device], Analys
     "error": _error,
     "disagreement": _disagreement,
     "oracle": _oracle,
+    "schedules": analyse_schedules,
 }

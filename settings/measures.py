@@ -82,6 +82,6 @@ class AnalyseSettings(OfExperiment):
 
     analysis: Analysis = Field(
         description="similarity of latents and predictions, spectrum of the latents, error of the stitched ones, "
-        "disagreement of predictions, oracle of a fraction for each image"
+        "disagreement of predictions, oracle of a fraction for each image, all schedules of ten segments"
     )
     fractions: FractionsToSweep = Field(description="for analysis=error: of the small model, as of scripts.sweep")

@@ -18,7 +18,7 @@ Values = Annotated[list, ListOf(Measured())]  # the deviation over one image is 
 class IdentityRecord(Record):
     """The settings of an analysis that its sentences and its picture name."""
 
-    analysis: Annotated[str, OneOf(("similarity", "spectrum", "error", "disagreement", "oracle"))]
+    analysis: Annotated[str, OneOf(("similarity", "spectrum", "error", "disagreement", "oracle", "schedules"))]
     num_images: Count
 
 
@@ -110,12 +110,28 @@ class OracleRecord(Record):
         return self
 
 
+class SchedulesRecord(Record):
+    """The error of schedules by the fraction of the small model, for each rule that chooses one."""
+
+    fractions: Annotated[list, ListOf(Number(0, 1))]
+    errors: Annotated[dict[str, Annotated[list, ListOf(Number(0))]], Field(min_length=1)]
+    correlation: Annotated[float, Number(-1, 1)]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        for name, values in self.errors.items():
+            if len(values) != len(self.fractions):
+                raise complain(f"must have an error for each of its {len(self.fractions)} fractions, not so {name}")
+        return self
+
+
 DATA: dict[str, type[Record]] = {
     "similarity": SimilarityRecord,
     "spectrum": SpectrumRecord,
     "error": ErrorRecord,
     "disagreement": DisagreementRecord,
     "oracle": OracleRecord,
+    "schedules": SchedulesRecord,
 }
 
 

@@ -141,6 +141,19 @@ def _draw_oracle(data: Mapping) -> Figure:
     return drawn
 
 
+def _draw_schedules(data: Mapping) -> Figure:
+    """Draw a line for each rule over the fraction of the small model."""
+    with figure(5.2, 3.7) as drawn:
+        axes = drawn.subplots()
+        for colour, (name, errors) in zip(PALETTE, data["errors"].items(), strict=False):
+            axes.plot(data["fractions"], errors, "o-", markersize=3, color=colour, label=name)
+        axes.set_xlabel("fraction of steps of the small model")
+        axes.set_ylabel("distance from the large model's latents")
+        axes.grid(alpha=0.25)
+        axes.legend()
+    return drawn
+
+
 def _curve(values: Mapping) -> Curve:
     return Curve(values["label"], values["mean"], values["std"])
 
@@ -151,4 +164,5 @@ DRAWN: dict[str, Callable[[Mapping], Figure]] = {
     "error": _draw_error,
     "disagreement": _draw_disagreement,
     "oracle": _draw_oracle,
+    "schedules": _draw_schedules,
 }

@@ -53,6 +53,7 @@ DATA = {
     "similarity": {"timesteps": [9, 0], "panels": {"latents": [CURVE]}},
     "spectrum": {"timesteps": [9, 0], "log_amplitude": [[0.1, 0.2], [0.3, 0.4]]},
     "error": {"fractions": [[0.0, 1.0], [1.0, 0.0]], "curve": CURVE},
+    "schedules": {"fractions": [0.0, 1.0], "errors": {"first": [0.0, 0.2]}, "correlation": 0.9},
     "oracle": {"fractions": [0.0, 1.0], "error": [0.0, 0.2], "oracle_fractions": [0.5], "oracle_error": [0.1]},
     "disagreement": {"timesteps": [9, 0], "weights": [0.1, 0.2], "curves": [CURVE]},
 }
