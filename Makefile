@@ -34,13 +34,15 @@ $(READY): pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[research,pipelines,train,dev]'
 	@touch $@
 
-demo: $(READY) ## Stitch the digits pair at every fraction, draw the curve and the strip, say what was found
-	$(PY) -m scripts.sweep pair=digits_dit_s_xl $(DEMO_SETTINGS) out=$(DEMO)/two_models
-	$(PY) -m scripts.sweep pair=digits_dit_s_xl $(DEMO_SETTINGS) guidance.scale=1.5 'fractions=[0,0.4,0.7,1]' \
-		out=$(DEMO)/two_models_scale_1.5
-	$(PY) -m scripts.sweep pair=digits_dit_s_b_xl $(DEMO_SETTINGS) 'fractions=[[0.3,0.3,0.4]]' out=$(DEMO)/three_models
+demo: $(READY) ## Stitch the fashion pair at every fraction, three models, and fewer steps; say what was found
+	$(PY) -m scripts.sweep pair=fashion_dit_s_xl $(DEMO_SETTINGS) 'fractions=[0,0.1,0.2,0.3,0.4,0.5,0.6,0.8,1]' \
+		out=$(DEMO)/two_models
+	$(PY) -m scripts.sweep pair=fashion_dit_s_b_xl $(DEMO_SETTINGS) \
+		'fractions=[[0.4,0.2,0.4],[0.4,0.4,0.2],[0.5,0.3,0.2],[0.5,0.5,0]]' out=$(DEMO)/three_models
+	$(PY) -m scripts.sweep pair=fashion_dit_s_xl $(DEMO_SETTINGS) 'fractions=[0]' 'num_steps=[6,12]' \
+		'guidance_scales=[1.5,2]' 'also=[{fractions: [1], num_steps: [20,50]}]' out=$(DEMO)/other_steps
 	$(PY) -m scripts.report out=$(DEMO)/report.html \
-		'sweeps=[$(DEMO)/two_models,$(DEMO)/two_models_scale_1.5,$(DEMO)/three_models]'
+		'sweeps=[$(DEMO)/two_models,$(DEMO)/three_models,$(DEMO)/other_steps]'
 
 sweep: $(READY) ## Sweep a pair: make sweep PAIR=digits_ldm_s_ldm [FRACTIONS=0,0.4,1] [STEPS=50] [SAMPLER=ddim] [GPUS=8] [NUM=1000]
 	$(PY) -m scripts.sweep pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) num_images=$(NUM) \
@@ -101,7 +103,7 @@ scan: $(READY) ## Score DiT-XL for digits at several guidance scales
 	$(PY) -m scripts.sweep pair=digits_dit_s_xl 'fractions=[0]' 'guidance_scales=[1,1.1,1.2,1.3,1.5,2]' num_images=1000 sampler.num_steps=25 precision=auto out=runs/scan
 
 zoo: $(READY) ## Train a zoo again: make zoo DATA=fashion FOLDER=DIR (the digits': about an hour on two cores)
-	for recipe in classifier autoencoder dit_s dit_b dit_xl unet_s unet; do \
+	for recipe in classifier autoencoder $(if $(filter fashion,$(DATA)),decoder dit_s_plain) dit_s dit_b dit_xl unet_s unet; do \
 		$(PY) -m scripts.train recipe=$$recipe images=$(DATA) $(if $(FOLDER),images.folder=$(FOLDER)) || exit; \
 	done
 

@@ -16,8 +16,9 @@ from safetensors import safe_open
 from tests.conftest import ROOT
 from tstitch.runs.digest import file_sha256
 
-ZOO = ROOT / "models/zoo/digits"
-CARDS = ["classifier", "autoencoder/diffusion_pytorch_model", "dit_s", "dit_b", "dit_xl", "unet_s", "unet"]
+ZOO, FASHION = ROOT / "models/zoo/digits", ROOT / "models/zoo/fashion"
+NETWORKS = ["classifier", "autoencoder/diffusion_pytorch_model", "dit_s", "dit_b", "dit_xl", "unet_s", "unet"]
+CARDS = [*((ZOO, name) for name in NETWORKS), *((FASHION, name) for name in (*NETWORKS, "dit_s_plain"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -41,9 +42,9 @@ def test_conda_environment_installs_the_same() -> None:
     assert packages["pip"] == ["-c constraints.txt", f"-e .[{extras}]"]
 
 
-@pytest.mark.parametrize("name", CARDS)
-def test_shipped_weights_have_their_card(name: str) -> None:
-    weights = ZOO / f"{name}.safetensors"
+@pytest.mark.parametrize(("zoo", "name"), CARDS, ids=lambda own: own if isinstance(own, str) else own.name)
+def test_shipped_weights_have_their_card(zoo: Path, name: str) -> None:
+    weights = zoo / f"{name}.safetensors"
     card = json.loads(weights.with_suffix(".json").read_text())
     assert card["sha256"] == file_sha256(weights)
     assert card["command"].startswith("python -m scripts.train recipe=")
@@ -53,6 +54,27 @@ def test_shipped_weights_have_their_card(name: str) -> None:
     if name.startswith(("dit", "unet")):
         with safe_open(weights, "pt") as file:
             assert {file.get_tensor(key).dtype.itemsize for key in file.keys()} == {2}  # noqa: SIM118
+
+
+def test_the_classifier_of_fashion_is_good_enough_to_score_with() -> None:
+    card = json.loads((FASHION / "classifier.json").read_text())
+    assert card["held_out_accuracy"] > 0.92
+    assert card["reference_sha256"] == file_sha256(FASHION / "reference.npz")
+    assert sum(path.stat().st_size for path in FASHION.rglob("*") if path.is_file()) < 25e6
+
+
+CALIBRATIONS = sorted((ROOT / "models/zoo/calibration").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", CALIBRATIONS, ids=lambda path: path.stem)
+def test_calibrations_are_of_the_shipped_weights(path: Path) -> None:
+    identity = json.loads(path.read_text())["identity"]
+    data = identity["pair"].partition("_")[0]
+    assert identity["pair"] == path.stem
+    assert len(identity["denoisers"]) == 2
+    for name, denoiser in identity["denoisers"].items():
+        weights = ROOT / "models/zoo" / data / f"{name.removeprefix(f'{data}_')}.safetensors"
+        assert denoiser["sha256"] == file_sha256(weights)
 
 
 def test_the_zoo_is_small() -> None:
@@ -103,7 +125,8 @@ def test_the_readme_shows_the_loop_as_it_is() -> None:
 
 
 PAGES = sorted(
-    path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ZOO.glob("*.md")]
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ZOO.glob("*.md"), *FASHION.glob("*.md")]
 )
 
 

@@ -30,6 +30,7 @@ from training.tasks import AutoencoderTask, ClassifierTask, DenoiserTask, Latent
 from training.trainer import TrainerSettings, TrainingRecord, train
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
+from tstitch.runs.json_files import read_json
 from tstitch.schedule import make_schedule
 
 CLASSIFIER, AUTOENCODER = "classifier.safetensors", "autoencoder"
@@ -148,10 +149,14 @@ def train_decoder(own: Training) -> None:
     if not own.group.is_main:
         return
     module.post_quant_conv, module.decoder = trained.post_quant_conv, trained.decoder
-    _keep_autoencoder(own, module.bfloat16().float(), record, classifier)
+    before = read_json(own.zoo / AUTOENCODER / "diffusion_pytorch_model.json")
+    first = before.get("first") or {key: before[key] for key in ("command", "iterations", "seconds", "psnr_db")}
+    _keep_autoencoder(own, module.bfloat16().float(), record, classifier, first=first)
 
 
-def _keep_autoencoder(own: Training, module: AutoencoderKL, record: TrainingRecord, classifier: nn.Module) -> None:
+def _keep_autoencoder(
+    own: Training, module: AutoencoderKL, record: TrainingRecord, classifier: nn.Module, **facts: object
+) -> None:
     """Measure an autoencoder on held-out images, and write its weights in bf16 with their card."""
     held_out, classifier = own.data.held_out[0], classifier.to(own.device)
     decoded = _decode(module, _encode(module, _scaled(held_out), own.device)[0], own.device)
@@ -163,7 +168,7 @@ def _keep_autoencoder(own: Training, module: AutoencoderKL, record: TrainingReco
     print(f"PSNR {psnr:.2f} dB, reconstruction FID {fid:.3f} on {len(held_out)} held-out images")
     module.bfloat16().save_pretrained(own.zoo / AUTOENCODER)
     weights = own.zoo / AUTOENCODER / "diffusion_pytorch_model.safetensors"
-    own.write_card(weights, record, module, psnr_db=psnr, reconstruction_fid=fid)
+    own.write_card(weights, record, module, psnr_db=psnr, reconstruction_fid=fid, **facts)
 
 
 def train_denoiser(own: Training) -> None:
