@@ -1,6 +1,6 @@
 """Analyse a pair along its trajectories: similarity, spectrum, error, disagreement, oracle.
 
-python -m scripts.analyse analysis=similarity pair=digits_dit_s_b_xl
+python -m scripts.analyse analysis=similarity pair=fashion_dit_s_b_xl
 """
 
 from __future__ import annotations

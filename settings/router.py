@@ -9,10 +9,11 @@ from settings.choice import choose_by, mark
 from settings.kinds import Number, OneOf, Whole
 from settings.lists import ListOf
 from settings.names import DIRECTIONS, ML_EM_DRAWS, ML_EM_PROBABILITIES, files_of
-from settings.types import Count, NotNegative, PathName, Positive, Share, Size, Switch, Words
+from settings.types import Count, NotNegative, PathName, Positive, Share, Size, Switch
 
 Direction = Annotated[str, OneOf(DIRECTIONS)]
 FirstStep = Annotated[int, Whole(0, 10**6)]
+Kind = Annotated[str, OneOf(files_of("router"))]
 
 
 class Router(Settings):
@@ -28,7 +29,7 @@ class Router(Settings):
     by_image: ClassVar[bool] = False
     knob: ClassVar[str] = ""
 
-    kind: Words = Field(description="of the router")
+    kind: Kind = Field(description="of the router")
 
     @property
     def label(self) -> str:
@@ -156,7 +157,7 @@ class RouterChoice(Settings):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Any]
 
-    kind: Annotated[str, OneOf(files_of("router"))] = Field(description="of the router")
+    kind: Kind = Field(description="of the router")
 
 
 ROUTERS = (Allocated, Track, Knapsack, LatentChange, Probe, MDD, MLEM, Held, Hybrid)

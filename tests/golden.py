@@ -23,7 +23,7 @@ from tstitch.runs.machine import device_name
 
 FOLDER = ROOT / "tests" / "golden"
 CHECKSUMS, VALUES = FOLDER / "golden.json", FOLDER / "golden.npz"
-LDM, THREE = "pair=digits_ldm_s_ldm", "pair=digits_dit_s_b_xl"
+LDM, THREE = "pair=fashion_unet_s_l", "pair=fashion_dit_s_b_xl"
 RUNS = {
     "ddim": ["sampler=ddim"],
     "ddim_eta": ["sampler=ddim", "sampler.eta=1", "stitch.fractions=null", "stitch.denoiser_per_step=[0,1,1,0,1]"],

@@ -126,13 +126,13 @@ def test_each_guidance_scale_has_its_plots() -> None:
 def test_several_sweeps_are_joined_by_their_pair(capfd, monkeypatch, tmp_path: Path, page: Path) -> None:
     scale, three = tmp_path / "scale", tmp_path / "three"
     for sweep in (["guidance.scale=1.5", "fractions=[0,1]", f"out={scale}"],
-                  ["pair=digits_dit_s_b_xl", "fractions=[[0.5,0,0.5]]", f"out={three}"]):  # fmt: skip
+                  ["pair=fashion_dit_s_b_xl", "fractions=[[0.5,0,0.5]]", f"out={three}"]):  # fmt: skip
         assert run(*PYTHON, "-m", "scripts.sweep", *TINY, *sweep).code == 0  # as `page`: with as many threads
     sweeps = f"sweeps=[{page.parent},{scale},{three}]"
     outcome = run_here(capfd, monkeypatch, "report", sweeps, f"out={tmp_path / 'all.html'}")
     assert outcome.code == 0, outcome.err
     text = html.unescape((tmp_path / "all.html").read_text())
-    assert re.findall(r'<h2 id="chapter-\d">(\w+)', text) == ["digits_dit_s_xl", "digits_dit_s_b_xl"]
+    assert re.findall(r'<h2 id="chapter-\d">(\w+)', text) == ["digits_dit_s_xl", "fashion_dit_s_b_xl"]
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     assert text.count('<img src="data:image/png;base64,') == 10 * (3 + 2 + 1)

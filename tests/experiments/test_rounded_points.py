@@ -134,8 +134,8 @@ GRIDS = [
     ["fractions=[0.5]", "also=[{fractions: [0], num_steps: [2]}, {samplers: [euler], orders: [interleave]}]"],
     ["sampler.eta=0.5", "labels=balanced", "sampler.history=reset", "fractions=[0.3]"],
     ["rules=[steps,timestep]", "guidance_scales=[1,[1,1.5]]", "fractions=[0.2,0.7]", "sampler=plms"],
-    ["pair.denoisers.xl.path=models/zoo/digits/dit_b.safetensors", "pair=digits_dit_s_b_xl", "fractions=0:1:0.5"],
-    ["experiment=fig15", "pair=digits_dit_s_b_xl", "num_images=8", "sampler.num_steps=4"],
+    ["pair.denoisers.xl.path=models/zoo/fashion/dit_b.safetensors", "pair=fashion_dit_s_b_xl", "fractions=0:1:0.5"],
+    ["experiment=fig15", "pair=fashion_dit_s_b_xl", "num_images=8", "sampler.num_steps=4"],
     [
         "fractions=[0.4]",
         "pair.autoencoder.path=models/zoo/digits/autoencoder.safetensors",

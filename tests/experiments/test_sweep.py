@@ -67,7 +67,7 @@ def test_a_scan_of_guidance_scales_is_drawn_over_the_scale(capfd, monkeypatch, t
 
 
 def test_three_models(capfd, monkeypatch, tmp_path: Path) -> None:
-    settings = [*SWEEP, "pair=digits_dit_s_b_xl", "fractions=[[0.25,0.25,0.5]]", f"out={tmp_path / 'three'}"]
+    settings = [*SWEEP, "pair=fashion_dit_s_b_xl", "fractions=[[0.25,0.25,0.5]]", f"out={tmp_path / 'three'}"]
     assert run_here(capfd, monkeypatch, "sweep", *settings).code == 0
     point = json.loads((tmp_path / "three" / "sweep.json").read_text())["points"][0]
     assert point["allocation"] == [0, 1, 2, 2]

@@ -22,7 +22,7 @@ from tests.scripts.test_bad_input import check_one_line
 from tstitch.runs.run import identity_hash
 
 ZOO = ROOT / "models/zoo/digits"
-PAIRS = ("digits_dit_s_xl", "digits_ldm_s_ldm")
+PAIRS = ("digits_dit_s_xl", "fashion_unet_s_l")
 # Settings that no image depends on, or that come with others, and why.
 WITHOUT_IMAGES = {
     "out": "a place",

@@ -50,7 +50,7 @@ def sha256(out: Path) -> str:
         ["sampler=plms"],
         ["sampler=dpmpp_2m", "sampler.history=reset"],
         ALTERNATING,
-        ["pair=digits_ldm_s_ldm", "sampler=plms"],
+        ["pair=fashion_unet_s_l", "sampler=plms"],
     ],
 )
 def test_staged_networks_give_the_same_bytes(capfd, monkeypatch, tmp_path: Path, settings: list[str]) -> None:

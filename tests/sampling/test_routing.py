@@ -132,7 +132,7 @@ def test_every_setting_of_a_router_is_in_the_identity(capfd, monkeypatch, tmp_pa
         (["router=mdd", "compile=default"], "router=mdd asks for parts of a batch, and compile=default is for one"),
         (["router=mdd", "sampler=dpmpp_2m", "sampler.history=reset"], "sampler.history=reset is for a switch of all"),
         (["router=ml_em", "sampler=dpmpp_2m"], "would poison the history of sampler=dpmpp_2m; use ddim, ddpm, euler"),
-        (["router=held", "pair=digits_dit_s_b_xl"], "router=held is for two denoisers, pair=digits_dit_s_b_xl has 3"),
+        (["router=held", "pair=fashion_dit_s_b_xl"], "router=held is for two denoisers, pair=fashion_dit_s_b_xl has 3"),
         (["router=held", "allocation.order=interleave"], "router=held chooses the steps, so allocation.order=inter"),
         (["router=ml_em", "router.probabilities=optimal"], "router.calibration=FILE go together; give both or neither"),
         (["router=ml_em", "router.ratio=2"], "router.ratio=NUMBER go together; give both or neither"),

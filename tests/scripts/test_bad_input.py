@@ -16,7 +16,7 @@ ZOO = ROOT / "models/zoo/digits"
 SMALL = ["stitch.fractions=[1,0]", "num_images=2", "batch_size=2", "sampler.num_steps=2"]
 
 SAMPLE_MISTAKES = {
-    "pair=digits_dit_x": "unknown pair 'digits_dit_x'; did you mean digits_dit_b_xl",
+    "pair=digits_dit_x": "unknown pair 'digits_dit_x'; did you mean digits_dit_s_xl",
     "sampler=edm": "unknown sampler 'edm'; known: ddim, ddpm, dpmpp_2m",
     "sampler.steps=10": "unknown key 'sampler.steps'; did you mean sampler.num_steps? known in sampler: eta, grid",
     "fraction=0.4": "unknown key 'fraction'; did you mean stitch.fraction or",
@@ -89,7 +89,7 @@ def test_sample_names_the_value(capfd, monkeypatch, tmp_path: Path, argument: st
         ("sweep", ["latency.repeats=0"], "latency.repeats must be a whole number of 1 or more, got 0"),
         (
             "sweep",
-            ["pair=digits_dit_s_b_xl", "fractions=[0.5]"],
+            ["pair=fashion_dit_s_b_xl", "fractions=[0.5]"],
             "stitch.fractions needs 3 values for 3 denoisers",
         ),
         ("evaluate", [], "give one of run=DIR (a run of ours) and samples=FILE_OR_DIR"),

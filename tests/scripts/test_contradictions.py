@@ -18,7 +18,7 @@ MISTAKES = [
     ("sample", ["pair.denoisers.s.config.input_size=7"], "needs an input_size that patch_size=2 divides, got 7"),
     (
         "sample",
-        ["pair=digits_ldm_s_ldm", "pair.denoisers.ldm_s.config.norm_num_groups=7"],
+        ["pair=fashion_unet_s_l", "pair.denoisers.s.config.norm_num_groups=7"],
         "norm_num_groups=7 must divide",
     ),
     ("sample", ["pair.schedule.beta_start=0.5"], "needs 0 < beta_start < beta_end < 1"),
@@ -26,7 +26,7 @@ MISTAKES = [
     ("allocation", ["stitch.timestep_boundaries=500", "allocation.rule=timestep_strict"], "has none to round"),
     (
         "allocation",
-        ["pair=digits_dit_s_b_xl", "stitch.log_snr_boundaries=[5,1]"],
+        ["pair=fashion_dit_s_b_xl", "stitch.log_snr_boundaries=[5,1]"],
         "stitch.log_snr_boundaries must be finite numbers that ascend, got [5, 1]",
     ),
     ("table", ["captions=x", "name=table1"], "captions= is for tables from prompts, and none of these is: table1"),
@@ -34,7 +34,7 @@ MISTAKES = [
     ("sample", ["sampler=[ddim,plms]"], "sampler takes one name, got [ddim,plms]"),
     ("sweep", ["process_per_point=true"], "process_per_point=true is with ranks=N"),
     ("allocation", ["num_calls=51"], "num_calls is with unet_s_ratio"),
-    ("allocation", ["pair=digits_dit_s_b_xl", "denoising_end=0.5"], "denoising_end is for two denoisers"),
+    ("allocation", ["pair=fashion_dit_s_b_xl", "denoising_end=0.5"], "denoising_end is for two denoisers"),
     ("allocation", ["denoising_end=0.5", "stitch.fraction=0.5"], "denoising_end and stitch.fraction are both set"),
 ]
 

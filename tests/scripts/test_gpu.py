@@ -32,7 +32,7 @@ def sampled(capfd, monkeypatch, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "more", [[], ["sampler=ddpm"], ["sampler=plms"], ["pair=digits_ldm_s_ldm"], ["guidance.scale=1"]], ids=str
+    "more", [[], ["sampler=ddpm"], ["sampler=plms"], ["pair=fashion_unet_s_l"], ["guidance.scale=1"]], ids=str
 )
 def test_in_float32_a_gpu_makes_a_cpus_images(sampled, more: list[str]) -> None:
     difference = np.abs(sampled("device=cuda", *more) - sampled("device=cpu", *more))

@@ -93,7 +93,7 @@ def test_one_failed_file_does_not_lose_the_others(capfd, tmp_path: Path, without
     ("arguments", "message"),
     [
         (["fetch", "dit_s_256", "typo"], "unknown weights 'typo'; known: dit_s_256"),
-        (["fetch", "pair=typo"], "unknown pair 'typo'; known: digits_dit_b_xl"),
+        (["fetch", "pair=typo"], "unknown pair 'typo'; known: digits_dit_s_xl"),
         (["verify", "dit_s_256"], "run: python -m scripts.weights fetch dit_s_256"),
     ],
 )

@@ -22,7 +22,7 @@ NEEDED = {
     "flatness": ["sweeps=[runs/sweep]", "analyses=[runs/analysis]"],
 }
 VARIANTS = {
-    "sample with U-Nets": ("sample", ["pair=digits_ldm_s_ldm"]),
+    "sample with U-Nets": ("sample", ["pair=fashion_unet_s_l"]),
     "sample with a VQ autoencoder": ("sample", ["pair=ldm_s_ldm", "sampler=pndm"]),
     "sample with presets": ("sample", ["pair=dit_s_b_xl"]),
     "sweep with further grids": ("sweep", ["experiment=fig15"]),

@@ -27,7 +27,7 @@ def test_recipes_make_a_zoo_that_samples(capfd, monkeypatch, tmp_path: Path) -> 
     assert 0 <= cards["classifier"]["held_out_accuracy"] <= 1
     assert cards["diffusion_pytorch_model"]["reconstruction_fid"] > 0
     assert "embedding.weight" in load_file(zoo / "unet_s.safetensors")
-    for pair, name, file in (("digits_dit_s_xl", "s", "dit_s"), ("digits_ldm_s_ldm", "ldm_s", "unet_s")):
+    for pair, name, file in (("digits_dit_s_xl", "s", "dit_s"), ("fashion_unet_s_l", "s", "unet_s")):
         outcome = run_here(
             capfd, monkeypatch, "sample", f"pair={pair}", "stitch.fractions=[1,0]", "num_images=2",
             "sampler.num_steps=2", f"pair.denoisers.{name}.path={zoo / f'{file}.safetensors'}",
