@@ -33,6 +33,8 @@ from tstitch.runs.json_files import read_json
 from tstitch.runs.machine import device_name
 from tstitch.runs.ranks import choose_device, joined_ranks
 
+WITHOUT_FEATURES = ("fashion",)  # data sets whose reference keeps no features
+OF_FEATURES = ("precision", "recall", "kid")
 FORWARDED = ("num_images", "batch_size", "precision", "ranks", "device")
 
 
@@ -113,6 +115,9 @@ def _overrides(published: dict, settings: TableSettings, paper: Paper) -> list[s
     overrides, kind = [], paper.kind
     if settings.pairs != "imagenet":
         overrides.append(f"pair={zoo_pair(settings.pairs, published['pair']['name'])}")
+    metrics = published["pair"]["evaluation"]["metrics"]
+    if settings.pairs in WITHOUT_FEATURES and set(metrics) & set(OF_FEATURES):
+        overrides.append(f"pair.evaluation.metrics=[{','.join(own for own in metrics if own not in OF_FEATURES)}]")
     overrides += [
         f"{key}={getattr(settings, key)}"
         for key in FORWARDED

@@ -2,9 +2,9 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field, Tag
+from pydantic import Field, Tag, model_validator
 
-from settings.base import Settings
+from settings.base import Settings, complain
 from settings.choice import choose_by, mark
 from settings.kinds import OneOf, Whole
 from settings.lists import ListOf
@@ -58,6 +58,17 @@ class DenoiserRecipe(Recipe):
     snr_gamma: Positive | None = Field(description="cap of the min-SNR weight; null: all timesteps alike")
     high_noise_weight: NotNegative = Field(description="how much more the noisy timesteps weigh")
     class_dropout_prob: Share = Field(description="share of the conditions that are dropped")
+    begin_with: PathName | None = Field(description="weights to train on from: any that can be loaded; null: none")
+    timesteps: Annotated[list[int], ListOf(Whole(0, 10**6))] | None = Field(
+        description="[first, end): the timesteps that are trained, end not among them; null: all"
+    )
+
+    @model_validator(mode="after")
+    def _check_timesteps(self) -> "DenoiserRecipe":
+        bounds, num = self.timesteps, self.schedule.num_train_timesteps
+        if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1] <= num):
+            raise complain(f"needs timesteps of the form [first, end] with first < end <= {num}, got {bounds}")
+        return self
 
 
 class AutoencoderShape(Settings):

@@ -15,14 +15,21 @@ class DiffusionObjective:
     """`min(SNR, gamma)/SNR * |eps - eps_hat|^2 + L_vlb`, where the gradient of L_vlb reaches only the variance.
 
     Args:
-        schedule: the noise schedule, every timestep of which is trained.
+        schedule: the noise schedule.
         snr_gamma: cap of the min-SNR weight (Hang et al. 2023); None weighs all timesteps alike.
         high_noise_weight: w in a further factor `1 + w / max(SNR, SNR_FLOOR)`. The error of eps shrinks
             with the SNR, so without it the noisy timesteps hardly count; at w = 1 they count as in
             v-prediction, down to the floor.
+        timesteps: the first that is trained and the one after the last (T-Stitch, table 6); None trains all.
     """
 
-    def __init__(self, schedule: NoiseSchedule, snr_gamma: float | None, high_noise_weight: float = 0.0):
+    def __init__(
+        self,
+        schedule: NoiseSchedule,
+        snr_gamma: float | None,
+        high_noise_weight: float = 0.0,
+        timesteps: tuple[int, int] | None = None,
+    ):
         alphas_cumprod = torch.from_numpy(schedule.alphas_cumprod)
         previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
         betas = 1 - alphas_cumprod / previous
@@ -31,7 +38,7 @@ class DiffusionObjective:
         snr = alphas_cumprod / (1 - alphas_cumprod)
         weight = torch.ones_like(snr) if snr_gamma is None else snr.clamp(max=snr_gamma) / snr
         weight = weight * (1 + high_noise_weight / snr.clamp(min=SNR_FLOOR))
-        self.num_timesteps = len(alphas_cumprod)
+        self.timesteps = (0, len(alphas_cumprod)) if timesteps is None else timesteps
         self.signal, self.sigma = alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float()
         self.log_beta, self.log_posterior = betas.log().float(), posterior.log().float()
         self.mean_per_eps = (betas / ((1 - alphas_cumprod).sqrt() * (1 - betas).sqrt())).float()
@@ -57,7 +64,7 @@ class DiffusionObjective:
         all N, whatever the share.
         """
         device = latents.device
-        t = torch.randint(self.num_timesteps, (len(latents),), generator=generator, device=device)[share]
+        t = torch.randint(*self.timesteps, (len(latents),), generator=generator, device=device)[share]
         noise = torch.randn(latents.shape, generator=generator, device=device)[share]
         latents = latents[share]
         noisy = _at(self.signal, t) * latents + _at(self.sigma, t) * noise

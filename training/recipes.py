@@ -17,7 +17,7 @@ from evaluation.metrics.statistics import statistics
 from models.autoencoder import AutoencoderSpec, load_autoencoder
 from models.families import find_family
 from models.pair import DenoiserSpec, build_denoiser, denoiser_spec
-from models.weights.read import load_weights
+from models.weights.read import check_state, load_weights
 from training.adversary import AdversarialDecoder, DecoderTask
 from training.cards import save_weights, write_card
 from training.directory import claim_directory
@@ -181,16 +181,24 @@ def train_denoiser(own: Training) -> None:
         denoiser["name"], denoiser["family"], own.zoo / Path(denoiser["path"]).name, denoiser["config"]
     )
     _check_shape(spec, autoencoder)
-    network = build_denoiser(spec)
+    network, family = build_denoiser(spec), find_family(spec.family)
     module = network.network
-    find_family(spec.family).initialize(module)
+    family.initialize(module)
+    facts = {}
+    if recipe["begin_with"] is not None:
+        first = denoiser_spec(spec.name, spec.family, Path(recipe["begin_with"]), denoiser["config"])
+        state = family.read(first)
+        check_state(module, state, first.weights)
+        module.load_state_dict(state)
+        facts = {"began_with_sha256": file_sha256(first.weights)}
     module.to(own.device)
 
     def forward(latents: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
         return module(latents, timestep, network.conditional(labels))
 
     schedule = make_schedule(**recipe["schedule"])
-    objective = DiffusionObjective(schedule, recipe["snr_gamma"], recipe["high_noise_weight"]).to(own.device)
+    timesteps = recipe["timesteps"] and tuple(recipe["timesteps"])
+    objective = DiffusionObjective(schedule, recipe["snr_gamma"], recipe["high_noise_weight"], timesteps).to(own.device)
     autoencoder.to(own.device)
     mean, std = (part * scale for part in _encode(autoencoder, _scaled(own.data.images), own.device))
     labels = torch.from_numpy(own.data.labels)
@@ -199,7 +207,7 @@ def train_denoiser(own: Training) -> None:
     module, record = own.run(task)
     if own.group.is_main:
         save_weights(spec.weights, module, torch.bfloat16)
-        own.write_card(spec.weights, record, module, config=denoiser["config"])
+        own.write_card(spec.weights, record, module, config=denoiser["config"], **facts)
 
 
 RECIPES = {

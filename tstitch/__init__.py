@@ -9,6 +9,7 @@ __all__ = ["calibrate", "stitch", "unstitch"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'tstitch' has no attribute {name!r}")
-    from tstitch.dropin import calibrate, stitch
+    from tstitch import calibration
+    from tstitch.dropin import stitch
 
-    return getattr(calibrate if name == "calibrate" else stitch, name)
+    return getattr(calibration if name == "calibrate" else stitch, name)

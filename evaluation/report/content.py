@@ -115,14 +115,13 @@ def make_report(
         UserError: an analysis is of another pair.
     """
     joined = join_sweeps(sweeps)
-    points = [point for sweep, _ in sweeps for point in sweep.points]
     sweep_in = {directory: sweep for sweep, directory in sweeps}
     chapters = [
         make_chapter(
             sweep,
             strips=[make_strip(sweep_in[directory], directory) for directory in directories],
             tables=beside_paper(sweep),
-            others=points,
+            others=[point for other, _ in sweeps if _is_scored_alike(other, sweep) for point in other.points],
             prefix=f"{number}_" if len(joined) > 1 else "",
         )
         for number, (sweep, directories) in enumerate(joined, start=1)
@@ -141,6 +140,11 @@ def make_report(
         front = Finding(Picture("front", caption, draw_front(everything)), describe_front(everything))
     glance = glance_table(everything)
     return Report(title, chapters, list(commands), findings, glance if glance.rows else None, front)
+
+
+def _is_scored_alike(sweep: Sweep, other: Sweep) -> bool:
+    """Tell whether the FIDs of two sweeps are of the same features and the same real images."""
+    return all(sweep.protocol.get(key) == other.protocol.get(key) for key in ("extractor", "reference"))
 
 
 def make_chapter(

@@ -49,8 +49,8 @@ def test_damages_are_what_their_names_say(held_out) -> None:
     images, labels = held_out
     real = Pictures(scaled(images[:50]), torch.from_numpy(labels[:50]))
     assert blur(real, 1.0).var() < real.images.var()
-    assert blur(real, 1.0).mean() == pytest.approx(real.images.mean(), abs=1e-3)
-    assert (add_noise(real, 0.1) - real.images).std() == pytest.approx(0.2, rel=0.02)
+    assert float(blur(real, 1.0).mean()) == pytest.approx(float(real.images.mean()), abs=1e-3)
+    assert float((add_noise(real, 0.1) - real.images).std()) == pytest.approx(0.2, rel=0.02)
     erased = erase(Pictures(torch.ones(50, 1, 32, 32), real.labels), 5)
     assert (erased == -1).sum(dim=(1, 2, 3)).tolist() == [25] * 50
     assert torch.allclose(average_pairs(real, 0.2)[1], 0.8 * real.images[1] + 0.2 * real.images[0], atol=1e-6)

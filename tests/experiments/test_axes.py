@@ -59,7 +59,7 @@ def test_a_dry_run_counts_the_points_and_makes_nothing(capfd, monkeypatch, tmp_p
         ("samplers=[edm]", "samplers must be a list of names out of ddim, ddpm, dpmpp_2m"),
         (
             "orders=[zigzag]",
-            "large_to_small, interleave, decreasing, got 'zigzag' in ['zigzag']",
+            "large_to_small, interleave, decreasing, random, large_ends, small_ends, got 'zigzag' in ['zigzag']",
         ),
         ("orders=interleave", "orders must be a list of names out of small_to_large, large_to_small, interleave"),
         ("orders=[decreasing]", "decreasing is for two denoisers with half of the 3 steps each, got [0, 3]"),

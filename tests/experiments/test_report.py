@@ -124,21 +124,26 @@ def test_each_guidance_scale_has_its_plots() -> None:
 
 @pytest.mark.long
 def test_several_sweeps_are_joined_by_their_pair(capfd, monkeypatch, tmp_path: Path, page: Path) -> None:
-    scale, three = tmp_path / "scale", tmp_path / "three"
+    scale, three, large = (tmp_path / name for name in ("scale", "three", "large"))
     for sweep in (["guidance.scale=1.5", "fractions=[0,1]", f"out={scale}"],
-                  ["pair=fashion_dit_s_b_xl", "fractions=[[0.5,0,0.5]]", f"out={three}"]):  # fmt: skip
+                  ["pair=fashion_dit_s_b_xl", "fractions=[[0.5,0,0.5]]", f"out={three}"],
+                  ["pair=fashion_dit_s_xl", "fractions=[0]", f"out={large}"]):  # fmt: skip
         assert run(*PYTHON, "-m", "scripts.sweep", *TINY, *sweep).code == 0  # as `page`: with as many threads
-    sweeps = f"sweeps=[{page.parent},{scale},{three}]"
+    sweeps = f"sweeps=[{page.parent},{scale},{three},{large}]"
     outcome = run_here(capfd, monkeypatch, "report", sweeps, f"out={tmp_path / 'all.html'}")
     assert outcome.code == 0, outcome.err
     text = html.unescape((tmp_path / "all.html").read_text())
-    assert re.findall(r'<h2 id="chapter-\d">(\w+)', text) == ["digits_dit_s_xl", "fashion_dit_s_b_xl"]
+    assert re.findall(r'<h2 id="chapter-\d">(\w+)', text) == [
+        "digits_dit_s_xl",
+        "fashion_dit_s_b_xl",
+        "fashion_dit_s_xl",
+    ]
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
-    assert text.count('<img src="data:image/png;base64,') == 10 * (3 + 2 + 1)
+    assert text.count('<img src="data:image/png;base64,') == 10 * (3 + 2 + 1 + 1)
     assert "protocols differ: data: imagenet256 in the paper, digits here" in text
     assert "<td>0.5/0/0.5</td>" in text
-    assert "Fractions 0.5/0/0.5 at guidance scale 1.1: FID" in text
+    assert "Fractions 0.5/0/0.5 at guidance scale 1.5: FID" in text
     assert "faster than the large model alone." in text, "the large model's sweep is another one"
     links = re.findall(r"\]\((.*?)\)", (tmp_path / "all.md").read_text())
     assert all((tmp_path / link).is_file() for link in links)

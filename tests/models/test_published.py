@@ -7,6 +7,7 @@ import yaml
 
 from models.weights.catalog import load_manifest, names_of_pair
 from models.weights.published import missing_message, read_manifest, verify
+from settings.names import DATA_SETS
 from tests.conftest import ROOT
 from tstitch.errors import UserError
 
@@ -36,7 +37,7 @@ def test_the_manifest_names_every_file_that_a_pair_needs() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/pair").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_pair_stands_for_its_networks_and_its_evaluation(path: Path) -> None:
     names = names_of_pair(path.stem, load_manifest())
-    if path.stem.startswith("digits"):
+    if path.stem.startswith(DATA_SETS):
         assert names == []
         return
     num_denoisers = sum("/denoiser@" in str(default) for default in yaml.safe_load(path.read_text())["defaults"])

@@ -5,7 +5,7 @@ import torch
 
 from tests.pipelines.families import FAMILIES, NUM_STEPS, PROMPT, run, set_scheduler
 from tstitch import calibrate, stitch
-from tstitch.dropin.calibrate import Calibration
+from tstitch.calibration import Calibration
 from tstitch.errors import UserError
 
 

@@ -22,6 +22,7 @@ from tstitch.runs.timing import StageClock
 class BlackPlan:
     names = ("small", "large")
     fractions = (0.5, 0.5)
+    title = "0.5/0.5"
     timesteps = (999, 0)
     batch_size = 2
     evaluation = {"metrics": ["fid"]}  # noqa: RUF012

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from settings.names import DATA_SETS
 from tests.conftest import ROOT
 from tests.scripts.command import PYTHON, run, run_here, start
 from tstitch.runs.run import load_run
@@ -122,7 +123,7 @@ def test_every_pair_composes_to_a_plan(capfd, monkeypatch, pair: str, tmp_path: 
     """A shipped pair samples; any other gets as far as the missing weights, which it names."""
     settings = [f"pair={pair}", "num_images=2", "sampler.num_steps=4", f"out={tmp_path / 'out'}"]
     outcome = run_here(capfd, monkeypatch, "sample", *settings)
-    if pair.startswith("digits"):
+    if pair.startswith(DATA_SETS):
         assert outcome.code == 0, outcome.err
     else:
         assert outcome.code == 2

@@ -1,12 +1,17 @@
 """Every kind of recipe, from data to weights with a card, at the shortest length."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from tests.conftest import ROOT
 from tests.scripts.command import run_here
+from tests.scripts.test_bad_input import check_one_line
+from tstitch.runs.digest import file_sha256
 
 SHORT = ["recipe.trainer.iterations=2", "recipe.trainer.batch_size=8"]
 
@@ -38,3 +43,35 @@ def test_recipes_make_a_zoo_that_samples(capfd, monkeypatch, tmp_path: Path) -> 
     other = run_here(capfd, monkeypatch, "train", "recipe=unet_s", *SHORT, f"out={tmp_path / 'dit_s'}")
     assert other.code == 2
     assert "holds the training of another recipe" in other.err
+
+
+@pytest.mark.long
+def test_a_training_begins_with_weights_that_are_there(capfd, monkeypatch, tmp_path: Path) -> None:
+    """At a rate of nothing the weights stay what they began as, in bf16 as they are kept."""
+    first = ROOT / "models/zoo/digits/dit_s.safetensors"
+    settings = [*SHORT, "recipe=dit_s", f"recipe.begin_with={first}", "recipe.timesteps=[0,600]"]
+    still = ["recipe.optimizer.adamw_lr=1e-12", "recipe.optimizer.muon_lr=1e-12", "recipe.trainer.ema_decay=1"]
+    shutil.copytree(ROOT / "models/zoo/digits/autoencoder", tmp_path / "zoo/autoencoder")
+    places = [f"zoo={tmp_path / 'zoo'}", f"out={tmp_path / 'out'}"]
+    outcome = run_here(capfd, monkeypatch, "train", *settings, *still, *places)
+    assert outcome.code == 0, outcome.err
+    before, after = load_file(first), load_file(tmp_path / "zoo/dit_s.safetensors")
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    card = json.loads((tmp_path / "zoo/dit_s.json").read_text())
+    assert card["began_with_sha256"] == file_sha256(first)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("recipe.timesteps=[600,0]", "recipe needs timesteps of the form [first, end] with first < end <= 1000"),
+        ("recipe.timesteps=[0,1001]", "recipe needs timesteps of the form [first, end] with first < end <= 1000"),
+        ("recipe.begin_with=nowhere.safetensors", "weights nowhere.safetensors do not exist"),
+        ("recipe.begin_with=models/zoo/digits/dit_xl.safetensors", "dit_xl.safetensors"),
+    ],
+)
+def test_what_cannot_be_begun_with_is_one_line(capfd, monkeypatch, tmp_path: Path, argument: str, message: str) -> None:
+    shutil.copytree(ROOT / "models/zoo/digits/autoencoder", tmp_path / "zoo/autoencoder")
+    places = [f"zoo={tmp_path / 'zoo'}", f"out={tmp_path / 'out'}"]
+    check_one_line(run_here(capfd, monkeypatch, "train", *SHORT, "recipe=dit_s", argument, *places), message)
+    assert not (tmp_path / "zoo/dit_s.safetensors").exists()

@@ -125,3 +125,18 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="loss is nan at iteration 0"):
         train(Broken(), SETTINGS, OptimizerSettings(adamw_lr=1e-3), tmp_path)
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_an_interval_of_timesteps_is_all_that_is_trained() -> None:
+    seen: list[torch.Tensor] = []
+
+    def denoiser(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        seen.append(t)
+        return torch.zeros_like(x)
+
+    latents = torch.randn(2000, 4, 2, 2)
+    for interval, first, last in ((None, 0, 999), ((0, 600), 0, 599), ((600, 1000), 600, 999)):
+        seen.clear()
+        DiffusionObjective(linear_schedule(), 5.0, timesteps=interval)(denoiser, latents, torch.Generator())
+        (drawn,) = seen
+        assert first <= drawn.min() < first + 20 and last - 20 < drawn.max() <= last

@@ -106,20 +106,6 @@ class StitchedDenoiser(nn.Module):
         self._shares, self._trajectory = parse_shares(len(self.denoisers), how), None
         self._warned_of_steps.clear()
 
-    @contextmanager
-    def sharing(self, **how: object) -> Iterator[None]:
-        """Share out the steps of the runs in the context with other words of `stitch`; they are then as before."""
-        before, self._shares = self._shares, parse_shares(len(self.denoisers), how)
-        try:
-            yield
-        finally:
-            self._shares = before
-
-    @property
-    def trajectory(self) -> Trajectory | None:
-        """The solver steps of the latest run; None before the first."""
-        return self._trajectory
-
     def describe(self) -> str:
         """Say in a line which denoiser took which steps of the latest run, as the denoisers were called.
 

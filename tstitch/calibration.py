@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tstitch.allocation import Allocation
 from tstitch.dropin.stitch import find_stitched
+from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.errors import UserError
 from tstitch.routers.by_image import relative_difference
 from tstitch.routers.track import track_allocation
@@ -78,9 +79,9 @@ def calibrate(
             settings = {"output_type": "latent", **call, **given, "num_inference_steps": num_inference_steps}
             large, small = _Recorder([], []), _Recorder([], [])
             for fraction, recorder, replay in ((0, large, None), (1, small, large.results)):
-                with stitched.sharing(fraction=fraction), _recording(pipe.scheduler, recorder, replay):
+                with _sharing(stitched, fraction), _recording(pipe.scheduler, recorder, replay):
                     pipe(**settings, generator=torch.Generator().manual_seed(seed))
-                trajectory = stitched.trajectory
+                trajectory = stitched._trajectory
             rows.append(_by_step(small.outputs, large.outputs, trajectory.step_of_call))
     mean = torch.stack(rows).mean(dim=0)
     return Calibration(trajectory.timesteps, tuple(mean.tolist()))
@@ -93,6 +94,17 @@ def _by_step(small: Sequence[Tensor], large: Sequence[Tensor], step_of_call: Seq
         share = step_of_call.count(step)
         sums[step] += relative_difference(own.double(), wanted.double()).mean().cpu() / share
     return sums
+
+
+@contextmanager
+def _sharing(stitched: StitchedDenoiser, fraction: float) -> Iterator[None]:
+    """Share out the steps of the runs in the context in another way; they are then as before."""
+    before = stitched._shares
+    stitched.allocate(fraction=fraction)
+    try:
+        yield
+    finally:
+        stitched._shares = before
 
 
 @contextmanager
