@@ -68,7 +68,7 @@ def calibrate(
     Raises:
         UserError: the pipeline is not stitched, or has more than two denoisers.
     """
-    stitched = find_stitched(pipe)
+    _, stitched = find_stitched(pipe)
     if len(stitched.denoisers) != 2:
         raise UserError(f"calibrate is for two denoisers, this pipeline has {len(stitched.denoisers)}")
     if not seeds or (prompts is not None and not prompts) or isinstance(prompts, str):

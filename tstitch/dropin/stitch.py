@@ -90,7 +90,7 @@ def unstitch(pipe: object) -> object:
         >>> unstitch(pipe).unet is large
         True
     """
-    stitched, name = find_stitched(pipe), _stitched_component(pipe)
+    name, stitched = find_stitched(pipe)
     if "_hf_hook" in vars(stitched):
         pipe.remove_all_hooks()
         warnings.warn("CPU offload was of the stitched denoiser; enable it again after unstitch", stacklevel=2)
@@ -101,17 +101,14 @@ def unstitch(pipe: object) -> object:
     return pipe
 
 
-def find_stitched(pipe: object) -> StitchedDenoiser:
-    """Return the stitched denoiser of a pipeline; `UserError` where it has none."""
-    stitched = _plain(getattr(pipe, _stitched_component(pipe)))
+def find_stitched(pipe: object) -> tuple[str, StitchedDenoiser]:
+    """Return the stitched denoiser of a pipeline and the name it is held by; `UserError` where it has none."""
+    held = (name for name, value in vars(pipe).items() if isinstance(_plain(value), StitchedDenoiser))
+    name = next(held, None) or _component(pipe)
+    stitched = _plain(getattr(pipe, name))
     if not isinstance(stitched, StitchedDenoiser):
         raise UserError(f"this {type(pipe).__name__} is not stitched")
-    return stitched
-
-
-def _stitched_component(pipe: object) -> str:
-    held = [name for name, value in vars(pipe).items() if isinstance(_plain(value), StitchedDenoiser)]
-    return held[0] if held else _component(pipe)
+    return name, stitched
 
 
 def _component(pipe: object) -> str:
