@@ -112,8 +112,9 @@ def find_stitched(pipe: object) -> tuple[str, StitchedDenoiser]:
 
 
 def _component(pipe: object) -> str:
-    names = ("unet", "transformer", "unet_2", "transformer_2")
-    components = [name for name in names if getattr(pipe, name, None) is not None]
+    components = [
+        own for own in ("unet", "transformer", "unet_2", "transformer_2") if getattr(pipe, own, None) is not None
+    ]
     if len(components) != 1 or not hasattr(pipe, "scheduler"):
         raise UserError(
             f"stitch needs a pipeline with a scheduler and one unet or transformer, got {type(pipe).__name__}; priors, "
