@@ -103,8 +103,8 @@ def unstitch(pipe: object) -> object:
 
 def find_stitched(pipe: object) -> tuple[str, StitchedDenoiser]:
     """Return the stitched denoiser of a pipeline and the name it is held by; `UserError` where it has none."""
-    held = (name for name, value in vars(pipe).items() if isinstance(_plain(value), StitchedDenoiser))
-    name = next(held, None) or _component(pipe)
+    held = [name for name, value in vars(pipe).items() if isinstance(_plain(value), StitchedDenoiser)]
+    name = held[0] if held else _component(pipe)
     stitched = _plain(getattr(pipe, name))
     if not isinstance(stitched, StitchedDenoiser):
         raise UserError(f"this {type(pipe).__name__} is not stitched")
@@ -112,9 +112,8 @@ def find_stitched(pipe: object) -> tuple[str, StitchedDenoiser]:
 
 
 def _component(pipe: object) -> str:
-    components = [
-        own for own in ("unet", "transformer", "unet_2", "transformer_2") if getattr(pipe, own, None) is not None
-    ]
+    known = ("unet", "transformer", "unet_2", "transformer_2")
+    components = [name for name in known if getattr(pipe, name, None) is not None]
     if len(components) != 1 or not hasattr(pipe, "scheduler"):
         raise UserError(
             f"stitch needs a pipeline with a scheduler and one unet or transformer, got {type(pipe).__name__}; priors, "

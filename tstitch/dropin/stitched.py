@@ -234,8 +234,8 @@ class StitchedDenoiser(nn.Module):
             self._models_of_steps[step] = model
             return self._call(model, args, kwargs)
 
-        latents = args[0] if args else None  # some pipelines pass them by name; an allocation does not look at them
-        predict = self._route(trajectory.steps[step], latents, ask)  # which denoiser predicts here
+        # Some pipelines pass latents by name; an allocation does not look at them.
+        predict = self._route(trajectory.steps[step], args[0] if args else None, ask)  # which denoiser predicts here
         return predict(latents, trajectory.timesteps[step])
 
     def _call(self, model: int, args: tuple, kwargs: dict) -> object:
