@@ -234,9 +234,8 @@ class StitchedDenoiser(nn.Module):
             self._models_of_steps[step] = model
             return self._call(model, args, kwargs)
 
-        # Some pipelines pass latents by name; an allocation does not look at them.
-        predict = self._route(trajectory.steps[step], args[0] if args else None, ask)  # which denoiser predicts here
-        return predict(latents, trajectory.timesteps[step])
+        latents = args[0] if args else None  # some pipelines pass them by name; an allocation does not look at them
+        return self._route(trajectory.steps[step], latents, ask)(latents, trajectory.timesteps[step])
 
     def _call(self, model: int, args: tuple, kwargs: dict) -> object:
         """Call a denoiser with the arguments of the pipeline's own call."""
