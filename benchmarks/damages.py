@@ -136,8 +136,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "damages.json")
     arguments = parser.parse_args()
     images, labels = load_images("fashion", arguments.folder).held_out
-    found = measure(images[: arguments.num_images], labels[: arguments.num_images])
-    text = json.dumps({"floor_of_all": floor(images), **found}, indent=2) + "\n"
+    damaged = measure(images[: arguments.num_images], labels[: arguments.num_images])
+    text = json.dumps({"floor_of_all": floor(images), **damaged}, indent=2) + "\n"
     arguments.out.write_text(text)
     print(text, end="")
 

@@ -68,12 +68,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "regions.json")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = {
+    measured = {
         f"{shape}, {(side // 2) ** 2} tokens": measure(shape, side, arguments.batch_size, arguments.repeats, device)
         for shape in SHAPES
         for side in SIDES
     }
-    text = json.dumps({"machine": describe_machine(device), "float32": found}, indent=2) + "\n"
+    text = json.dumps({"machine": describe_machine(device), "float32": measured}, indent=2) + "\n"
     arguments.out.write_text(text)
     print(text, end="")
 

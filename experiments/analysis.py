@@ -1,4 +1,4 @@
-"""What an analysis of a pair gives."""
+"""The result of an analysis of a pair."""
 
 from dataclasses import dataclass
 

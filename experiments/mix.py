@@ -1,4 +1,4 @@
-"""What a run in which images decide turned out to be: shares of the steps, evaluations, decisions."""
+"""The mix that a run in which images decide turned out to be: shares of the steps, evaluations, decisions."""
 
 from dataclasses import replace
 

@@ -48,23 +48,23 @@ def analyse_schedules(plan: Plan, pair: Pair, settings: AnalyseSettings, device:
         "track": [_least(by_segment, k) for k in range(SEGMENTS + 1)],
         "weighted track": [_least(by_segment_weighted, k) for k in range(SEGMENTS + 1)],
     }
-    found = {name: [errors[_expand(chosen, length)] for chosen in own] for name, own in rules.items()}
+    by_rule = {name: [errors[_expand(chosen, length)] for chosen in own] for name, own in rules.items()}
     of_count = [
         [error for allocation, error in errors.items() if allocation.count(0) == k * length]
         for k in range(SEGMENTS + 1)
     ]
-    found["best"] = [min(own) for own in of_count]
-    found["mean"] = [float(np.mean(own)) for own in of_count]
+    by_rule["best"] = [min(own) for own in of_count]
+    by_rule["mean"] = [float(np.mean(own)) for own in of_count]
     proxy = [sum(weighted[k] for k in range(num_steps) if allocation[k] == 0) for allocation in errors]
     correlation = float(spearmanr(proxy, list(errors.values())).statistic)
-    names = list(found)
-    rows = [[f"{k / SEGMENTS:g}", *(f"{found[name][k]:.3f}" for name in names)] for k in range(SEGMENTS + 1)]
+    names = list(by_rule)
+    rows = [[f"{k / SEGMENTS:g}", *(f"{by_rule[name][k]:.3f}" for name in names)] for k in range(SEGMENTS + 1)]
     sentences = [
         f"{plan.pair}, {num_steps} steps: the sum of weighted disagreements orders the 1,024 schedules with a rank "
         f"correlation of {correlation:.3f} with their distance from the large model.",
-        *(_describe(name, found) for name in rules),
+        *(_describe(name, by_rule) for name in rules),
     ]
-    data = {"fractions": [k / SEGMENTS for k in range(SEGMENTS + 1)], "errors": found, "correlation": correlation}
+    data = {"fractions": [k / SEGMENTS for k in range(SEGMENTS + 1)], "errors": by_rule, "correlation": correlation}
     return Analysis(sentences, data, ["fraction of the small model", *names], rows)
 
 
@@ -76,8 +76,8 @@ def _expand(segments: tuple[int, ...], length: int) -> Allocation:
     return tuple(0 if step // length in segments else 1 for step in range(SEGMENTS * length))
 
 
-def _describe(name: str, found: dict[str, list[float]]) -> str:
+def _describe(name: str, by_rule: dict[str, list[float]]) -> str:
     """How far a rule ends from the large model, beside the best schedule of as many small segments."""
     inner = range(1, SEGMENTS)
-    ratios = [found[name][k] / found["best"][k] for k in inner]
+    ratios = [by_rule[name][k] / by_rule["best"][k] for k in inner]
     return f"The rule {name} ends {np.mean(ratios):.2f}x as far away as the best schedule of its cost, in the mean."

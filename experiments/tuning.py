@@ -40,8 +40,8 @@ def tune_guidance(settings: SweepSettings, device: torch.device) -> list[Planned
         if point.distance is None:
             raise UserError("tune chooses by FID; give pair.evaluation.metrics=[fid,...]")
         for asked in planned.asked:
-            key, found = _key(planned, asked), (point.distance, asked["guidance_scale"])
-            best[key] = min(best.get(key, found), found, key=lambda own: own[0])
+            key, scored = _key(planned, asked), (point.distance, asked["guidance_scale"])
+            best[key] = min(best.get(key, scored), scored, key=lambda own: own[0])
     return [_at_scale(point, best) for point in plan_points(settings)]
 
 

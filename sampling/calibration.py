@@ -1,4 +1,4 @@
-"""What a calibration says of a trajectory: how far each smaller denoiser is from the large one, step by step."""
+"""Calibrations: how far each smaller denoiser is from the large one, step by step."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -93,7 +93,7 @@ class Plan:
 
     @property
     def title(self) -> str:
-        """What tells the plan from others of its pair: its fractions, or its router."""
+        """A name among the plans of its pair: its fractions, or its router."""
         if self.routing.kind == ALLOCATED:
             return show_fractions(self.fractions)
         shares = [] if self.fractions is None else [show_fractions(self.fractions)]

@@ -17,7 +17,7 @@ Kind = Annotated[str, OneOf(files_of("router"))]
 
 
 class Router(Settings):
-    """What all routers share.
+    """The kind of a router, and how it is shown.
 
     Attributes:
         takes_shares: whether the fractions say how many steps each denoiser takes.

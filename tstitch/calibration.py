@@ -42,7 +42,7 @@ class Calibration:
 
 @dataclass
 class _Recorder:
-    """What a scheduler was given and what it returned at each of its steps, in order; the second run is a replay."""
+    """Predictions that a scheduler was given and results that it returned, step by step; the second run is a replay."""
 
     outputs: list[Tensor]
     results: list[object]

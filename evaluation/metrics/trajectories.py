@@ -92,7 +92,7 @@ def describe_spectrum(spectra: Tensor, timesteps: Sequence[int]) -> str:
 
 
 def best_shares(fractions: Tensor, errors: Tensor, num_weights: int = 200) -> tuple[list[float], list[float]]:
-    """What an oracle reaches that gives each image a fraction of its own: mean fraction and mean error, both (W,).
+    """Give each image the fraction that is best for it, as an oracle would: mean fraction and mean error, both (W,).
 
     For each weight w every image takes the fraction that is best in `w * fraction - error`: no choice of one fraction
     for each image has a larger mean fraction at the same mean error.

@@ -1,4 +1,4 @@
-"""What tells, before any FID is known, how far a pair stitches well: cheap measures against the flat fraction."""
+"""How far pairs stitch well, beside measures that are cheap to know of them before any FID."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class GuidanceRecord(Record):
 
 
 class PairIdentityRecord(Record):
-    """What an analysis was made with, as far as it is looked up by it."""
+    """The weights and the guidance of an analysis, by which it is looked up."""
 
     denoisers: dict[str, DenoiserRecord]
     guidance: GuidanceRecord
@@ -80,7 +80,7 @@ def gather(sweeps: Sequence[tuple[Path, Sweep]], analyses: Sequence[Path]) -> li
         UserError: a sweep is not of two models, has no FID at fractions 0 and 1, or lacks an analysis.
     """
     cheap = _read_measures(analyses)
-    found = []
+    joined = []
     for place, sweep in sweeps:
         models = frozenset(own["sha256"] for own in sweep.protocol.get("denoisers", {}).values())
         if len(models) != 2:
@@ -101,8 +101,8 @@ def gather(sweeps: Sequence[tuple[Path, Sweep]], analyses: Sequence[Path]) -> li
                 "FID of the small model": points[-1].distance,
                 "FID of the small over that of the large": points[-1].distance / points[0].distance,
             }
-            found.append(Stitched(sweep.protocol["pair"], scale, flat_fraction(points), measures))
-    return found
+            joined.append(Stitched(sweep.protocol["pair"], scale, flat_fraction(points), measures))
+    return joined
 
 
 def _has_ends(points: Sequence[Point]) -> bool:

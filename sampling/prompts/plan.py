@@ -56,7 +56,7 @@ class PromptPlan:
 
     @property
     def title(self) -> str:
-        """What tells it from other plans of the same pipeline."""
+        """A name among the plans of its pipeline."""
         return show_fractions(self.fractions)
 
     @property

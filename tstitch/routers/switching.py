@@ -1,4 +1,4 @@
-"""What routers have in common that let each image go from one model to another once, and for good."""
+"""Routers that let each image go from one model to another once, and for good: what they share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
