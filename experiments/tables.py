@@ -34,7 +34,7 @@ from tstitch.runs.machine import device_name
 from tstitch.runs.ranks import choose_device, joined_ranks
 
 WITHOUT_FEATURES = ("fashion",)  # data sets whose reference keeps no features
-OF_FEATURES = ("precision", "recall", "kid")
+OF_FEATURES = ("precision", "recall", "kid", "sfid")
 FORWARDED = ("num_images", "batch_size", "precision", "ranks", "device")
 
 
