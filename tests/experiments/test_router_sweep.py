@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.command import run_here
+from tests.scripts.command import PYTHON, run, run_here
 from tests.scripts.test_bad_input import check_one_line
 
 TINY = ["num_images=16", "batch_size=8", "sampler.num_steps=6", "latency.repeats=1", "pair.evaluation.bootstrap=2"]
@@ -16,12 +16,13 @@ GRIDS = f"also=[{{routers: [{ROUTERS}]}},{{routers: [{{kind: ml_em}}], fractions
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("sweep") / "out"
-
-
-def test_a_sweep_over_routers_measures_their_mix(capfd, monkeypatch, out: Path) -> None:
-    outcome = run_here(capfd, monkeypatch, "sweep", *TINY, "fractions=[0,0.5,1]", GRIDS, f"out={out}")
+    out = tmp_path_factory.mktemp("sweep") / "out"
+    outcome = run(*PYTHON, "-m", "scripts.sweep", *TINY, "fractions=[0,0.5,1]", GRIDS, f"out={out}")
     assert outcome.code == 0, outcome.err
+    return out
+
+
+def test_a_sweep_over_routers_measures_their_mix(out: Path) -> None:
     points = json.loads((out / "sweep.json").read_text())["points"]
     found = {(p["router"].split()[0], p["knob"] or p["fractions"][0]): p for p in points}
     assert [key for key in found if key[0] != "ml_em"] == [
