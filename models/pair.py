@@ -16,6 +16,7 @@ from models.placement.place import place
 from models.placement.precision import Products, products
 from models.weights.folders import folder_files, folder_weights, is_folder, network_folder
 from models.weights.read import check_state
+from tstitch.convention import Convention, make_convention
 from tstitch.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class DenoiserSpec:
 
     `path` is a file in the official or in our own layout, or for `dit` a folder of diffusers: of the transformer, or
     of a pipeline that has one.
-    `ema` picks the averaged weights of an LDM checkpoint that holds both.
+    `ema` picks the averaged weights of an LDM checkpoint that holds both. `schedule` has the kind and the numbers of
+    the noise schedule that it was trained with, None for that of any trajectory; `prediction` is what it predicts.
     """
 
     name: str
@@ -40,6 +42,8 @@ class DenoiserSpec:
     config: DiTConfig | UNetConfig
     path: Path
     ema: bool = False
+    schedule: tuple[tuple[str, float | str], ...] | None = None
+    prediction: str = "eps"
 
     @property
     def folder(self) -> Path | None:
@@ -76,9 +80,31 @@ class Pair:
             yield self.autoencoder
 
 
-def denoiser_spec(name: str, family: str, path: Path, config: dict, ema: bool = False) -> DenoiserSpec:
+def denoiser_spec(
+    name: str,
+    family: str,
+    path: Path,
+    config: dict,
+    ema: bool = False,
+    schedule: dict | None = None,
+    prediction: str = "eps",
+) -> DenoiserSpec:
     """Make a specification from plain values; `config` has the names of the family's configuration, or a preset."""
-    return DenoiserSpec(name, family, find_family(family).config(name, config), path, ema)
+    stated = None if schedule is None else tuple(sorted(schedule.items()))
+    return DenoiserSpec(name, family, find_family(family).config(name, config), path, ema, stated, prediction)
+
+
+def own_convention(spec: DenoiserSpec, trajectory: dict, match: str = "snr") -> Convention | None:
+    """Return the convention of a denoiser where it is another than eps on the trajectory's schedule, else None.
+
+    Args:
+        trajectory: kind and numbers of the trajectory's schedule.
+        match: `snr`, or `index`: the denoiser takes the trajectory's own timesteps, as if the schedules were one.
+    """
+    stated = trajectory if spec.schedule is None else dict(spec.schedule)
+    if match == "index" or (stated == trajectory and spec.prediction == "eps"):
+        return None
+    return make_convention(spec.prediction, **stated)
 
 
 def check_denoisers(specs: Sequence[DenoiserSpec]) -> None:

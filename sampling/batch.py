@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from models.autoencoder import decode, decode_in_parallel
+from tstitch.convention import MatchedDenoiser
 from tstitch.errors import UserError
 from tstitch.guidance import ConditionedDenoiser, GuidedDenoiser
 from tstitch.images import to_uint8
@@ -45,20 +46,22 @@ class ConditionedNetworks:
         """Hold models in memory. Nothing of them is kept after the context, so that they can be let go."""
         with self.networks.use(models) as denoisers:
             self.clock.start()
-            conditioned = {model: self._guide(denoisers[model], model).prepare(self.labels) for model in models}
+            conditioned = {model: self._condition(denoisers[model], model) for model in models}
             try:
                 yield conditioned
             finally:
                 conditioned.clear()
 
-    def _guide(self, denoiser: ClassConditionalDenoiser, index: int) -> GuidedDenoiser:
-        return GuidedDenoiser(
+    def _condition(self, denoiser: ClassConditionalDenoiser, index: int) -> ConditionedDenoiser | MatchedDenoiser:
+        guided = GuidedDenoiser(
             denoiser,
             self.plan.scales[index],
-            self.plan.channels,
+            self.plan.channels[index],
             unconditional=partial(denoiser.unconditional, noise=self.noise, index=index),
             conditional=denoiser.conditional,
         )
+        conditioned, convention = guided.prepare(self.labels), self.plan.conventions[index]
+        return conditioned if convention is None else MatchedDenoiser(conditioned, convention, self.plan.schedule)
 
 
 @dataclass(frozen=True)

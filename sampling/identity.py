@@ -7,12 +7,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.pair import own_convention
 from models.weights.read import read_settings
 from tstitch.runs.digest import file_sha256
 
 if TYPE_CHECKING:
     from models.autoencoder import AutoencoderSpec
-    from models.pair import DenoiserSpec
     from sampling.plan import Plan
 
 # Fields of a plan that decide no byte of the images, or that follow from others: a field that is not named here is
@@ -26,17 +26,19 @@ def plan_identity(plan: Plan, device_type: str) -> dict:
 
     Reads the weights of the denoisers that the plan uses and of the autoencoder, for their checksums.
     """
+    is_mixed = any(own_convention(spec, plan.schedule_settings) is not None for spec in plan.specs)
     described = {
-        "specs": {"denoisers": {plan.names[index]: _denoiser(plan.specs[index]) for index in plan.used}},
+        "specs": {"denoisers": {plan.names[index]: _denoiser(plan, index) for index in plan.used}},
         "autoencoder": {"autoencoder": _autoencoder(plan.autoencoder)},
         "schedule_settings": {"schedule": plan.schedule_settings},
         "scales": {
             "guidance": {
                 "scale": {plan.names[index]: plan.scales[index] for index in plan.used},
-                "channels": plan.channels or "all",
+                "channels": _channels(plan),
             }
         },
         "channels": {},  # beside the scales
+        "match": {"match": plan.match} if plan.match != "snr" and is_mixed else {},
         "router": plan.router.identity() if plan.allocation is not None else {"router": plan.router.identity()},
         "precisions": {"precision": plan.precision},
         **{name: {} for name in (*WITHOUT_EFFECT, *FOLLOWING)},
@@ -49,8 +51,18 @@ def plan_identity(plan: Plan, device_type: str) -> dict:
     return json.loads(json.dumps({**identity, "device": device_type}))
 
 
-def _denoiser(spec: DenoiserSpec) -> dict:
+def _channels(plan: Plan) -> int | str | list[int | str]:
+    """The guided channels: one value where they are the same for all denoisers."""
+    shown = [plan.channels[index] or "all" for index in plan.used]
+    return shown[0] if len(set(shown)) == 1 else shown
+
+
+def _denoiser(plan: Plan, index: int) -> dict:
+    spec = plan.specs[index]
+    is_own = own_convention(spec, plan.schedule_settings) is not None
+    convention = {"schedule": dict(spec.schedule or ()), "prediction": spec.prediction} if is_own else {}
     return {
+        **convention,
         "sha256": file_sha256(spec.weights),
         "family": spec.family,
         "ema": spec.ema,

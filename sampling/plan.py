@@ -2,14 +2,15 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from models.autoencoder import AutoencoderSpec
 from models.checkout import resolve_path
 from models.families import find_family
-from models.pair import DenoiserSpec, check_denoisers, denoiser_spec
+from models.pair import DenoiserSpec, check_denoisers, denoiser_spec, own_convention
 from models.placement.compiled import check_compile_mode
 from models.weights.catalog import explain_missing
 from sampling.identity import plan_identity
@@ -20,6 +21,7 @@ from settings.router import AnyRouter
 from settings.sampling import SamplingSettings
 from tstitch.allocate import Shares, parse_shares
 from tstitch.allocation import Allocation, fractions_of, show_fractions
+from tstitch.convention import Convention, match_timestep
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
 from tstitch.router import AllocationRouter, Router
@@ -46,7 +48,8 @@ class Plan:
     router: Router
     scales: list[float]
     history: str
-    channels: int | None
+    channels: list[int | None]
+    match: str
     num_images: int
     batch_size: int
     seed: int
@@ -66,6 +69,11 @@ class Plan:
     def allocation(self) -> Allocation | None:
         """The denoiser of each step; None where it is not known before the run."""
         return self.router.allocation if isinstance(self.router, AllocationRouter) else None
+
+    @cached_property
+    def conventions(self) -> list[Convention | None]:
+        """What each denoiser was trained with, None where it is eps on the trajectory's own schedule."""
+        return [own_convention(spec, self.schedule_settings, self.match) for spec in self.specs]
 
     @property
     def used(self) -> list[int]:
@@ -142,10 +150,26 @@ class Plan:
         """The resolved allocation and guidance, in a line."""
         guidance = ", ".join(f"{self.names[index]} {self.scales[index]:g}" for index in self.used)
         plan = f"{self.router.describe(self.steps, self.names)}; guidance scale: {guidance}"
+        plan = "; ".join([plan, *self._describe_matches()])
         asked, num_steps = self.sampler["num_steps"], len(self.timesteps)
         if num_steps == asked:
             return plan
         return f"{plan}; grid {self.sampler['grid']} gives {num_steps} steps where {asked} were asked for"
+
+    def _describe_matches(self) -> Iterator[str]:
+        """Say of each denoiser of another schedule which of its timesteps it is asked for, and where it has none."""
+        for index in self.used:
+            convention = self.conventions[index]
+            if convention is None:
+                continue
+            stages = [stage for stage in self.router.stages(self.steps) if index in stage.models]
+            asked = [step.timestep for stage in stages for step in self.steps[stage.start : stage.stop]]
+            matches = [match_timestep(self.schedule, convention.schedule, timestep) for timestep in asked]
+            clamped = [timestep for timestep, match in zip(asked, matches, strict=True) if match.is_clamped]
+            at = f"t = {matches[0].timestep:.1f}..{matches[-1].timestep:.1f} of its own schedule"
+            lacking = ", ".join(map(str, clamped))
+            beyond = f", which does not reach t = {lacking} of the trajectory" if clamped else ""
+            yield f"{self.names[index]} by signal to noise at {at}{beyond}"
 
     def identity(self, device_type: str) -> dict:
         """Everything that decides the bytes of the images. Reads the weights, for their checksums."""
@@ -187,7 +211,8 @@ def make_plan(settings: SamplingSettings) -> Plan:
         router=make_router(settings.router, allocation, specs, scales, steps),
         history=sampler.history,
         scales=scales,
-        channels=parse_channels(settings.guidance.channels, specs[0].config.in_channels),
+        channels=_channels(settings.guidance.channels, specs),
+        match=settings.match,
         num_images=settings.num_images,
         batch_size=settings.batch_size,
         seed=settings.seed,
@@ -199,9 +224,19 @@ def make_plan(settings: SamplingSettings) -> Plan:
         evaluation=pair.evaluation.as_dict(),
         routing=settings.router,
     )
+    _check_variance(plan)
     if plan.missing_weights and not settings.dry_run:
         raise UserError(explain_missing(plan.missing_weights, plan.pair))
     return plan
+
+
+def _check_variance(plan: Plan) -> None:
+    for index in plan.used if plan.sampler_name == "ddpm" else ():
+        if plan.conventions[index] is not None or not getattr(plan.specs[index].config, "learn_sigma", False):
+            raise UserError(
+                f"sampler ddpm needs denoisers that predict a variance for the trajectory's schedule, and "
+                f"{plan.names[index]} does not; use sampler=ddim with sampler.eta=1"
+            )
 
 
 def _with_place(network: Denoiser | Autoencoder) -> dict:
@@ -227,6 +262,13 @@ def _scales(scale: float | list[float], specs: list[DenoiserSpec]) -> list[float
     for value in scales:
         check_scale(value)
     return [float(value) for value in scales]
+
+
+def _channels(channels: int | str | list[int | str], specs: list[DenoiserSpec]) -> list[int | None]:
+    given = channels if isinstance(channels, list) else [channels] * len(specs)
+    if len(given) != len(specs):
+        raise UserError(f"guidance.channels needs one value or {len(specs)}, got {given}")
+    return [parse_channels(each, spec.config.in_channels) for each, spec in zip(given, specs, strict=True)]
 
 
 def _residency(settings: SamplingSettings) -> str:

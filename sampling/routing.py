@@ -66,18 +66,16 @@ def make_router(
 
 
 def _hybrid(settings: Hybrid, large: DenoiserSpec, order: tuple[int, int], steps: Sequence[Step]) -> HybridRouter:
-    taken = settings.first_steps + settings.hybrid_steps
-    if taken > len(steps):
-        raise UserError(
-            f"router.first_steps + router.hybrid_steps must be at most the {len(steps)} solver steps, got {taken}"
-        )
+    taken = settings.first_share + settings.hybrid_share
+    if taken > 1 + 1e-9:
+        raise UserError(f"router.first_share + router.hybrid_share must be at most 1, got {taken:g}")
     own = getattr(large.config, "patch_size", settings.patch_size)
     side = large.config.input_size
     if own != settings.patch_size or side % own:
         raise UserError(f"router.patch_size must be {own}, as {large.name} has it, got {settings.patch_size}")
-    return HybridRouter(
-        order[0], settings.first_steps, settings.hybrid_steps, settings.region, settings.every, settings.patch_size
-    )
+    first_steps = round(settings.first_share * len(steps))
+    hybrid_steps = round(taken * len(steps)) - first_steps
+    return HybridRouter(order[0], first_steps, hybrid_steps, settings.region, settings.every, settings.patch_size)
 
 
 def _check_first_step(min_steps: int, steps: Sequence[Step]) -> None:

@@ -8,7 +8,8 @@ from settings.base import Settings, complain
 from settings.choice import choose_by, mark
 from settings.kinds import OneOf, Whole
 from settings.lists import ListOf
-from settings.names import AUTOENCODERS
+from settings.names import AUTOENCODERS, PREDICTIONS
+from settings.schedule import DenoiserSchedule
 from settings.types import PathName, Positive, Share, Size, Switch, Words
 
 Sizes = Annotated[list[int], ListOf(Whole(1, 2**14))]
@@ -74,26 +75,31 @@ class UNetShape(Settings):
         return self
 
 
-class DiT(Settings):
-    """A DiT that can be loaded."""
+class Loadable(Settings):
+    """What every denoiser has that can be loaded."""
 
-    kind_name: ClassVar[str] = "dit"
     name: Words = Field(description="of the denoiser, in results")
     family: Words = Field(description="dit or ldm")
     path: PathName = Field(description="file or folder of the weights")
-    config: DiTShape = Field(description="shape of the network")
     ema: Switch = Field(False, description="the averaged weights of a checkpoint that holds both")
+    schedule: DenoiserSchedule | None = Field(
+        None, description="noise schedule of its training; null: the trajectory's"
+    )
+    prediction: Annotated[str, OneOf(PREDICTIONS)] = Field("eps", description="eps, v, or the velocity of a flow")
 
 
-class UNet(Settings):
+class DiT(Loadable):
+    """A DiT that can be loaded."""
+
+    kind_name: ClassVar[str] = "dit"
+    config: DiTShape = Field(description="shape of the network")
+
+
+class UNet(Loadable):
     """A U-Net of latent diffusion that can be loaded."""
 
     kind_name: ClassVar[str] = "ldm"
-    name: Words = Field(description="of the denoiser, in results")
-    family: Words = Field(description="dit or ldm")
-    path: PathName = Field(description="file of the weights")
     config: UNetShape = Field(description="shape of the network")
-    ema: Switch = Field(False, description="the averaged weights of a checkpoint that holds both")
 
 
 Denoiser = Annotated[

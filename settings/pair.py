@@ -6,29 +6,14 @@ from pydantic import Field, model_validator
 
 from settings.base import Settings, complain
 from settings.kinds import Number, OneOf, Whole
-from settings.lists import Either, ListOf
-from settings.names import CLIP_SCORE, GRIDS, METRICS, SCHEDULES, Extractor
+from settings.lists import Either, ListOf, OneOrEach
+from settings.names import CLIP_SCORE, GRIDS, METRICS, Extractor
 from settings.networks import Autoencoder, Denoiser
-from settings.types import BatchSize, Draws, Name, PathName, Share, Words
+from settings.schedule import Schedule
+from settings.types import BatchSize, Draws, Name, PathName, Words
 
 Scale = Annotated[float, Number(1)]
-Channels = Annotated[int | str, Either(Whole(1, 2**14), OneOf(("all",)))]
-
-
-class Schedule(Settings):
-    """A noise schedule."""
-
-    kind: Annotated[str, OneOf(SCHEDULES)] = Field(description="how the betas are spaced")
-    beta_start: Share = Field(description="beta at timestep 0")
-    beta_end: Share = Field(description="beta at the last timestep")
-    num_train_timesteps: Annotated[int, Whole(1, 10**6)] = Field(1000, description="timesteps of the training")
-
-    @model_validator(mode="after")
-    def _check_betas(self) -> "Schedule":
-        if not 0 < self.beta_start < self.beta_end < 1:
-            given = f"beta_start={self.beta_start:g} and beta_end={self.beta_end:g}"
-            raise complain(f"needs 0 < beta_start < beta_end < 1, got {given}")
-        return self
+Channels = Annotated[int | str | list[int | str], OneOrEach(Either(Whole(1, 2**14), OneOf(("all",))))]
 
 
 class Evaluation(Settings):
@@ -57,7 +42,7 @@ class Pair(Settings):
     name: Name = Field(description="of the pair, in results")
     denoisers: dict[str, Denoiser] = Field(description="small to large, by short names")
     autoencoder: Autoencoder = Field(description="between images and latents")
-    schedule: Schedule = Field(description="noise schedule that the denoisers were trained with")
+    schedule: Schedule = Field(description="noise schedule of the trajectory, and of denoisers that state none")
     data: Words = Field(description="data set that the images are scored with")
     evaluation: Evaluation = Field(description="what the images are scored with")
     fractions: Annotated[list[float], ListOf(Number(0, 1))] = Field(description="default of stitch.fractions")

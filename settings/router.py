@@ -144,8 +144,8 @@ class Hybrid(Router):
     by_image: ClassVar[bool] = True
     knob: ClassVar[str] = "region"
     order: Direction = Field(description="which denoiser comes first")
-    first_steps: FirstStep = Field(description="steps of the first denoiser alone")
-    hybrid_steps: FirstStep = Field(description="steps of both")
+    first_share: Share = Field(description="share of the steps that the first denoiser takes alone")
+    hybrid_share: Share = Field(description="share of the steps that both take")
     region: Share = Field(description="share of the patches, those that differ most, that the large one predicts")
     every: Count = Field(description="steps from one choice of the patches to the next, which takes all of them")
     patch_size: Size = Field(description="side of a patch of the latents; the large DiT's own")

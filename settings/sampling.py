@@ -11,6 +11,7 @@ from settings.names import (
     GRIDS,
     HISTORIES,
     LABELS,
+    MATCHES,
     MULTISTEP,
     RESIDENCIES,
     STITCH_WORDS,
@@ -81,7 +82,9 @@ class Guidance(Settings):
     scale: Annotated[float | list[float], OneOrEach(SCALE)] = Field(
         description="guidance scale; 1 is off; a list has one for each denoiser"
     )
-    channels: Channels = Field(description="how many latent channels are guided, or all")
+    channels: Channels = Field(
+        description="how many latent channels are guided, or all; a list has one for each denoiser"
+    )
 
 
 class Sampler(Settings):
@@ -105,6 +108,9 @@ class SamplingSettings(Settings):
     router: AnyRouter = Field(description="who predicts at each step; allocation: the shares alone decide")
     guidance: Guidance = Field(description="classifier-free guidance")
     sampler: Sampler = Field(description="the solver")
+    match: Annotated[str, OneOf(MATCHES)] = Field(
+        description="timesteps of a denoiser of another schedule: of equal signal to noise (snr), or of equal index"
+    )
     num_images: Count = Field(description="images to make")
     batch_size: BatchSize = Field(description="images at once")
     seed: Seed = Field(description="of all noise and labels")

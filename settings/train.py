@@ -10,7 +10,7 @@ from settings.kinds import OneOf, Whole
 from settings.lists import ListOf
 from settings.names import DATA_SETS, Device
 from settings.networks import Denoiser
-from settings.pair import Schedule
+from settings.schedule import OfTrajectory
 from settings.types import BatchSize, Count, Name, NotNegative, PathName, Positive, Share, Size, Switch, Words
 
 DOWN_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")
@@ -54,7 +54,6 @@ class DenoiserRecipe(Recipe):
 
     kind_name: ClassVar[str] = "denoiser"
     denoiser: Denoiser = Field(description="the network")
-    schedule: Schedule = Field(description="its noise schedule")
     snr_gamma: Positive | None = Field(description="cap of the min-SNR weight; null: all timesteps alike")
     high_noise_weight: NotNegative = Field(description="how much more the noisy timesteps weigh")
     class_dropout_prob: Share = Field(description="share of the conditions that are dropped")
@@ -65,7 +64,10 @@ class DenoiserRecipe(Recipe):
 
     @model_validator(mode="after")
     def _check_timesteps(self) -> "DenoiserRecipe":
-        bounds, num = self.timesteps, self.schedule.num_train_timesteps
+        if not isinstance(self.denoiser.schedule, OfTrajectory) or self.denoiser.prediction != "eps":
+            known = ", ".join(each.kind_name for each in OfTrajectory)
+            raise complain(f"trains denoisers that predict eps and state a schedule of kind {known}")
+        bounds, num = self.timesteps, self.denoiser.schedule.num_train_timesteps
         if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1] <= num):
             raise complain(f"needs timesteps of the form [first, end] with first < end <= {num}, got {bounds}")
         return self

@@ -196,7 +196,7 @@ def train_denoiser(own: Training) -> None:
     def forward(latents: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
         return module(latents, timestep, network.conditional(labels))
 
-    schedule = make_schedule(**recipe["schedule"])
+    schedule = make_schedule(**recipe["denoiser"]["schedule"])
     timesteps = recipe["timesteps"] and tuple(recipe["timesteps"])
     objective = DiffusionObjective(schedule, recipe["snr_gamma"], recipe["high_noise_weight"], timesteps).to(own.device)
     autoencoder.to(own.device)

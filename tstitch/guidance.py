@@ -74,7 +74,7 @@ class ConditionedDenoiser:
         return region.share if can_save else 1
 
     def __call__(
-        self, latents: Tensor, timestep: int, rows: Tensor | None = None, region: Region | None = None
+        self, latents: Tensor, timestep: float, rows: Tensor | None = None, region: Region | None = None
     ) -> Prediction:
         """Predict for latents (N, C, H, W) float32, or (M, C, H, W) of the images at the positions `rows` (M,).
 
@@ -101,7 +101,7 @@ class ConditionedDenoiser:
         return torch.cat([half[rows] for half in self.condition.chunk(self.evaluations_per_image)])
 
 
-def _filled(timestep: int, latents: Tensor) -> Tensor:
+def _filled(timestep: float, latents: Tensor) -> Tensor:
     return torch.full((len(latents),), timestep, device=latents.device)
 
 

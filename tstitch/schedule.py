@@ -4,8 +4,10 @@ Symbols: beta_t -> `betas[t]`, alpha-bar_t -> `alphas_cumprod[t]` (Ho et al. 202
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -28,6 +30,26 @@ class NoiseSchedule:
     def num_train_timesteps(self) -> int:
         return len(self.alphas_cumprod)
 
+    @cached_property
+    def _log_ratios(self) -> np.ndarray:
+        return 0.5 * (np.log(self.alphas_cumprod) - np.log1p(-self.alphas_cumprod))
+
+    def scales(self, timestep: float) -> tuple[float, float]:
+        """Return a and s of the states a x_0 + s eps at a timestep, which may lie between two whole ones.
+
+        Between them log(a / s) is interpolated.
+        """
+        if timestep == int(timestep):
+            alpha_bar = float(self.alphas_cumprod[int(timestep)])
+        else:
+            log_ratio = np.interp(timestep, np.arange(self.num_train_timesteps), self._log_ratios)
+            alpha_bar = 1 / (1 + math.exp(-2 * log_ratio))
+        return math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+
+    def timestep_at(self, log_ratio: float) -> float:
+        """Return the timestep, interpolated, at which log(a / s) has a value; the nearer end where none has."""
+        return float(np.interp(-log_ratio, -self._log_ratios, np.arange(self.num_train_timesteps)))
+
 
 def linear_schedule(beta_start: float = 1e-4, beta_end: float = 2e-2, num_train_timesteps: int = 1000) -> NoiseSchedule:
     """Space betas evenly from `beta_start` to `beta_end`: the schedule of DDPM, ADM and DiT."""
@@ -41,7 +63,14 @@ def scaled_linear_schedule(beta_start: float, beta_end: float, num_train_timeste
     return replace(schedule, final_alpha_bar=float(schedule.alphas_cumprod[0]))
 
 
-SCHEDULES = {"linear": linear_schedule, "scaled_linear": scaled_linear_schedule}
+def cosine_schedule(num_train_timesteps: int = 1000) -> NoiseSchedule:
+    """Let the cumulative alphas fall like a squared cosine, betas capped at 0.999 (Nichol & Dhariwal 2021, eq. 17)."""
+    steps = np.arange(num_train_timesteps + 1, dtype=np.float64) / num_train_timesteps
+    alpha_bars = np.cos((steps + 0.008) / 1.008 * math.pi / 2) ** 2
+    return _from_betas(np.minimum(1 - alpha_bars[1:] / alpha_bars[:-1], 0.999))
+
+
+SCHEDULES = {"linear": linear_schedule, "scaled_linear": scaled_linear_schedule, "cosine": cosine_schedule}
 
 
 def make_schedule(kind: str, **kwargs: float) -> NoiseSchedule:

@@ -35,7 +35,7 @@ def arguments_of(kind: str, calibration: Path) -> list[str]:
         "latent_change": ["router.min_steps=2"],
         "probe": ["router.threshold=0.02", "router.every=1"],
         "ml_em": ["stitch.fraction=0.5", "router.draws=bernoulli"],
-        "hybrid": ["router.first_steps=1", "router.hybrid_steps=4", "router.every=2"],
+        "hybrid": ["router.first_share=0.2", "router.hybrid_share=0.6", "router.every=2"],
     }
     return [f"router={kind}", *more.get(kind, [])]
 
@@ -101,7 +101,7 @@ def test_a_calibration_is_read_between_its_timesteps(capfd, monkeypatch, calibra
 
 OTHER = {
     "order": "small_to_large", "delta": 0.5, "min_steps": 3, "threshold": 0.3, "every": 3, "budget": 0.9,
-    "first_steps": 2, "hybrid_steps": 3, "region": 0.6, "probabilities": "geometric", "draws": "systematic",
+    "first_share": 0.4, "hybrid_share": 0.3, "region": 0.6, "probabilities": "geometric", "draws": "systematic",
 }  # fmt: skip
 
 
@@ -141,9 +141,12 @@ def test_every_setting_of_a_router_is_in_the_identity(capfd, monkeypatch, tmp_pa
             "router.calibration=nowhere does not exist; python -m",
         ),
         (["router=track"], "router.calibration is missing; give router.calibration=VALUE"),
-        (["router=hybrid"], "router.first_steps + router.hybrid_steps must be at most the 6 solver steps, got 30"),
         (
-            ["router=hybrid", "router.first_steps=0", "router.hybrid_steps=1", "router.patch_size=4"],
+            ["router=hybrid", "router.first_share=0.8"],
+            "router.first_share + router.hybrid_share must be at most 1, got 1.2",
+        ),
+        (
+            ["router=hybrid", "router.patch_size=4"],
             "must be 2, as digits_dit_xl",
         ),
         (["router=probe", "router.min_steps=7"], "router.min_steps must be at most the 6 solver steps, got 7"),

@@ -24,6 +24,15 @@ NEEDED = {
 VARIANTS = {
     "sample with U-Nets": ("sample", ["pair=fashion_unet_s_l"]),
     "sample with a VQ autoencoder": ("sample", ["pair=ldm_s_ldm", "sampler=pndm"]),
+    "sample with other schedules": (
+        "sample",
+        [
+            "schedule@pair.schedule=cosine",
+            "schedule@pair.denoisers.s.schedule=flow",
+            "pair.denoisers.s.prediction=flow",
+            "schedule@pair.denoisers.xl.schedule=ve",
+        ],
+    ),
     "sample with presets": ("sample", ["pair=dit_s_b_xl"]),
     "sweep with further grids": ("sweep", ["experiment=fig15"]),
     "train an autoencoder": ("train", ["recipe=autoencoder"]),

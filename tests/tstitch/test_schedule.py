@@ -48,7 +48,7 @@ def test_grids(grid: str, num_steps: int, first_three: list[int], last: int) -> 
         (lambda: make_timesteps("dit_linspace", 1001), "1..1000, got 1001"),
         (lambda: make_timesteps("cosine", 10), "'cosine'; known: dit_linspace, ddim_stride, ldm_uniform"),
         (lambda: make_timesteps("ddim_stride", 300), "no whole stride that gives 300"),
-        (lambda: make_schedule("cosine"), "'cosine'; known: linear, scaled_linear"),
+        (lambda: make_schedule("sigmoid"), "'sigmoid'; known: linear, scaled_linear, cosine"),
         (lambda: linear_schedule(0.1, 1.5), "betas must lie in"),
         (lambda: check_timesteps([5, 5], 1000), "descend strictly"),
         (lambda: check_timesteps([], 1000), "descend strictly"),
