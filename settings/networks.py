@@ -85,7 +85,7 @@ class Loadable(Settings):
     schedule: DenoiserSchedule | None = Field(
         None, description="noise schedule of its training; null: the trajectory's"
     )
-    prediction: Annotated[str, OneOf(PREDICTIONS)] = Field("eps", description="eps, v, or the velocity of a flow")
+    prediction: Annotated[str, OneOf(PREDICTIONS)] = Field("eps", description="eps, v, x0, or the velocity of a flow")
 
 
 class DiT(Loadable):

@@ -20,6 +20,7 @@ PREDICTIONS = {
     "eps": lambda a, s: (1.0, 0.0),
     "v": lambda a, s: (a, -s),
     "flow": lambda a, s: (1.0, -1.0),
+    "x0": lambda a, s: (0.0, 1.0),
 }
 
 

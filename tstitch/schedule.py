@@ -32,7 +32,8 @@ class NoiseSchedule:
 
     @cached_property
     def _log_ratios(self) -> np.ndarray:
-        return 0.5 * (np.log(self.alphas_cumprod) - np.log1p(-self.alphas_cumprod))
+        alphas_cumprod = np.maximum(self.alphas_cumprod, 1e-30)  # 0 at the end of a schedule of zero terminal SNR
+        return 0.5 * (np.log(alphas_cumprod) - np.log1p(-alphas_cumprod))
 
     def scales(self, timestep: float) -> tuple[float, float]:
         """Return a and s of the states a x_0 + s eps at a timestep, which may lie between two whole ones.

@@ -116,7 +116,10 @@ def test_a_guidance_embedding_that_only_the_large_one_has_can_be_allowed() -> No
     ("settings", "message"),
     [
         ({"residency": "disk"}, "residency both or swap, got 1 and 'disk'"),
-        ({"allow": ["text_width"]}, "allow may hold sample_size, guidance_embedding, prediction_type, got text_width"),
+        (
+            {"allow": ["text_width"]},
+            "allow may hold sample_size, guidance_embedding, prediction_type, schedule, got text_width",
+        ),
         ({"guidance_scale": [2.0]}, "guidance_scale needs 2 values"),
         ({"guidance_scale": [1.0, 5.0]}, "per-stage guidance scales must be above 1"),
         ({"adapters": ["style"]}, "adapters needs 2 values"),

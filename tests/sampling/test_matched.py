@@ -40,7 +40,7 @@ def test_the_plan_says_where_a_schedule_ends(capfd, monkeypatch) -> None:
         (["sampler=ddpm"], "predict a variance for the trajectory's schedule, and fashion_unet does not; use sampler"),
         (["guidance.channels=[3,all,2]"], "guidance.channels needs one value or 2, got [3, 'all', 2]"),
         (["guidance.channels=[3,9]"], "guidance channels must be 'all' or 1..4, got 9"),
-        (["pair.denoisers.l.prediction=x0"], "pair.denoisers.l.prediction must be one of eps, v, flow, got 'x0'"),
+        (["pair.denoisers.l.prediction=x"], "pair.denoisers.l.prediction must be one of eps, v, flow, x0, got 'x'"),
         (["match=t"], "match must be one of snr, index, got 't'"),
     ],
 )

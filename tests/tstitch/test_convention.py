@@ -141,7 +141,7 @@ def test_one_schedule_is_matched_with_itself_exactly() -> None:
         assert (match.timestep, match.factor, match.is_clamped) == (pytest.approx(timestep, abs=1e-9), 1.0, False)
 
 
-@pytest.mark.parametrize("prediction", ["eps", "v", "flow"])
+@pytest.mark.parametrize("prediction", ["eps", "v", "flow", "x0"])
 def test_predictions_are_turned_and_turned_back(prediction: str) -> None:
     generator = torch.Generator().manual_seed(0)
     clean, eps = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64)
@@ -149,7 +149,7 @@ def test_predictions_are_turned_and_turned_back(prediction: str) -> None:
         own = Convention(schedule, prediction)
         a, s = schedule.scales(timestep)
         state = a * clean + s * eps
-        predicted = {"eps": eps, "v": a * eps - s * clean, "flow": eps - clean}[prediction]
+        predicted = {"eps": eps, "v": a * eps - s * clean, "flow": eps - clean, "x0": clean}[prediction]
         assert torch.allclose(own.to_eps(predicted, state, timestep), eps)
         assert torch.allclose(own.from_eps(eps, state, timestep), predicted)
 

@@ -1,17 +1,17 @@
 """Why two denoisers cannot share a trajectory, as far as their configurations tell."""
 
 import inspect
-import json
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from torch import nn
 
 from tstitch.dropin.holders import pipelines_of
 from tstitch.errors import UserError
+from tstitch.solvers.scheduler_convention import schedule_reasons
 
-WAIVABLE = ("sample_size", "guidance_embedding", "prediction_type")  # a run is possible, and the user may know better
+# A run is possible, and the user may know better; `schedule` converts between the two.
+WAIVABLE = ("sample_size", "guidance_embedding", "prediction_type", "schedule")
 TEXT_WIDTH = ("caption_channels", "joint_attention_dim", "text_dim", "encoder_hid_dim", "cross_attention_dim")
 POOLED_TEXT = (
     "addition_embed_type", "projection_class_embeddings_input_dim", "addition_time_embed_dim", "pooled_projection_dim",
@@ -73,9 +73,7 @@ def _reasons(
             yield f"its blocks are {residuals[0]}, the large one's {residuals[1]}: a ControlNet fits only one"
     if small.dtype != large.dtype:
         yield f"its dtype is {small.dtype}, the large one's {large.dtype}: load both in the same"
-    types = [_prediction_type(each) for each in (_scheduler_config(small, small_pipe), pipe.scheduler.config)]
-    if "prediction_type" not in allow and None not in types and types[0] != types[1]:
-        yield f"it predicts {types[0]}, the large one {types[1]} (allow=['prediction_type'] lets it pass)"
+    yield from schedule_reasons(small, small_pipe, pipe, allow)
 
 
 def prepared_by(pipe: object, *denoisers: nn.Module) -> Iterator[tuple[str, list[object]]]:
@@ -99,23 +97,3 @@ def _residuals(config: dict) -> tuple:
         return tuple(config["block_out_channels"]), config.get("layers_per_block"), bool(config.get("mid_block_type"))
     heads = [config.get(key) for key in ("num_attention_heads", "attention_head_dim")]
     return (heads[0] * heads[1] if all(heads) else next((config[key] for key in WIDTH if config.get(key)), None),)
-
-
-def _scheduler_config(small: nn.Module, small_pipe: object | None) -> dict | None:
-    """Return the configuration of its pipeline's scheduler, or of the one beside its weights; None without either."""
-    if small_pipe is not None:
-        return small_pipe.scheduler.config
-    from huggingface_hub import try_to_load_from_cache
-
-    source, name = str(small.config.get("_name_or_path") or ""), "scheduler/scheduler_config.json"
-    places = [Path(source) / name, Path(source).parent / name] if source else []
-    if source.count("/") == 1 and not Path(source).exists() and isinstance(try_to_load_from_cache(source, name), str):
-        places.append(Path(try_to_load_from_cache(source, name)))
-    return next((json.loads(place.read_text()) for place in places if place.is_file()), None)
-
-
-def _prediction_type(config: dict | None) -> str | None:
-    if config is None:
-        return None
-    flow = "FlowMatch" in str(config.get("_class_name")) or config.get("prediction_type") == "flow_prediction"
-    return "flow" if flow else config.get("prediction_type") or "epsilon"

@@ -18,7 +18,7 @@ from tstitch.dropin.timestep_check import OUTSIDE, TimestepCheck
 from tstitch.errors import UserError
 from tstitch.schedule import NoiseSchedule
 from tstitch.solvers.scheduler_steps import Trajectory, make_trajectory, schedule_of
-from tstitch.solvers.timesteps import find_start, forms_of, index_in, read_timestep
+from tstitch.solvers.timesteps import Form, find_start, forms_of, index_in, read_timestep
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +52,10 @@ class StepCounter:
     def schedule(self) -> NoiseSchedule | None:
         """The noise schedule of the scheduler of the run; see `schedule_of`."""
         return schedule_of(self._scheduler)
+
+    def expects(self) -> tuple[object, tuple[Form, ...], float]:
+        """Return the scheduler of the run, how networks may take its timesteps, and the timestep of this call."""
+        return self._scheduler, self._run.check.forms, self._run.trajectory.timestep_of_call[self._calls]
 
     def watch(self) -> None:
         """Listen to the schedulers that the pipeline has now.

@@ -12,6 +12,7 @@ from tstitch.dropin.holders import check_scheduler, replace
 from tstitch.dropin.step_counter import StepCounter
 from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.errors import UserError
+from tstitch.solvers.scheduler_convention import convention_of, find_scheduler_config
 
 
 def stitch(
@@ -31,7 +32,8 @@ def stitch(
         guidance_scale: one for each denoiser, above 1, where the pipeline reads its scale in each step.
         adapters: for each denoiser the LoRA adapters that are active in its steps, None for none of them.
         allow: differences that would be refused, of `tstitch.dropin.compatibility.WAIVABLE`. With
-            `guidance_embedding`, a denoiser that has no such embedding is not given it.
+            `guidance_embedding`, a denoiser that has no such embedding is not given it; with `schedule`, states and
+            predictions are converted between noise schedules and prediction types (eps, v, x_0, flow).
         component: `transformer` or `transformer_2` of a pipeline that has both and switches between them by itself, as
             Wan 2.2: the one that `small` stands in for. Shares are of all steps; those of the other stay its own.
         shares: one of `fraction`, `fractions`, `counts`, `allocation`, `boundary`, `log_snr_boundaries`; see
@@ -65,7 +67,11 @@ def stitch(
         _check_guidance(pipe, large, guidance_scale)
     names = adapters and [[each] if isinstance(each, str) else list(each or ()) for each in adapters]
     denoisers, counter = [*networks, large], StepCounter(pipe)
-    stitched = StitchedDenoiser(denoisers, parse_shares(total, shares), counter, residency, guidance_scale, names)
+    own = None
+    if "schedule" in allow:
+        pipes = [None if each is network else each for each, network in zip(small, networks, strict=True)]
+        own = [convention_of(find_scheduler_config(*each)) for each in zip(networks, pipes, strict=True)]
+    stitched = StitchedDenoiser(denoisers, parse_shares(total, shares), counter, residency, guidance_scale, names, own)
     counter.watch()
     try:
         stitched.to(large.device)

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from tstitch.allocate import Shares, parse_shares
 from tstitch.allocation import Allocation, describe_allocation
+from tstitch.convention import Convention
 from tstitch.dropin.adapters import StageAdapters
 from tstitch.dropin.image_prompt import check_image_prompt, differing_scales
 from tstitch.dropin.processors import CallProcessors
 from tstitch.dropin.step_counter import StepCounter
 from tstitch.errors import UserError
+from tstitch.matched_call import MatchedCall
 from tstitch.router import AllocationRouter
 from tstitch.solvers.scheduler_steps import PlannedStep, Trajectory, allocate, plan_steps
 from tstitch.transfer import without_moving
@@ -42,6 +44,7 @@ class StitchedDenoiser(nn.Module):
     def __init__(
         self, denoisers: Sequence[nn.Module], shares: Shares, counter: StepCounter, residency: str = "both",
         guidance_scales: Sequence[float] | None = None, adapters: Sequence[Sequence[str]] | None = None,
+        conventions: Sequence[Convention] | None = None,
     ):  # fmt: skip
         super().__init__()
         self.residency, self.guidance_scales = residency, guidance_scales
@@ -54,6 +57,7 @@ class StitchedDenoiser(nn.Module):
         self._active, self._addressed = 0, len(denoisers) - 1
         self._warned_of_steps, self._warned_of_scales = set(), []
         self._timestep_input = _timestep_input(denoisers[-1])
+        self._matched = [MatchedCall(own, self._timestep_input[0]) for own in conventions or ()]  # of the small ones
         self.denoisers = nn.ModuleList(denoisers)  # from here on other attributes are set on a denoiser
         self.__module__ = self.__class__.__module__  # pipelines write it into model_index.json
 
@@ -249,7 +253,9 @@ class StitchedDenoiser(nn.Module):
         for key, name in GUIDANCE_INPUTS.items():
             if not denoiser.config.get(key):
                 kwargs.pop(name, None)  # the large one has a guidance embedding, this one does not
-        return denoiser(*args, **kwargs)
+        if model >= len(self._matched):
+            return denoiser(*args, **kwargs)
+        return self._matched[model](denoiser, *self.counter.expects(), args, kwargs)
 
     def _timestep(self, args: tuple, kwargs: dict) -> Tensor | float | None:
         name, position = self._timestep_input

@@ -1,0 +1,80 @@
+"""Calls of a network of diffusers on the trajectory of a pipeline whose own network has another convention."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tstitch.convention import Convention, match_timestep
+from tstitch.errors import UserError
+from tstitch.solvers.scheduler_convention import config_of, convention_of
+from tstitch.solvers.timesteps import Form
+
+
+class MatchedCall:
+    """A network's call with the arguments of a pipeline that was written for another convention.
+
+    The pipeline's state becomes the network's own by signal to noise, and what it predicts becomes what the pipeline
+    expects. The form in which the network takes a timestep is read from the first call.
+
+    Args:
+        own: the convention of the network.
+        timestep_name: of that argument.
+    """
+
+    def __init__(self, own: Convention, timestep_name: str):
+        self.own, self.timestep_name = own, timestep_name
+        self._form: Form | None = None
+
+    def __call__(
+        self, network: nn.Module, scheduler: object, forms: Sequence[Form], t: float, args: tuple, kwargs: dict
+    ) -> object:
+        """Call the network.
+
+        Args:
+            scheduler: of the pipeline.
+            forms: in which a network of this kind may take a timestep.
+            t: the pipeline's timestep.
+
+        Raises:
+            UserError: latents that are no tensor, or a timestep in a form that is not known.
+        """
+        pipeline = convention_of(config_of(scheduler))
+        signature = inspect.signature(type(getattr(network, "_orig_mod", network)).forward)
+        bound = signature.bind(network, *args, **kwargs)
+        latents_name = list(bound.arguments)[1]
+        latents, timestep = bound.arguments[latents_name], bound.arguments[self.timestep_name]
+        if not isinstance(latents, Tensor):
+            raise UserError("allow=['schedule'] needs latents that are one tensor; this pipeline has several")
+        self._form = self._form or _form_of(timestep, forms, t)
+        match = match_timestep(pipeline.schedule, self.own.schedule, t)
+        own_latents = latents.float() * match.factor
+        bound.arguments[latents_name] = own_latents.to(latents.dtype)
+        bound.arguments[self.timestep_name] = _like(timestep, self._form.of(match.timestep))
+        output = network(*bound.args[1:], **bound.kwargs)
+        predicted = output[0]
+        eps = self.own.to_eps(predicted.float(), own_latents, match.timestep)
+        converted = pipeline.from_eps(eps, latents.float(), t).to(predicted.dtype)
+        if isinstance(output, tuple):
+            return (converted, *output[1:])
+        output.sample = converted
+        return output
+
+
+def _form_of(timestep: Tensor | float, forms: Sequence[Form], t: float) -> Form:
+    value = float(timestep.flatten()[0]) if isinstance(timestep, Tensor) else float(timestep)
+    for form in forms:
+        if abs(form.of(t) - value) <= 5e-3 * max(abs(value), abs(form.scale)):  # bf16 has three digits
+            return form
+    raise UserError(f"the network is given {value:g} for timestep {t:g}, a form that allow=['schedule'] does not know")
+
+
+def _like(timestep: Tensor | float, value: float) -> Tensor | float:
+    """Write a real number as the pipeline writes its timestep."""
+    if not isinstance(timestep, Tensor):
+        return value
+    dtype = timestep.dtype if timestep.is_floating_point() else torch.float32
+    return torch.full(timestep.shape, value, dtype=dtype, device=timestep.device)
