@@ -15,7 +15,7 @@ from tstitch.errors import UserError
 if TYPE_CHECKING:
     from sampling.job import RunPlan
 
-AXES = ("fractions", "guidance_scales", "samplers", "num_steps", "orders", "rules", "routers")
+AXES = ("fractions", "guidance_scales", "samplers", "num_steps", "orders", "rules", "routers", "matches")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,10 @@ from tstitch.runs.outputs import check_output
 if TYPE_CHECKING:
     from experiments.tables import Page
 
-ZOO_NAMES = {"ldm_s_ldm": "unet_s_l"}  # pairs of the zoo that are not named as the paper's
+ZOO_NAMES = {
+    "ldm_s_ldm": "unet_s_l",
+    "dit_s_uvit_h": "dit_s_unet_l",
+}  # pairs of the zoo that are not named as the paper's
 BASE_OF_PROMPTS = "bk_sdm_tiny"  # the settings that the others begin with, no experiment of the paper
 
 

@@ -37,9 +37,11 @@ def class_place(base: SamplingSettings, chosen: dict) -> Place[SamplingSettings]
     sampler = _sampler(_or(chosen["samplers"], base.sampler.name), base.sampler, base.pair.grid)
     num_steps = _or(chosen["num_steps"], sampler.num_steps)
     router = base.router if chosen["routers"] is None else _router(chosen["routers"])
+    match = _or(chosen["matches"], base.match)
     settings = base.changed(
         stitch={"fractions": chosen["fractions"]} if router.takes_shares else {},
         router=router,
+        match=match,
         guidance={"scale": scale},
         sampler=sampler.changed(num_steps=num_steps),
         allocation={"order": order, "rule": rule},
@@ -47,7 +49,8 @@ def class_place(base: SamplingSettings, chosen: dict) -> Place[SamplingSettings]
     is_constant = isinstance(scale, list) and all(value == scale[0] for value in scale)
     shown = scale[0] if is_constant else scale  # a list of equal scales is the one number that it means
     check_router_fits(settings)
-    asked = _asked(chosen["fractions"], shown, num_steps, order, rule, router.label, router.shown_knob)
+    label = router.label if match == "snr" else f"{router.label} match={match}"
+    asked = _asked(chosen["fractions"], shown, num_steps, order, rule, label, router.shown_knob)
     return Place(settings, asked, router.takes_shares)
 
 

@@ -131,7 +131,18 @@ def planned_places(planned: Sequence[PlannedPoint], settings: AnySweep, device: 
 
 def shared_settings(settings: AnySweep) -> dict:
     """Everything but the axes and what decides no result, so that a fraction more continues the same sweep."""
-    ignored = {*AXES, *OF_PLACE, "also", "router", "tune", "ranks", "process_per_point", "latency", "residency"}
+    ignored = {
+        *AXES,
+        *OF_PLACE,
+        "also",
+        "router",
+        "match",
+        "tune",
+        "ranks",
+        "process_per_point",
+        "latency",
+        "residency",
+    }
     return {key: value for key, value in settings.as_dict().items() if key not in ignored}
 
 

@@ -16,6 +16,7 @@ from tstitch.noise import ImageNoise
 if TYPE_CHECKING:
     from models.networks.dit import DiT
     from models.networks.unet import ClassConditionalUNet
+    from models.networks.uvit import UViT
 
 
 class ClassConditionalDenoiser(Denoiser, Protocol):
@@ -79,3 +80,22 @@ class UNetDenoiser:
         if config.null_class:
             return self.conditional(torch.full_like(labels, config.num_classes))
         return noise.unconditional(index, config.context_dim).to(labels.device)
+
+
+class UViTDenoiser:
+    """A U-ViT as a denoiser. It was trained with timesteps that count from 1, as `alphas_cumprod` does from 0."""
+
+    def __init__(self, network: UViT, products: Products = nullcontext):
+        self.network, self.products = network, products
+        self.dtype = network.pos_embed.dtype
+
+    def __call__(self, latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
+        with self.products():
+            return Prediction(self.network(latents.to(self.dtype), timestep + 1, condition).float())
+
+    def conditional(self, labels: Tensor) -> Tensor:
+        return labels
+
+    def unconditional(self, labels: Tensor, noise: ImageNoise, index: int) -> Tensor:
+        """Return the null class, which is trained by dropping labels."""
+        return torch.full_like(labels, self.network.config.num_classes)

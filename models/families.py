@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from models.denoisers import ClassConditionalDenoiser, DiTDenoiser, UNetDenoiser
+from models.denoisers import ClassConditionalDenoiser, DiTDenoiser, UNetDenoiser, UViTDenoiser
 from tstitch.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,6 +104,31 @@ def _read_unet(spec: DenoiserSpec) -> dict[str, Tensor]:
         raise UserError(f"weights {spec.weights}: {error}") from error
 
 
+def _uvit_config(name: str, values: dict) -> object:
+    from models.networks.uvit import UViTConfig, uvit_config
+
+    _check_keys(name, values, [*(field.name for field in fields(UViTConfig)), "preset"])
+    return uvit_config(**values)
+
+
+def _build_uvit(config: object) -> ClassConditionalDenoiser:
+    from models.networks.uvit import UViT
+
+    return UViTDenoiser(UViT(config))
+
+
+def _read_uvit(spec: DenoiserSpec) -> dict[str, Tensor]:
+    from models.weights.read import read_state_dict
+
+    return read_state_dict(spec.weights)
+
+
+def _initialize_uvit(network: nn.Module) -> None:
+    from models.networks.uvit import initialize_uvit
+
+    initialize_uvit(network)
+
+
 def _keep_defaults(network: nn.Module) -> None:
     """Leave the weights as PyTorch initialises them."""
 
@@ -117,4 +142,5 @@ def _check_keys(name: str, values: dict, known: list[str]) -> None:
 FAMILIES = {
     "dit": Family(_dit_config, _build_dit, _read_dit, _initialize_dit, "timestep"),
     "ldm": Family(_unet_config, _build_unet, _read_unet, _keep_defaults, "timestep_strict"),
+    "uvit": Family(_uvit_config, _build_uvit, _read_uvit, _initialize_uvit, "timestep"),
 }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from models.denoisers import ClassConditionalDenoiser
     from models.networks.dit import DiTConfig
     from models.networks.unet import UNetConfig
+    from models.networks.uvit import UViTConfig
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class DenoiserSpec:
 
     name: str
     family: str
-    config: DiTConfig | UNetConfig
+    config: DiTConfig | UNetConfig | UViTConfig
     path: Path
     ema: bool = False
     schedule: tuple[tuple[str, float | str], ...] | None = None
@@ -94,15 +95,14 @@ def denoiser_spec(
     return DenoiserSpec(name, family, find_family(family).config(name, config), path, ema, stated, prediction)
 
 
-def own_convention(spec: DenoiserSpec, trajectory: dict, match: str = "snr") -> Convention | None:
+def own_convention(spec: DenoiserSpec, trajectory: dict) -> Convention | None:
     """Return the convention of a denoiser where it is another than eps on the trajectory's schedule, else None.
 
     Args:
         trajectory: kind and numbers of the trajectory's schedule.
-        match: `snr`, or `index`: the denoiser takes the trajectory's own timesteps, as if the schedules were one.
     """
     stated = trajectory if spec.schedule is None else dict(spec.schedule)
-    if match == "index" or (stated == trajectory and spec.prediction == "eps"):
+    if stated == trajectory and spec.prediction == "eps":
         return None
     return make_convention(spec.prediction, **stated)
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.pair import own_convention
 from models.weights.read import read_settings
 from tstitch.runs.digest import file_sha256
 
@@ -26,7 +25,7 @@ def plan_identity(plan: Plan, device_type: str) -> dict:
 
     Reads the weights of the denoisers that the plan uses and of the autoencoder, for their checksums.
     """
-    is_mixed = any(own_convention(spec, plan.schedule_settings) is not None for spec in plan.specs)
+    is_mixed = any(plan.own_conventions[index] is not None for index in plan.used)
     described = {
         "specs": {"denoisers": {plan.names[index]: _denoiser(plan, index) for index in plan.used}},
         "autoencoder": {"autoencoder": _autoencoder(plan.autoencoder)},
@@ -59,7 +58,7 @@ def _channels(plan: Plan) -> int | str | list[int | str]:
 
 def _denoiser(plan: Plan, index: int) -> dict:
     spec = plan.specs[index]
-    is_own = own_convention(spec, plan.schedule_settings) is not None
+    is_own = plan.own_conventions[index] is not None
     convention = {"schedule": dict(spec.schedule or ()), "prediction": spec.prediction} if is_own else {}
     return {
         **convention,

@@ -72,8 +72,13 @@ class Plan:
 
     @cached_property
     def conventions(self) -> list[Convention | None]:
+        """What each denoiser is matched by, None where it is called with the trajectory's own states and timesteps."""
+        return [None] * len(self.specs) if self.match == "index" else self.own_conventions
+
+    @cached_property
+    def own_conventions(self) -> list[Convention | None]:
         """What each denoiser was trained with, None where it is eps on the trajectory's own schedule."""
-        return [own_convention(spec, self.schedule_settings, self.match) for spec in self.specs]
+        return [own_convention(spec, self.schedule_settings) for spec in self.specs]
 
     @property
     def used(self) -> list[int]:
@@ -116,12 +121,14 @@ class Plan:
     @property
     def resolved_settings(self) -> list:
         """List what a sweep may vary of it, resolved: guidance counts where its denoiser takes a step."""
-        return [self.router.identity(), {index: self.scales[index] for index in self.used}, self.sampler]
+        match = [self.match] if any(self.own_conventions[index] is not None for index in self.used) else []
+        return [self.router.identity(), {index: self.scales[index] for index in self.used}, self.sampler, *match]
 
     @property
     def settings_of_large(self) -> list:
         """The part of them that decides the images of the large model alone."""
-        return [self.scales[-1], self.sampler]
+        match = [] if self.own_conventions[-1] is None else [self.match]
+        return [self.scales[-1], self.sampler, *match]
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from settings.over_fractions import (
     AXES,
     Analysis,
     Grid,
+    Matches,
     Orders,
     OverFractions,
     Rules,
@@ -36,6 +37,7 @@ class OfExperiment(OverFractions):
     orders: Orders | None = Field(None, description="brought by an experiment")
     rules: Rules | None = Field(None, description="brought by an experiment")
     routers: list[RouterChoice] | None = Field(None, description="brought by an experiment")
+    matches: Matches | None = Field(None, description="brought by an experiment")
     also: list[Grid] | None = Field(None, description="brought by an experiment")
     ranks: Ranks | None = Field(None, description="brought by an experiment, without effect here")
     process_per_point: Switch = Field(False, description="brought by an experiment, without effect here")

@@ -14,6 +14,7 @@ from settings.types import PathName, Positive, Share, Size, Switch, Words
 
 Sizes = Annotated[list[int], ListOf(Whole(1, 2**14))]
 PRESETS = tuple(f"DiT-{size}/{patch}" for size in ("S", "B", "L", "XL") for patch in (2, 4, 8))
+UVIT_PRESETS = ("U-ViT-H/2",)
 Preset = Annotated[str, OneOf(PRESETS)]
 OF_PRESET = ("patch_size", "hidden_size", "depth", "num_heads")
 
@@ -49,6 +50,39 @@ class DiTShape(Settings):
         return self
 
 
+class UViTShape(Settings):
+    """The shape of a U-ViT: a preset with the rest, or all of its numbers."""
+
+    preset: Annotated[str, OneOf(UVIT_PRESETS)] | None = Field(None, description="a published size")
+    input_size: Size = Field(description="side of the square latents")
+    patch_size: Size = Field(None, description="side of a patch of the latents")
+    hidden_size: Size = Field(None, description="width of a token")
+    depth: Size = Field(None, description="blocks of both halves, without the middle one")
+    num_heads: Size = Field(None, description="heads of the attention")
+    num_classes: Size = Field(1000, description="classes of the condition")
+    in_channels: Size = Field(4, description="channels of the latents")
+    mlp_ratio: Positive = Field(4.0, description="width of the MLP as a multiple of the token's")
+    conv: Switch = Field(False, description="whether a convolution comes last")
+
+    @model_validator(mode="after")
+    def _check_preset(self) -> "UViTShape":
+        given = [key for key in OF_PRESET if getattr(self, key) is not None]
+        if self.preset is None and len(given) < len(OF_PRESET):
+            missing = next(key for key in OF_PRESET if key not in given)
+            raise complain(f"needs a preset, or all of {', '.join(OF_PRESET)}; {missing} is missing")
+        if self.preset is not None and given:
+            raise complain(f"has preset={self.preset}, which says what {given[0]} is; leave one of them out")
+        patch_size = int(self.preset.rpartition("/")[2]) if self.preset is not None else self.patch_size
+        if self.input_size % patch_size:
+            raise complain(f"needs an input_size that patch_size={patch_size} divides, got {self.input_size}")
+        if self.preset is None and (self.hidden_size % self.num_heads or self.hidden_size % 2 or self.depth % 2):
+            raise complain(
+                f"needs an even depth and an even hidden_size that num_heads={self.num_heads} divides, got "
+                f"{self.depth} and {self.hidden_size}"
+            )
+        return self
+
+
 class UNetShape(Settings):
     """The shape of a latent-diffusion U-Net, in the names of its published configurations."""
 
@@ -79,7 +113,7 @@ class Loadable(Settings):
     """What every denoiser has that can be loaded."""
 
     name: Words = Field(description="of the denoiser, in results")
-    family: Words = Field(description="dit or ldm")
+    family: Words = Field(description="dit, ldm or uvit")
     path: PathName = Field(description="file or folder of the weights")
     ema: Switch = Field(False, description="the averaged weights of a checkpoint that holds both")
     schedule: DenoiserSchedule | None = Field(
@@ -102,8 +136,16 @@ class UNet(Loadable):
     config: UNetShape = Field(description="shape of the network")
 
 
+class UViT(Loadable):
+    """A U-ViT that can be loaded."""
+
+    kind_name: ClassVar[str] = "uvit"
+    config: UViTShape = Field(description="shape of the network")
+
+
 Denoiser = Annotated[
-    Annotated[DiT, Tag(mark("dit"))] | Annotated[UNet, Tag(mark("ldm"))], choose_by("family", DiT, UNet)
+    Annotated[DiT, Tag(mark("dit"))] | Annotated[UNet, Tag(mark("ldm"))] | Annotated[UViT, Tag(mark("uvit"))],
+    choose_by("family", DiT, UNet, UViT),
 ]
 
 

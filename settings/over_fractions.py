@@ -8,7 +8,7 @@ from settings.base import Settings, refuse
 from settings.fractions import MOST_POINTS, FractionsToSweep
 from settings.kinds import OneOf, Whole, show
 from settings.lists import ListOf, OneOrEach
-from settings.names import ANALYSES, ORDERS, RULES, files_of
+from settings.names import ANALYSES, MATCHES, ORDERS, RULES, files_of
 from settings.router import RouterChoice
 from settings.sampling import SCALE, SamplingSettings
 
@@ -17,6 +17,7 @@ SamplerNames = Annotated[list[str], ListOf(OneOf(files_of("sampler")))]
 StepCounts = Annotated[list[int], ListOf(Whole(1, 10**6))]
 Orders = Annotated[list[str], ListOf(OneOf(ORDERS))]
 Rules = Annotated[list[str], ListOf(OneOf(RULES))]
+Matches = Annotated[list[str], ListOf(OneOf(MATCHES))]
 Analysis = Annotated[str, OneOf(ANALYSES)]
 
 
@@ -30,6 +31,7 @@ class Grid(Settings):
     orders: Orders | None = Field(None, description="orders of the steps")
     rules: Rules | None = Field(None, description="allocation rules")
     routers: list[RouterChoice] | None = Field(None, description="routers: kind, and what differs from its defaults")
+    matches: Matches | None = Field(None, description="how timesteps of other schedules are matched")
 
 
 AXES = tuple(Grid.model_fields)

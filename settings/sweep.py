@@ -14,6 +14,7 @@ from settings.over_fractions import (
     AXES,
     Analysis,
     Grid,
+    Matches,
     Orders,
     OverFractions,
     Rules,
@@ -79,6 +80,7 @@ class SweepSettings(Sweeping, OverFractions):
     routers: list[RouterChoice] | None = Field(
         description="sweeps them too, each by its kind and what differs from its defaults; null: router"
     )
+    matches: Matches | None = Field(description="sweeps them too; null: match")
     also: list[Grid] | None = Field(description=f"further grids: a list of mappings with some of {', '.join(AXES)}")
     tune: Tuning | None = Field(description="chooses the guidance scale of each point first; null: it is as given")
     analysis: Analysis | None = Field(None, description="brought by an experiment, which is then none for a sweep")

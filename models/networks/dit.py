@@ -99,10 +99,10 @@ class PatchEmbed(nn.Module):
 class Attention(nn.Module):
     """Self-attention with several heads over tokens (N, L, hidden_size); `fused_attn` chooses PyTorch's kernel."""
 
-    def __init__(self, hidden_size: int, num_heads: int):
+    def __init__(self, hidden_size: int, num_heads: int, qkv_bias: bool = True):
         super().__init__()
         self.num_heads, self.fused_attn = num_heads, True
-        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=qkv_bias)
         self.proj = nn.Linear(hidden_size, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,12 +117,12 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with the tanh approximation of GELU between them."""
+    """Two linear layers with GELU between them, or its approximation by tanh."""
 
-    def __init__(self, hidden_size: int, inner_size: int):
+    def __init__(self, hidden_size: int, inner_size: int, approximate: str = "tanh"):
         super().__init__()
         self.fc1 = nn.Linear(hidden_size, inner_size)
-        self.act = nn.GELU(approximate="tanh")
+        self.act = nn.GELU(approximate=approximate)
         self.fc2 = nn.Linear(inner_size, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from models.networks.dit import DiTConfig, dit_config
 from models.networks.unet import UNetConfig
+from models.networks.uvit import uvit_config
 from models.networks.vq import VQConfig
 from tests.published.diffusers_folders import SD_AUTOENCODER, SMALL_AUTOENCODER, write_autoencoder, write_dit_pipeline
 from tests.published.dit import write_dit, write_dit_training
 from tests.published.extractors import write_dinov2, write_inception
 from tests.published.ldm import write_ldm
 from tests.published.reference_batches import write_reference_batch
+from tests.published.uvit import write_uvit
 from tests.published.vq import write_vq_archive
 
 VQ_F8 = VQConfig(4, 16384, 4, 256, 128, (1, 2, 2, 4), 2, (32,))
@@ -70,6 +72,12 @@ def _dit_pipeline(folder: Path, full_size: bool) -> list[Path]:
     return sorted(path for path in written.rglob("*") if path.is_file())
 
 
+def _uvit(folder: Path, full_size: bool) -> list[Path]:
+    config = uvit_config("U-ViT-H/2", input_size=32)
+    small = replace(config, input_size=8, hidden_size=32, depth=2, num_heads=2, num_classes=10)
+    return [write_uvit(folder / "imagenet256_uvit_huge.pth", config if full_size else small)]
+
+
 WRITERS: dict[str, Callable[[Path, bool], list[Path]]] = {
     "dit_s_256": _dit("DiT-S/2", 32, "dit_s_256.pt", training=True),
     "dit_b_256": _dit("DiT-B/2", 32, "dit_b_256.pt", training=True),
@@ -78,6 +86,7 @@ WRITERS: dict[str, Callable[[Path, bool], list[Path]]] = {
     "dit_xl_256_diffusers": _dit_pipeline,
     "ldm_s_256": _ldm(LDM_S, "ldm_s_256.ckpt"),
     "ldm_256": _ldm(LDM, "ldm_256.ckpt"),
+    "uvit_h_256": _uvit,
     "vq_f8": _vq,
     "sd_vae_ft_ema": _autoencoder("sd-vae-ft-ema", 1),
     "sd_vae_ft_mse": _autoencoder("sd-vae-ft-mse", 2),
