@@ -60,6 +60,12 @@ class DiTDenoiser:
         return torch.full_like(labels, self.network.config.num_classes)
 
 
+class SNNetDenoiser(DiTDenoiser):
+    """Two DiTs that are stitched in their middle, as a denoiser; it predicts all tokens at once."""
+
+    predicts_regions = False
+
+
 class UNetDenoiser:
     """A class-conditional U-Net as a denoiser; its condition is the context (N, 1, D) of its own embedder."""
 

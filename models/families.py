@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from models.denoisers import ClassConditionalDenoiser, DiTDenoiser, UNetDenoiser, UViTDenoiser
+from models.denoisers import ClassConditionalDenoiser, DiTDenoiser, SNNetDenoiser, UNetDenoiser, UViTDenoiser
 from tstitch.errors import UserError
 
 if TYPE_CHECKING:
@@ -117,7 +117,21 @@ def _build_uvit(config: object) -> ClassConditionalDenoiser:
     return UViTDenoiser(UViT(config))
 
 
-def _read_uvit(spec: DenoiserSpec) -> dict[str, Tensor]:
+def _snnet_config(name: str, values: dict) -> object:
+    from models.networks.snnet import SNNetConfig
+
+    _check_keys(name, values, ["small", "large", "block"])
+    small, large = (_dit_config(f"{name}, {size}", values[size]) for size in ("small", "large"))
+    return SNNetConfig(small, large, values["block"])
+
+
+def _build_snnet(config: object) -> ClassConditionalDenoiser:
+    from models.networks.snnet import SNNet
+
+    return SNNetDenoiser(SNNet(config))
+
+
+def _read_file(spec: DenoiserSpec) -> dict[str, Tensor]:
     from models.weights.read import read_state_dict
 
     return read_state_dict(spec.weights)
@@ -142,5 +156,6 @@ def _check_keys(name: str, values: dict, known: list[str]) -> None:
 FAMILIES = {
     "dit": Family(_dit_config, _build_dit, _read_dit, _initialize_dit, "timestep"),
     "ldm": Family(_unet_config, _build_unet, _read_unet, _keep_defaults, "timestep_strict"),
-    "uvit": Family(_uvit_config, _build_uvit, _read_uvit, _initialize_uvit, "timestep"),
+    "uvit": Family(_uvit_config, _build_uvit, _read_file, _initialize_uvit, "timestep"),
+    "snnet": Family(_snnet_config, _build_snnet, _read_file, _keep_defaults, "timestep"),
 }

@@ -22,11 +22,12 @@ def main(settings: TrainSettings) -> None:
     environment = read_environment()
     recipe, data = settings.recipe.as_dict(), settings.images
     out = Path(settings.out or ROOT / "runs" / "train" / f"{data.name}_{recipe['name']}")
-    zoo = Path(settings.zoo)
+    zoo, weights = Path(settings.zoo), Path(settings.weights)
     check_directory(out, recipe)
-    if zoo.exists() and not zoo.is_dir():
-        raise UserError(f"zoo={zoo} is a file; give the directory where the weights go")
-    check_writable(zoo / "weights", key="zoo")
+    for key, place in {"zoo": zoo, "weights": weights}.items():
+        if place.exists() and not place.is_dir():
+            raise UserError(f"{key}={place} is a file; give the directory where the weights go")
+    check_writable(weights / "weights", key="weights")
 
     # A mistake in the settings should not wait for these.
     import torch
@@ -41,14 +42,16 @@ def main(settings: TrainSettings) -> None:
     with joined_group(environment.rank, environment.world_size, device) as group:
         group.share(recipe["trainer"]["batch_size"])
         torch.manual_seed(recipe["trainer"]["seed"])
-        training = Training(recipe, data.name, images, device, group, out, zoo, _command(sys.argv[1:]))
+        training = Training(recipe, data.name, images, device, group, out, zoo, weights, _command(sys.argv[1:]))
         RECIPES[recipe["kind"]](training)
 
 
 def _command(arguments: list[str]) -> str:
     """Write the command that trains the same again, wherever its files go."""
     kept = [
-        argument for argument in arguments if not argument.startswith(("out=", "zoo=", "device=", "images.folder="))
+        argument
+        for argument in arguments
+        if not argument.startswith(("out=", "zoo=", "weights=", "device=", "images.folder="))
     ]
     return " ".join(["python -m scripts.train", *kept])
 

@@ -113,7 +113,7 @@ class Loadable(Settings):
     """What every denoiser has that can be loaded."""
 
     name: Words = Field(description="of the denoiser, in results")
-    family: Words = Field(description="dit, ldm or uvit")
+    family: Words = Field(description="dit, ldm, uvit or snnet")
     path: PathName = Field(description="file or folder of the weights")
     ema: Switch = Field(False, description="the averaged weights of a checkpoint that holds both")
     schedule: DenoiserSchedule | None = Field(
@@ -143,9 +143,27 @@ class UViT(Loadable):
     config: UViTShape = Field(description="shape of the network")
 
 
+class SNNetShape(Settings):
+    """The shape of two DiTs that are stitched in their middle."""
+
+    small: DiTShape = Field(description="whose first blocks it has")
+    large: DiTShape = Field(description="whose last blocks it has")
+    block: Annotated[int, Whole(0, 2**14)] = Field(description="last block of the small one that it has")
+
+
+class SNNet(Loadable):
+    """Two DiTs that are stitched in their middle."""
+
+    kind_name: ClassVar[str] = "snnet"
+    config: SNNetShape = Field(description="shape of the network")
+
+
 Denoiser = Annotated[
-    Annotated[DiT, Tag(mark("dit"))] | Annotated[UNet, Tag(mark("ldm"))] | Annotated[UViT, Tag(mark("uvit"))],
-    choose_by("family", DiT, UNet, UViT),
+    Annotated[DiT, Tag(mark("dit"))]
+    | Annotated[UNet, Tag(mark("ldm"))]
+    | Annotated[UViT, Tag(mark("uvit"))]
+    | Annotated[SNNet, Tag(mark("snnet"))],
+    choose_by("family", DiT, UNet, UViT, SNNet),
 ]
 
 

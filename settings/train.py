@@ -1,4 +1,4 @@
-"""The settings of `scripts.train`: a recipe of one of four kinds."""
+"""The settings of `scripts.train`: a recipe of one of five kinds."""
 
 from typing import Annotated, ClassVar
 
@@ -9,10 +9,11 @@ from settings.choice import choose_by, mark
 from settings.kinds import OneOf, Whole
 from settings.lists import ListOf
 from settings.names import DATA_SETS, Device
-from settings.networks import Denoiser
-from settings.schedule import OfTrajectory
+from settings.networks import Denoiser, DiT
+from settings.schedule import OfTrajectory, Schedule
 from settings.types import BatchSize, Count, Name, NotNegative, PathName, Positive, Share, Size, Switch, Words
 
+TRAINED = ("none", "layer", "all")
 DOWN_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")
 UP_BLOCKS = ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
 # The generator of an iteration is seeded with seed * 1,000,003 + iteration, which must fit.
@@ -43,7 +44,7 @@ class Trainer(Settings):
 class Recipe(Settings):
     """What every recipe has."""
 
-    kind: Words = Field(description="denoiser, autoencoder, decoder or classifier")
+    kind: Words = Field(description="denoiser, snnet, autoencoder, decoder or classifier")
     name: Name = Field(description="of the recipe")
     optimizer: Optimizer = Field(description="learning rates")
     trainer: Trainer = Field(description="the loop")
@@ -63,13 +64,43 @@ class DenoiserRecipe(Recipe):
     )
 
     @model_validator(mode="after")
-    def _check_timesteps(self) -> "DenoiserRecipe":
+    def _check_schedule(self) -> "DenoiserRecipe":
         if not isinstance(self.denoiser.schedule, OfTrajectory) or self.denoiser.prediction != "eps":
             known = ", ".join(each.kind_name for each in OfTrajectory)
             raise complain(f"trains denoisers that predict eps and state a schedule of kind {known}")
-        bounds, num = self.timesteps, self.denoiser.schedule.num_train_timesteps
-        if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1] <= num):
-            raise complain(f"needs timesteps of the form [first, end] with first < end <= {num}, got {bounds}")
+        _check_timesteps(self.timesteps, self.denoiser.schedule)
+        return self
+
+
+def _check_timesteps(bounds: list[int] | None, schedule: Schedule) -> None:
+    num = schedule.num_train_timesteps
+    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1] <= num):
+        raise complain(f"needs timesteps of the form [first, end] with first < end <= {num}, got {bounds}")
+
+
+class SNNetRecipe(Recipe):
+    """Two DiTs of the zoo stitched in their middle."""
+
+    kind_name: ClassVar[str] = "snnet"
+    small: DiT = Field(description="whose first blocks are taken")
+    large: DiT = Field(description="whose last blocks are taken")
+    block: Annotated[int, Whole(0, 2**14)] = Field(description="last block of the small one that is taken")
+    trained: Annotated[str, OneOf(TRAINED)] = Field(
+        description="none: the layer between them is fitted by least squares; layer: and trained; all: with the blocks"
+    )
+    num_features: BatchSize = Field(description="images whose tokens the layer is fitted to")
+    snr_gamma: Positive | None = Field(description="cap of the min-SNR weight; null: all timesteps alike")
+    high_noise_weight: NotNegative = Field(description="how much more the noisy timesteps weigh")
+    class_dropout_prob: Share = Field(description="share of the conditions that are dropped")
+    timesteps: Annotated[list[int], ListOf(Whole(0, 10**6))] | None = Field(
+        description="[first, end): the timesteps that are trained; null: all"
+    )
+
+    @model_validator(mode="after")
+    def _check_shapes(self) -> "SNNetRecipe":
+        _check_timesteps(self.timesteps, self.large.schedule)
+        if self.small.schedule != self.large.schedule:
+            raise complain("needs two DiTs of one noise schedule")
         return self
 
 
@@ -114,10 +145,11 @@ class ClassifierRecipe(Recipe):
 
 AnyRecipe = Annotated[
     Annotated[DenoiserRecipe, Tag(mark("denoiser"))]
+    | Annotated[SNNetRecipe, Tag(mark("snnet"))]
     | Annotated[AutoencoderRecipe, Tag(mark("autoencoder"))]
     | Annotated[DecoderRecipe, Tag(mark("decoder"))]
     | Annotated[ClassifierRecipe, Tag(mark("classifier"))],
-    choose_by("kind", DenoiserRecipe, AutoencoderRecipe, DecoderRecipe, ClassifierRecipe),
+    choose_by("kind", DenoiserRecipe, SNNetRecipe, AutoencoderRecipe, DecoderRecipe, ClassifierRecipe),
 ]
 
 
@@ -157,5 +189,6 @@ class TrainSettings(Settings):
     recipe: AnyRecipe = Field(description="what is trained and how")
     images: DataSet = Field(description="what it is trained on")
     device: Device = Field(description="auto, cpu or cuda; auto takes a GPU where there is one")
-    zoo: PathName = Field(description="where the finished weights and their card go")
+    zoo: PathName = Field(description="where the data set's autoencoder, classifier and denoisers are")
+    weights: PathName = Field(description="where the finished weights of a denoiser and their card go")
     out: PathName | None = Field(description="where checkpoints and the log go; null: runs/train/<recipe>")

@@ -63,17 +63,22 @@ class DiffusionObjective:
         A denoiser with C output channels predicts eps alone, and has no variational term. What is drawn is drawn for
         all N, whatever the share.
         """
-        device = latents.device
-        t = torch.randint(*self.timesteps, (len(latents),), generator=generator, device=device)[share]
-        noise = torch.randn(latents.shape, generator=generator, device=device)[share]
-        latents = latents[share]
-        noisy = _at(self.signal, t) * latents + _at(self.sigma, t) * noise
+        noisy, t, noise = self.add_noise(latents, generator, share)
         eps, *raw_variance = denoiser(noisy, t).float().split(latents.shape[1], dim=1)
         squared_error = (noise - eps).square()
         simple = (self.weight[t] * squared_error.mean(dim=(1, 2, 3))).mean()
         if not raw_variance:
             return simple
         return simple + self._variational_bound(squared_error.detach(), raw_variance[0], t).mean()
+
+    def add_noise(
+        self, latents: Tensor, generator: torch.Generator, share: slice = ALL
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw timesteps and noise for latents (N, C, H, W): the `share` of noisy latents, timesteps (N,) and noise."""
+        device = latents.device
+        t = torch.randint(*self.timesteps, (len(latents),), generator=generator, device=device)[share]
+        noise = torch.randn(latents.shape, generator=generator, device=device)[share]
+        return _at(self.signal, t) * latents[share] + _at(self.sigma, t) * noise, t, noise
 
     def _variational_bound(self, squared_error: Tensor, raw_variance: Tensor, t: Tensor) -> Tensor:
         """Compute the KL of the true posterior from the learned-range Gaussian, in nats per dimension.

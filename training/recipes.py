@@ -1,12 +1,10 @@
 """From a recipe to a shipped network: build, train, measure, write the weights and their card."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import nn
 
 from evaluation.metrics.distances import frechet_distance
 from evaluation.metrics.extractors import CLASSIFIERS
@@ -15,65 +13,22 @@ from evaluation.metrics.reference import load_reference, make_reference
 from evaluation.metrics.staged_classifier import StagedClassifier
 from evaluation.metrics.statistics import statistics
 from models.autoencoder import AutoencoderSpec, load_autoencoder
-from models.families import find_family
-from models.pair import DenoiserSpec, build_denoiser, denoiser_spec
-from models.weights.read import check_state, load_weights
+from models.weights.read import load_weights
 from training.adversary import AdversarialDecoder, DecoderTask
-from training.cards import save_weights, write_card
-from training.directory import claim_directory
-from training.group import Group
-from training.images import IMAGE_SIZE, NUM_CLASSES, Images
-from training.objective import DiffusionObjective
-from training.optimizers import OptimizerSettings
+from training.batches import classify, decode, encode, scaled
+from training.cards import save_weights
+from training.denoisers import AUTOENCODER, train_denoiser, train_snnet
+from training.images import IMAGE_SIZE, NUM_CLASSES
 from training.perceptual import PerceptualDistance
-from training.tasks import AutoencoderTask, ClassifierTask, DenoiserTask, LatentImages, Task
-from training.trainer import TrainerSettings, TrainingRecord, train
-from tstitch.errors import UserError
+from training.run import Training
+from training.tasks import AutoencoderTask, ClassifierTask, LatentImages
+from training.trainer import TrainingRecord
 from tstitch.runs.digest import file_sha256
 from tstitch.runs.json_files import read_json
-from tstitch.schedule import make_schedule
 
-CLASSIFIER, AUTOENCODER = "classifier.safetensors", "autoencoder"
+CLASSIFIER = "classifier.safetensors"
 REFERENCE, HELD_OUT_REFERENCE = "reference.npz", "reference_held_out.npz"
-BATCH_SIZE = 250
 MOST_KEPT = 5_000  # images whose features a reference keeps
-
-
-@dataclass(frozen=True)
-class Training:
-    """What every kind of recipe is trained with.
-
-    Attributes:
-        recipe: the settings of the network.
-        data_name: of the data set, which is also the name of its extractor.
-        out: for the checkpoint and the log.
-        zoo: for the weights and their card.
-        command: what makes the same again, for the card.
-    """
-
-    recipe: dict
-    data_name: str
-    data: Images
-    device: torch.device
-    group: Group
-    out: Path
-    zoo: Path
-    command: str
-
-    @property
-    def seed(self) -> int:
-        return self.recipe["trainer"]["seed"]
-
-    def run(self, task: Task) -> tuple[nn.Module, TrainingRecord]:
-        """Train in the directory that is the recipe's from now on."""
-        if self.group.is_main:
-            claim_directory(self.out, self.recipe)
-        self.group.wait_for_all()
-        settings, optimizer = TrainerSettings(**self.recipe["trainer"]), OptimizerSettings(**self.recipe["optimizer"])
-        return train(task, settings, optimizer, self.out, self.group)
-
-    def write_card(self, weights: Path, record: TrainingRecord, module: nn.Module, **facts: object) -> None:
-        write_card(weights, self.command, self.seed, record, module, data=self.data.source, **facts)
 
 
 def train_classifier(own: Training) -> None:
@@ -86,17 +41,17 @@ def train_classifier(own: Training) -> None:
     held_out, held_out_labels = own.data.held_out
     seen = torch.from_numpy(own.data.seen)
     network = CLASSIFIERS[own.data_name]().to(own.device)
-    task = ClassifierTask(network, _scaled(images)[seen].to(own.device), labels[seen].to(own.device))
+    task = ClassifierTask(network, scaled(images)[seen].to(own.device), labels[seen].to(own.device))
     module, record = own.run(task)
     if not own.group.is_main:
         return
-    features = _run(module, images, own.device)[0]
+    features = classify(module, images, own.device)[0]
     if isinstance(module, StagedClassifier):
         module.standardise(features)
         features /= module.deviation.cpu().numpy()
     weights = own.zoo / CLASSIFIER
     save_weights(weights, module, torch.float32)
-    held_out_features, logits = _run(module, held_out, own.device)
+    held_out_features, logits = classify(module, held_out, own.device)
     accuracy = float((logits.argmax(axis=1) == held_out_labels).mean())
     print(f"accuracy on {len(held_out)} held-out images: {accuracy:.4f}")
     facts = {"side": (IMAGE_SIZE, IMAGE_SIZE), "source": own.data.source}
@@ -120,7 +75,7 @@ def train_autoencoder(own: Training) -> None:
     module = AutoencoderKL(sample_size=IMAGE_SIZE, **own.recipe["autoencoder"]).to(own.device)
     classifier = CLASSIFIERS[own.data_name]().eval()  # its own draws come after the autoencoder's
     load_weights(classifier, own.zoo / CLASSIFIER)
-    images = _scaled(own.data.images)
+    images = scaled(own.data.images)
     weight, perceptual = own.recipe["perceptual_weight"], None
     if weight:
         perceptual = PerceptualDistance(Path(own.recipe["perceptual_network"]), weight, own.device)
@@ -128,7 +83,7 @@ def train_autoencoder(own: Training) -> None:
     if not own.group.is_main:
         return
     module.bfloat16().float()
-    mean, std = _encode(module, images, own.device)
+    mean, std = encode(module, images, own.device)
     latents = mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(own.seed))
     module.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
     _keep_autoencoder(own, module, record, classifier)
@@ -139,8 +94,8 @@ def train_decoder(own: Training) -> None:
     module = load_autoencoder(AutoencoderSpec(own.data_name, "kl", own.zoo / AUTOENCODER)).to(own.device)
     classifier = CLASSIFIERS[own.data_name]().eval()
     load_weights(classifier, own.zoo / CLASSIFIER)
-    images = _scaled(own.data.images)
-    mean, std = (part.to(own.device) for part in _encode(module, images, own.device))
+    images = scaled(own.data.images)
+    mean, std = (part.to(own.device) for part in encode(module, images, own.device))
     latents = LatentImages(mean, std, torch.from_numpy(own.data.labels), NUM_CLASSES)
     perceptual = PerceptualDistance(Path(own.recipe["perceptual_network"]), own.recipe["perceptual_weight"], own.device)
     decoder = AdversarialDecoder(module).requires_grad_(True).to(own.device)
@@ -159,11 +114,11 @@ def _keep_autoencoder(
 ) -> None:
     """Measure an autoencoder on held-out images, and write its weights in bf16 with their card."""
     held_out, classifier = own.data.held_out[0], classifier.to(own.device)
-    decoded = _decode(module, _encode(module, _scaled(held_out), own.device)[0], own.device)
-    psnr = 10 * torch.log10(4 / (decoded - _scaled(held_out)).square().mean()).item()
+    decoded = decode(module, encode(module, scaled(held_out), own.device)[0], own.device)
+    psnr = 10 * torch.log10(4 / (decoded - scaled(held_out)).square().mean()).item()
     rounded = ((decoded + 1) * 127.5).round().byte()[:, 0].numpy()
     fid = frechet_distance(
-        *(statistics(_run(classifier, own_images, own.device)[0]) for own_images in (rounded, held_out))
+        *(statistics(classify(classifier, own_images, own.device)[0]) for own_images in (rounded, held_out))
     )
     print(f"PSNR {psnr:.2f} dB, reconstruction FID {fid:.3f} on {len(held_out)} held-out images")
     module.bfloat16().save_pretrained(own.zoo / AUTOENCODER)
@@ -171,84 +126,10 @@ def _keep_autoencoder(
     own.write_card(weights, record, module, psnr_db=psnr, reconstruction_fid=fid, **facts)
 
 
-def train_denoiser(own: Training) -> None:
-    """Train a DiT or a U-Net on the latents of the shipped autoencoder."""
-    recipe = own.recipe
-    autoencoder = load_autoencoder(AutoencoderSpec(own.data_name, "kl", own.zoo / AUTOENCODER))
-    scale = autoencoder.config.scaling_factor
-    denoiser = recipe["denoiser"]
-    spec = denoiser_spec(
-        denoiser["name"], denoiser["family"], own.zoo / Path(denoiser["path"]).name, denoiser["config"]
-    )
-    _check_shape(spec, autoencoder)
-    network, family = build_denoiser(spec), find_family(spec.family)
-    module = network.network
-    family.initialize(module)
-    facts = {}
-    if recipe["begin_with"] is not None:
-        first = denoiser_spec(spec.name, spec.family, Path(recipe["begin_with"]), denoiser["config"])
-        state = family.read(first)
-        check_state(module, state, first.weights)
-        module.load_state_dict(state)
-        facts = {"began_with_sha256": file_sha256(first.weights)}
-    module.to(own.device)
-
-    def forward(latents: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
-        return module(latents, timestep, network.conditional(labels))
-
-    schedule = make_schedule(**recipe["denoiser"]["schedule"])
-    timesteps = recipe["timesteps"] and tuple(recipe["timesteps"])
-    objective = DiffusionObjective(schedule, recipe["snr_gamma"], recipe["high_noise_weight"], timesteps).to(own.device)
-    autoencoder.to(own.device)
-    mean, std = (part * scale for part in _encode(autoencoder, _scaled(own.data.images), own.device))
-    labels = torch.from_numpy(own.data.labels)
-    latents = LatentImages(mean.to(own.device), std.to(own.device), labels.to(own.device), spec.config.num_classes)
-    task = DenoiserTask(module, forward, objective, latents, recipe["class_dropout_prob"])
-    module, record = own.run(task)
-    if own.group.is_main:
-        save_weights(spec.weights, module, torch.bfloat16)
-        own.write_card(spec.weights, record, module, config=denoiser["config"], **facts)
-
-
 RECIPES = {
     "classifier": train_classifier,
     "autoencoder": train_autoencoder,
     "decoder": train_decoder,
     "denoiser": train_denoiser,
+    "snnet": train_snnet,
 }
-
-
-def _check_shape(spec: DenoiserSpec, autoencoder: AutoencoderKL) -> None:
-    """Raise `UserError` where a network is not for the classes of the data, or not for the autoencoder's latents."""
-    side = IMAGE_SIZE // 2 ** (len(autoencoder.config.block_out_channels) - 1)
-    needed = {"num_classes": NUM_CLASSES, "input_size": side, "in_channels": autoencoder.config.latent_channels}
-    for key, value in needed.items():
-        if getattr(spec.config, key) != value:
-            raise UserError(f"{spec.name} has {key}={getattr(spec.config, key)}; training here needs {value}")
-
-
-def _scaled(images: np.ndarray) -> Tensor:
-    """Bytes (N, H, W) as (N, 1, H, W) in [-1, 1]."""
-    return torch.from_numpy(images)[:, None].float() / 127.5 - 1
-
-
-@torch.inference_mode()
-def _encode(autoencoder: AutoencoderKL, images: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    posteriors = [autoencoder.encode(part.to(device)).latent_dist for part in images.split(BATCH_SIZE)]
-    mean, std = (torch.cat([getattr(p, name) for p in posteriors]).cpu() for name in ("mean", "std"))
-    return mean.clone(), std.clone()
-
-
-@torch.inference_mode()
-def _decode(autoencoder: AutoencoderKL, latents: Tensor, device: torch.device) -> Tensor:
-    """Images (N, 1, H, W) in [-1, 1]."""
-    parts = [autoencoder.decode(part.to(device)).sample.cpu() for part in latents.split(BATCH_SIZE)]
-    return torch.cat(parts).clamp(-1, 1)
-
-
-@torch.inference_mode()
-def _run(classifier: nn.Module, images: np.ndarray, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
-    """Features and logits of bytes (N, H, W)."""
-    outputs = [classifier(part.to(device)) for part in _scaled(images).split(BATCH_SIZE)]
-    features, logits = (torch.cat(own).float().cpu().numpy() for own in zip(*outputs, strict=True))
-    return features, logits

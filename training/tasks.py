@@ -91,14 +91,17 @@ class DenoiserTask:
         self.data, self.class_dropout_prob = data, class_dropout_prob
 
     def loss(self, batch_size: int, generator: torch.Generator, share: slice = ALL) -> Tensor:
-        data = self.data
+        latents, labels = self.draw(batch_size, generator)
+        return self.objective(lambda x, t: self.forward(x, t, labels[share]), latents, generator, share)
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw clean latents (batch_size, C, h, w) and their labels (batch_size,), some of them dropped."""
+        data, device = self.data, generator.device
         indices = random_indices(len(data.mean), batch_size, generator)
         mean = data.mean[indices]
-        device = generator.device
         latents = mean + data.std[indices] * torch.randn(mean.shape, generator=generator, device=device)
         dropped = torch.rand(batch_size, generator=generator, device=device) < self.class_dropout_prob
-        labels = torch.where(dropped, data.num_classes, data.labels[indices])[share]
-        return self.objective(lambda x, t: self.forward(x, t, labels), latents, generator, share)
+        return latents, torch.where(dropped, data.num_classes, data.labels[indices])
 
 
 def random_indices(num: int, batch_size: int, generator: torch.Generator) -> Tensor:

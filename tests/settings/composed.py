@@ -38,6 +38,9 @@ VARIANTS = {
     "train an autoencoder": ("train", ["recipe=autoencoder"]),
     "train a classifier": ("train", ["recipe=classifier"]),
     "train a U-Net": ("train", ["recipe=unet_s"]),
+    "stitch two networks": ("train", ["recipe=snnet"]),
+    "sample with a U-ViT": ("sample", ["pair=dit_s_uvit_h"]),
+    "sample with a stitched network": ("sample", ["pair=fashion_dit_s_xl_snnet"]),
 }
 CASES = {**{command: (command, []) for command in COMMANDS}, **VARIANTS}
 

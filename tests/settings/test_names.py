@@ -6,12 +6,14 @@ from typing import get_args
 import pytest
 
 import models.autoencoder
+import models.networks.uvit
 import models.placement.compiled
 import models.placement.precision
 import settings.allocation
 import settings.over_fractions
 import tstitch.allocate
 import tstitch.allocation
+import tstitch.convention
 import tstitch.schedule
 from evaluation.metrics import evaluate, extractors
 from evaluation.metrics.clip_score import CLIP_SCORE
@@ -43,6 +45,8 @@ from tstitch.solvers.make import SAMPLERS
         (names.ORDERS, tstitch.allocate.ORDERS),
         (names.STITCH_WORDS, tstitch.allocate.KINDS),
         (names.GRIDS, tstitch.schedule.GRIDS),
+        (names.PREDICTIONS, tstitch.convention.PREDICTIONS),
+        (networks.UVIT_PRESETS, models.networks.uvit.SIZES),
         (names.SCHEDULES, tstitch.schedule.SCHEDULES),
         (names.ANALYSES, ANALYSES),
         (names.METRICS, (*evaluate.METRICS, CLIP_SCORE)),

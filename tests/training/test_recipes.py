@@ -75,3 +75,24 @@ def test_what_cannot_be_begun_with_is_one_line(capfd, monkeypatch, tmp_path: Pat
     places = [f"zoo={tmp_path / 'zoo'}", f"out={tmp_path / 'out'}"]
     check_one_line(run_here(capfd, monkeypatch, "train", *SHORT, "recipe=dit_s", argument, *places), message)
     assert not (tmp_path / "zoo/dit_s.safetensors").exists()
+
+
+@pytest.mark.long
+def test_two_networks_are_stitched_and_only_the_layer_between_them_is_trained(
+    capfd, monkeypatch, tmp_path: Path
+) -> None:
+    for trained in ("none", "layer"):
+        settings = ["recipe=snnet", f"recipe.trained={trained}", "recipe.block=1", *SHORT, "recipe.num_features=32"]
+        places = [f"weights={tmp_path / 'made'}", f"out={tmp_path / trained}"]
+        outcome = run_here(capfd, monkeypatch, "train", *settings, *places)
+        assert outcome.code == 0, outcome.err
+    fitted, after = (load_file(tmp_path / f"made/snnet_1_{trained}.safetensors") for trained in ("none", "layer"))
+    assert {key for key in fitted if not torch.equal(fitted[key], after[key])} <= {"stitch.weight", "stitch.bias"}
+    large = load_file(ROOT / "models/zoo/digits/dit_xl.safetensors")
+    assert torch.equal(fitted["large.blocks.0.mlp.fc1.weight"], large["blocks.4.mlp.fc1.weight"])
+    card = json.loads((tmp_path / "made/snnet_1_none.json").read_text())
+    assert card["stitched_sha256"]["large"] == file_sha256(ROOT / "models/zoo/digits/dit_xl.safetensors")
+    alone = ["pair=digits_dit_s_xl_snnet", "stitch.fractions=[0,0,1,0,0]", "num_images=2", "sampler.num_steps=2"]
+    weights = f"pair.denoisers.sn1.path={tmp_path / 'made/snnet_1_none.safetensors'}"
+    outcome = run_here(capfd, monkeypatch, "sample", *alone, weights, f"out={tmp_path / 'images'}")
+    assert outcome.code == 0, outcome.err
