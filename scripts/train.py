@@ -33,12 +33,12 @@ def main(settings: TrainSettings) -> None:
     import torch
 
     from training.group import joined_group
-    from training.images import load_images
+    from training.latents import load_data
     from training.recipes import RECIPES, Training
     from tstitch.runs.ranks import choose_device
 
     device = choose_device(settings.device, environment.local_rank, environment.local_world_size)
-    images = load_images(data.name, Path(data.folder) if data.folder else None)
+    images = load_data(data.name, Path(data.folder) if data.folder else None)
     with joined_group(environment.rank, environment.world_size, device) as group:
         group.share(recipe["trainer"]["batch_size"])
         torch.manual_seed(recipe["trainer"]["seed"])

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, Tag, model_validator
 
-from settings.base import Settings, complain
+from settings.base import Settings, complain, refuse
 from settings.choice import choose_by, mark
 from settings.kinds import OneOf, Whole
 from settings.lists import ListOf
@@ -26,6 +26,7 @@ class Optimizer(Settings):
     adamw_lr: Positive = Field(description="learning rate of AdamW")
     muon_lr: Positive | None = Field(None, description="learning rate of Muon, on the hidden matrices")
     weight_decay: NotNegative = Field(0.0, description="of both")
+    is_constant: Switch = Field(False, description="whether the rates stay as they are, in place of a cosine")
     warmup_iterations: Annotated[int, Whole(0, 10**9)] = Field(100, description="of the linear warm-up")
 
 
@@ -177,10 +178,10 @@ class AutoencoderChoices(Settings):
 class DataSet(Settings):
     """The images that are trained on."""
 
-    name: Annotated[str, OneOf(DATA_SETS)] = Field(description="of the data set, and of its zoo")
+    name: Annotated[str, OneOf((*DATA_SETS, "latents"))] = Field(description="of the data set, and of its zoo")
     folder: PathName | None = Field(description="the folder of its files; the digits come with a package")
-    autoencoder: AutoencoderChoices = Field(description="how its autoencoder is trained")
-    iterations: Iterations = Field(description="the length of each network's training")
+    autoencoder: AutoencoderChoices | None = Field(None, description="how its autoencoder is trained")
+    iterations: Iterations | None = Field(None, description="the length of each network's training")
 
 
 class TrainSettings(Settings):
@@ -192,3 +193,9 @@ class TrainSettings(Settings):
     zoo: PathName = Field(description="where the data set's autoencoder, classifier and denoisers are")
     weights: PathName = Field(description="where the finished weights of a denoiser and their card go")
     out: PathName | None = Field(description="where checkpoints and the log go; null: runs/train/<recipe>")
+
+    @model_validator(mode="after")
+    def _check_latents(self) -> "TrainSettings":
+        if self.images.name == "latents" and self.recipe.kind != "denoiser":
+            raise refuse(f"images=latents trains denoisers, recipe={self.recipe.name} is a {self.recipe.kind}")
+        return self

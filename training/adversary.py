@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from training.latents import LatentImages
 from training.objective import ALL
-from training.tasks import LatentImages, random_indices
+from training.tasks import random_indices
 
 WIDTHS = (32, 64, 96)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from models.autoencoder import AutoencoderSpec, load_autoencoder
@@ -16,10 +15,11 @@ from models.pair import DenoiserSpec, build_denoiser, denoiser_spec, load_denois
 from models.weights.read import check_state
 from training.batches import encode, scaled
 from training.cards import save_weights
-from training.images import IMAGE_SIZE, NUM_CLASSES
+from training.images import NUM_CLASSES
+from training.latents import LatentImages, Latents, StoredLatents
 from training.objective import DiffusionObjective
 from training.run import Training
-from training.tasks import DenoiserTask, LatentImages
+from training.tasks import DenoiserTask
 from training.trainer import TrainingRecord
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
@@ -31,9 +31,9 @@ AUTOENCODER = "autoencoder"
 def train_denoiser(own: Training) -> None:
     """Train a DiT or a U-Net, from nothing or from weights."""
     recipe, denoiser = own.recipe, own.recipe["denoiser"]
-    autoencoder = load_autoencoder(AutoencoderSpec(own.data_name, "kl", own.zoo / AUTOENCODER))
-    spec = _spec(denoiser, own.weights / Path(denoiser["path"]).name)
-    _check_shape(spec, autoencoder)
+    data = _latents(own)
+    spec = _spec(denoiser, own.weights / f"{recipe['name']}.safetensors")
+    _check_shape(spec, data)
     network, family = build_denoiser(spec), find_family(spec.family)
     family.initialize(network.network)
     facts = {}
@@ -43,7 +43,7 @@ def train_denoiser(own: Training) -> None:
         check_state(network.network, state, first.weights)
         network.network.load_state_dict(state)
         facts = {"began_with_sha256": file_sha256(first.weights)}
-    module, record = own.run(_task(own, network, autoencoder, denoiser["schedule"]))
+    module, record = own.run(_task(own, network, data, denoiser["schedule"]))
     if own.group.is_main:
         save_weights(spec.weights, module, torch.bfloat16)
         own.write_card(spec.weights, record, module, config=denoiser["config"], **facts)
@@ -51,16 +51,15 @@ def train_denoiser(own: Training) -> None:
 
 def train_snnet(own: Training) -> None:
     """Stitch two DiTs of the zoo in their middle (SN-Net), and train the layer between them, all of it, or nothing."""
-    recipe = own.recipe
-    autoencoder = load_autoencoder(AutoencoderSpec(own.data_name, "kl", own.zoo / AUTOENCODER))
+    recipe, data = own.recipe, _latents(own)
     specs = [_spec(recipe[size], Path(recipe[size]["path"])) for size in ("small", "large")]
     for spec in specs:
-        _check_shape(spec, autoencoder)
+        _check_shape(spec, data)
     config = {"small": recipe["small"]["config"], "large": recipe["large"]["config"], "block": recipe["block"]}
     spec = denoiser_spec(recipe["name"], "snnet", own.weights / f"{recipe['name']}.safetensors", config)
     small, large = (load_denoiser(each, "float32", torch.device("cpu")).network for each in specs)
     network = build_denoiser(spec)
-    task = _task(own, network, autoencoder, recipe["large"]["schedule"])
+    task = _task(own, network, data, recipe["large"]["schedule"])
     joined = join(spec.config, small, large, *_noisy_batch(task, recipe["num_features"], own.seed))
     network.network.load_state_dict(joined.state_dict())
     if recipe["trained"] == "layer":
@@ -79,9 +78,21 @@ def _spec(denoiser: dict, path: Path) -> DenoiserSpec:
     return denoiser_spec(denoiser["name"], denoiser["family"], path, denoiser["config"])
 
 
-def _task(own: Training, network: ClassConditionalDenoiser, autoencoder: AutoencoderKL, schedule: dict) -> DenoiserTask:
+def _latents(own: Training) -> Latents:
+    """Return the latents of the training: stored ones, or those of the images, encoded here."""
+    if isinstance(own.data, StoredLatents):
+        return own.data
+    autoencoder = load_autoencoder(AutoencoderSpec(own.data_name, "kl", own.zoo / AUTOENCODER))
+    scale = autoencoder.config.scaling_factor
+    autoencoder.to(own.device)
+    mean, std = (part * scale for part in encode(autoencoder, scaled(own.data.images), own.device))
+    labels = torch.from_numpy(own.data.labels)
+    return LatentImages(mean.to(own.device), std.to(own.device), labels.to(own.device), NUM_CLASSES)
+
+
+def _task(own: Training, network: ClassConditionalDenoiser, data: Latents, schedule: dict) -> DenoiserTask:
     """Make the task of training a network, on the device of the training."""
-    recipe, scale, module = own.recipe, autoencoder.config.scaling_factor, network.network.to(own.device)
+    recipe, module = own.recipe, network.network.to(own.device)
 
     def forward(latents: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
         return module(latents, timestep, network.conditional(labels))
@@ -90,25 +101,20 @@ def _task(own: Training, network: ClassConditionalDenoiser, autoencoder: Autoenc
     objective = DiffusionObjective(
         make_schedule(**schedule), recipe["snr_gamma"], recipe["high_noise_weight"], timesteps
     ).to(own.device)
-    autoencoder.to(own.device)
-    mean, std = (part * scale for part in encode(autoencoder, scaled(own.data.images), own.device))
-    labels = torch.from_numpy(own.data.labels)
-    latents = LatentImages(mean.to(own.device), std.to(own.device), labels.to(own.device), NUM_CLASSES)
-    return DenoiserTask(module, forward, objective, latents, recipe["class_dropout_prob"])
+    return DenoiserTask(module, forward, objective, data, recipe["class_dropout_prob"])
 
 
 def _noisy_batch(task: DenoiserTask, num: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Draw noisy latents (num, C, h, w), their timesteps (num,) and labels (num,) on the host, as training does."""
-    generator = torch.Generator(task.data.mean.device).manual_seed(seed)
+    generator = torch.Generator(task.objective.signal.device).manual_seed(seed)
     latents, labels = task.draw(num, generator)
     noisy, timesteps, _ = task.objective.add_noise(latents, generator)
     return noisy.cpu(), timesteps.cpu(), labels.cpu()
 
 
-def _check_shape(spec: DenoiserSpec, autoencoder: AutoencoderKL) -> None:
+def _check_shape(spec: DenoiserSpec, data: Latents) -> None:
     """Raise `UserError` where a network is not for the classes of the data, or not for the autoencoder's latents."""
-    side = IMAGE_SIZE // 2 ** (len(autoencoder.config.block_out_channels) - 1)
-    needed = {"num_classes": NUM_CLASSES, "input_size": side, "in_channels": autoencoder.config.latent_channels}
-    for key, value in needed.items():
+    channels, side = data.take(torch.zeros(1, dtype=torch.int64))[0].shape[1:3]
+    for key, value in {"num_classes": data.num_classes, "input_size": side, "in_channels": channels}.items():
         if getattr(spec.config, key) != value:
             raise UserError(f"{spec.name} has {key}={getattr(spec.config, key)}; training here needs {value}")

@@ -13,6 +13,7 @@ HIDDEN = ("blocks.", "unet.")  # where a DiT and a U-Net keep their hidden layer
 class OptimizerSettings:
     """Learning rates; `muon_lr` is None where AdamW trains every parameter.
 
+    `is_constant` keeps the rates after the warm-up, as DiT's training does; else they fall like a cosine.
     Muon's updates are orthogonal matrices times its rate, so one rate fits networks of any width.
     """
 
@@ -20,6 +21,7 @@ class OptimizerSettings:
     muon_lr: float | None = None
     weight_decay: float = 0.0
     warmup_iterations: int = 100
+    is_constant: bool = False
 
 
 def make_optimizers(module: nn.Module, settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
@@ -37,9 +39,11 @@ def make_optimizers(module: nn.Module, settings: OptimizerSettings) -> list[torc
     return [adamw, torch.optim.Muon(hidden, lr=settings.muon_lr, weight_decay=settings.weight_decay)]
 
 
-def learning_rate_factor(iteration: int, iterations: int, warmup: int) -> float:
-    """Return the factor of a linear warm-up, then a cosine that reaches zero at the last iteration."""
+def learning_rate_factor(iteration: int, iterations: int, warmup: int, is_constant: bool = False) -> float:
+    """Return the factor of a linear warm-up, then one, or a cosine that reaches zero at the last iteration."""
     if iteration < warmup:
         return (iteration + 1) / warmup
+    if is_constant:
+        return 1.0
     progress = (iteration - warmup) / max(1, iterations - warmup)
     return 0.5 * (1 + math.cos(math.pi * progress))

@@ -19,9 +19,10 @@ from training.batches import classify, decode, encode, scaled
 from training.cards import save_weights
 from training.denoisers import AUTOENCODER, train_denoiser, train_snnet
 from training.images import IMAGE_SIZE, NUM_CLASSES
+from training.latents import LatentImages
 from training.perceptual import PerceptualDistance
 from training.run import Training
-from training.tasks import AutoencoderTask, ClassifierTask, LatentImages
+from training.tasks import AutoencoderTask, ClassifierTask
 from training.trainer import TrainingRecord
 from tstitch.runs.digest import file_sha256
 from tstitch.runs.json_files import read_json

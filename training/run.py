@@ -10,6 +10,7 @@ from training.cards import write_card
 from training.directory import claim_directory
 from training.group import Group
 from training.images import Images
+from training.latents import StoredLatents
 from training.optimizers import OptimizerSettings
 from training.tasks import Task
 from training.trainer import TrainerSettings, TrainingRecord, train
@@ -30,7 +31,7 @@ class Training:
 
     recipe: dict
     data_name: str
-    data: Images
+    data: Images | StoredLatents
     device: torch.device
     group: Group
     out: Path

@@ -1,7 +1,6 @@
 """Training tasks: a module, and the loss of one batch of it. Every draw comes from the generator that is passed in."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -9,6 +8,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.latents import Latents
 from training.objective import ALL, DiffusionObjective
 
 
@@ -23,16 +23,6 @@ class Task(Protocol):
         Everything is drawn for the whole batch, on the device of `generator`, which the data are on: several processes
         that take a share each see the batch that one would.
         """
-
-
-@dataclass(frozen=True)
-class LatentImages:
-    """Mean and deviation (N, C, h, w) of each image's scaled latents, and the labels (N,)."""
-
-    mean: Tensor
-    std: Tensor
-    labels: Tensor
-    num_classes: int
 
 
 class AutoencoderTask:
@@ -84,7 +74,7 @@ class DenoiserTask:
         module: nn.Module,
         forward: Callable[[Tensor, Tensor, Tensor], Tensor],
         objective: DiffusionObjective,
-        data: LatentImages,
+        data: Latents,
         class_dropout_prob: float,
     ):
         self.module, self.forward, self.objective = module, forward, objective
@@ -97,11 +87,10 @@ class DenoiserTask:
     def draw(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw clean latents (batch_size, C, h, w) and their labels (batch_size,), some of them dropped."""
         data, device = self.data, generator.device
-        indices = random_indices(len(data.mean), batch_size, generator)
-        mean = data.mean[indices]
-        latents = mean + data.std[indices] * torch.randn(mean.shape, generator=generator, device=device)
+        mean, std, labels = data.take(random_indices(len(data), batch_size, generator))
+        latents = mean + std * torch.randn(mean.shape, generator=generator, device=device)
         dropped = torch.rand(batch_size, generator=generator, device=device) < self.class_dropout_prob
-        return latents, torch.where(dropped, data.num_classes, data.labels[indices])
+        return latents, torch.where(dropped, data.num_classes, labels)
 
 
 def random_indices(num: int, batch_size: int, generator: torch.Generator) -> Tensor:

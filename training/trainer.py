@@ -78,7 +78,9 @@ def train(
     task.module.train()
     compute_loss = group.average_gradients(TaskLoss(task))
     for iteration in range(first, settings.iterations):
-        factor = learning_rate_factor(iteration, settings.iterations, optimizer_settings.warmup_iterations)
+        factor = learning_rate_factor(
+            iteration, settings.iterations, optimizer_settings.warmup_iterations, optimizer_settings.is_constant
+        )
         for optimizer, rate in zip(optimizers, base_rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
         generator.manual_seed(settings.seed * 1_000_003 + iteration)

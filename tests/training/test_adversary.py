@@ -6,8 +6,8 @@ from diffusers import AutoencoderKL
 
 from tests.conftest import ROOT
 from training.adversary import AdversarialDecoder, DecoderTask, PatchDiscriminator
+from training.latents import LatentImages
 from training.perceptual import PerceptualDistance
-from training.tasks import LatentImages
 
 CLASSIFIER = ROOT / "models/zoo/digits/classifier.safetensors"
 BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}

@@ -7,9 +7,10 @@ from torch import nn
 
 from models.networks.dit import DiT, DiTConfig, initialize_dit
 from training.images import load_images
+from training.latents import LatentImages
 from training.objective import DiffusionObjective
 from training.optimizers import OptimizerSettings, learning_rate_factor, make_optimizers
-from training.tasks import DenoiserTask, LatentImages
+from training.tasks import DenoiserTask
 from training.trainer import TrainerSettings, train
 from tstitch.errors import UserError
 from tstitch.schedule import linear_schedule

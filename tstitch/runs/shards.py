@@ -80,7 +80,7 @@ def write_shard(directory: Path, block: Block, shard: Shard, run_id: str) -> Non
     arrays = {IMAGES: shard.images, LABELS: shard.labels, **shard.decisions}
     shapes = {name: array.shape for name, array in arrays.items()}
     parts = {name: [array] for name, array in arrays.items()}
-    _write_npz(directory / block.name, shapes, parts, comment=_comment(block, run_id))
+    write_arrays(directory / block.name, shapes, parts, comment=_comment(block, run_id))
 
 
 def read_shard(directory: Path, block: Block, run_id: str, image_shape: tuple[int, ...] | None = None) -> Shard:
@@ -192,11 +192,13 @@ def merge_shards(directory: Path, wanted: list[Block], run_id: str, path: Path) 
                     pending = reader.submit(checked_map, following, name)
                 yield part
 
-        _write_npz(path, shapes, {name: parts(name) for name in names}, comment=run_id)
+        write_arrays(path, shapes, {name: parts(name) for name in names}, comment=run_id)
 
 
-def _map_member(path: Path, name: str) -> np.ndarray:
+def map_array(path: Path, name: str) -> np.ndarray:
     """Read an array of an `.npz`, mapped from the file where it is uncompressed, as by `numpy.savez`.
+
+    All of it is held against its checksum first.
 
     Raises:
         zipfile.BadZipFile: the data differ from their CRC-32.
@@ -225,7 +227,7 @@ def _read(directory: Path, block: Block, run_id: str, *names: str, mapped: bool 
     try:
         with np.load(path, allow_pickle=False) as file:
             comment = file.zip.comment.decode(errors="replace")
-            arrays = [_map_member(path, name) if mapped else file[name] for name in names]
+            arrays = [map_array(path, name) if mapped else file[name] for name in names]
     except FileNotFoundError as error:
         raise DamagedShard(f"shard {path} is missing") from error
     except DAMAGE as error:
@@ -271,7 +273,7 @@ def remove_temporaries(directory: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_npz(path: Path, shapes: dict[str, tuple], arrays: dict[str, Iterable[np.ndarray]], comment: str) -> None:
+def write_arrays(path: Path, shapes: dict[str, tuple], arrays: dict[str, Iterable[np.ndarray]], comment: str) -> None:
     """Write arrays, each given in parts along its first axis, uncompressed and without time stamps."""
     with atomic_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.comment = comment.encode()
