@@ -7,7 +7,7 @@ PY := .venv/bin/python
 PYTEST = $(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
 READY := .venv/.ready
 DEMO ?= demo
-DEMO_SETTINGS = num_images=1000 sampler.num_steps=20 precision=auto latency.repeats=5
+DEMO_SETTINGS = num_images=1000 sampler=dpmpp_2m sampler.num_steps=20 precision=auto latency.repeats=5
 PAIR ?= digits_dit_s_xl
 FRACTIONS ?= 0:1:0.1
 STEPS ?= 50
@@ -103,7 +103,7 @@ scan: $(READY) ## Score DiT-XL for digits at several guidance scales
 	$(PY) -m scripts.sweep pair=digits_dit_s_xl 'fractions=[0]' 'guidance_scales=[1,1.1,1.2,1.3,1.5,2]' num_images=1000 sampler.num_steps=25 precision=auto out=runs/scan
 
 zoo: $(READY) ## Train a zoo again: make zoo DATA=fashion FOLDER=DIR (the digits': about an hour on two cores, without it)
-	for recipe in classifier autoencoder dit_s dit_xl $(if $(filter fashion,$(DATA)),decoder dit_s_plain dit_b unet_s unet); do \
+	for recipe in classifier autoencoder dit_s dit_xl $(if $(filter fashion,$(DATA)),decoder dit_s_plain dit_xl_continued dit_b unet_s unet); do \
 		$(PY) -m scripts.train recipe=$$recipe images=$(DATA) $(if $(FOLDER),images.folder=$(FOLDER)) || exit; \
 	done
 

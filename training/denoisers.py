@@ -32,7 +32,7 @@ def train_denoiser(own: Training) -> None:
     """Train a DiT or a U-Net, from nothing or from weights."""
     recipe, denoiser = own.recipe, own.recipe["denoiser"]
     data = _latents(own)
-    spec = _spec(denoiser, own.weights / f"{recipe['name']}.safetensors")
+    spec = _spec(denoiser, own.weights / Path(denoiser["path"]).name)
     _check_shape(spec, data)
     network, family = build_denoiser(spec), find_family(spec.family)
     family.initialize(network.network)
