@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from settings.base import Settings
 
 SOME_POINTS_FAILED, UNEXPECTED, USER_MISTAKE, INTERRUPTED, TERMINATED = 1, 1, 2, 130, 143
-CONTINUED = ("sample", "sweep", "prompts", "sweep_prompts", "table", "train")  # they keep what was made
+CONTINUED = ("sample", "sweep", "prompts", "sweep_prompts", "table", "train", "choose")  # they keep what was made
 T = TypeVar("T")
 
 

@@ -2,6 +2,7 @@
 
 from settings.allocation import AllocationSettings
 from settings.base import Settings
+from settings.choose import ChooseSettings
 from settings.measures import AnalyseSettings, LatencySettings
 from settings.prompts import PromptSettings
 from settings.results import (
@@ -20,6 +21,7 @@ from settings.train import TrainSettings
 COMMANDS: dict[str, type[Settings]] = {
     "sample": SamplingSettings,
     "sweep": SweepSettings,
+    "choose": ChooseSettings,
     "latency": LatencySettings,
     "analyse": AnalyseSettings,
     "allocation": AllocationSettings,

@@ -86,7 +86,7 @@ def test_what_is_there_is_kept_and_the_rest_made_again(folder: Path, tmp_path: P
     damaged[200] ^= 1
     parts[0].write_bytes(damaged)
     parts[2].unlink()
-    with pytest.raises(UserError, match="is damaged .*; the command that encodes makes it again"):
+    with pytest.raises(UserError, match=r"is damaged .*; the command that encodes makes it again"):
         StoredLatents(tmp_path / "whole")
     encode(folder, tmp_path / "whole")
     assert [path.read_bytes() for path in parts] == before
@@ -140,7 +140,8 @@ def test_a_network_is_trained_on_from_its_weights_on_the_encoded_images(
     assert read_record(out).latent_shape == [4, 8, 8]
     settings = [
         "recipe=finetune", "images=latents", f"images.folder={out}", "denoiser@recipe.denoiser=zoo_dit_s",
-        "recipe.denoiser.name=s", "recipe.denoiser.path=s2.safetensors", "recipe.begin_with=models/zoo/digits/dit_s.safetensors",
+        "recipe.denoiser.name=s", "recipe.denoiser.path=s2.safetensors",
+        "recipe.begin_with=models/zoo/digits/dit_s.safetensors",
         "recipe.timesteps=[200,500]", "recipe.trainer.iterations=2", "recipe.trainer.batch_size=4", "recipe.name=s2",
         f"weights={tmp_path / 'weights'}", f"out={tmp_path / 'training'}",
     ]  # fmt: skip

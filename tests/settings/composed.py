@@ -17,6 +17,7 @@ NEEDED = {
     "sweep_prompts": ["prompt=a cat"],
     "evaluate": ["run=runs/digits"],
     "compare": ["a=one", "b=two"],
+    "choose": ["ms=8"],
     "merge": ["run=runs/digits"],
     "report": ["sweep=runs/sweep"],
     "flatness": ["sweeps=[runs/sweep]", "analyses=[runs/analysis]"],

@@ -117,6 +117,7 @@ KINDS: dict[str, Callable[[Path], bool]] = {
     "a latency measurement": _either(_json_with("pair", "batches"), _json_with("pair", "modes")),
     "an analysis": _json_with("identity", "found"),
     "a sweep": _json_with("points", "protocol"),
+    "a choice": _json_with("ms", "allocation"),
     "a report": _text_with("<!doctype html", also="<title>Trajectory stitching"),
     "a summary": _text_with("# Trajectory stitching"),
     "a table": _text_with("## ", also="python -m scripts.table"),

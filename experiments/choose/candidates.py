@@ -1,0 +1,125 @@
+"""Settings that a budget allows, and for each solver, number of steps and guidance scale who takes which step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from experiments.choose.costs import Costs
+from models.pair import build_denoiser
+from models.placement.precision import DTYPES
+from sampling.calibration import read_disagreement
+from sampling.plan import Plan, make_plan
+from settings.choose import ChooseSettings
+from tstitch.allocation import Allocation
+from tstitch.errors import UserError
+from tstitch.routers.knapsack import best_allocation
+from tstitch.routers.track import step_weights
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting: a plan, its predicted seconds for an image, and how it is given to `scripts.sample`."""
+
+    plan: Plan
+    settings: ChooseSettings
+    seconds: float
+
+    @property
+    def overrides(self) -> list[str]:
+        """The settings as overrides of `scripts.sample`."""
+        steps = ",".join(map(str, self.plan.allocation))
+        return [
+            f"pair={self.settings.pair.name}",
+            f"sampler={self.plan.sampler_name}",
+            f"sampler.num_steps={self.settings.sampler.num_steps}",
+            f"guidance.scale={self.plan.scales[-1]:g}",
+            f"precision={self.plan.precision}",
+            "stitch.fractions=null",
+            f"stitch.denoiser_per_step=[{steps}]",
+        ]
+
+    @property
+    def title(self) -> str:
+        """A short name: solver, steps, guidance scale, and the steps of each denoiser."""
+        counts = "/".join(str(self.plan.allocation.count(model)) for model in range(len(self.plan.specs)))
+        return (
+            f"{self.plan.sampler_name}, {counts} steps, guidance {self.plan.scales[-1]:g}, {self.plan.precision}"
+            f"{'' if self.is_in_order else ', mixed order'}"
+        )
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether small denoisers come first."""
+        return list(self.plan.allocation) == sorted(self.plan.allocation)
+
+
+def list_candidates(
+    settings: ChooseSettings, costs: dict[tuple[str, float], Costs], calibration: str
+) -> list[Candidate]:
+    """List the settings within the budget: for each solver, steps, scale and precision at most two allocations.
+
+    They are the one that costs the most of those from small to large, and the one of the least weighted disagreement
+    of all (`tstitch.routers.knapsack`), where that is another.
+
+    Args:
+        costs: by precision and guidance scale.
+
+    Raises:
+        UserError: nothing fits into the budget.
+    """
+    within, cheapest = [], float("inf")
+    for sampler in settings.samplers:
+        for num_steps in settings.num_steps:
+            for (precision, scale), cost in costs.items():
+                given = settings.changed(
+                    sampler={"name": sampler, "num_steps": num_steps},
+                    guidance={"scale": scale},
+                    precision=precision,
+                )
+                steps = make_plan(given).steps
+                cheapest = min(cheapest, cost.seconds((0,) * len(steps)))
+                for allocation in _allocations(given, steps, cost, settings.ms / 1000, calibration):
+                    own = given.changed(stitch={"fractions": None, "denoiser_per_step": list(allocation)})
+                    within.append(Candidate(make_plan(own), own, cost.seconds(allocation)))
+    fitting = [each for each in within if settings.gb is None or _gigabytes(each.plan) <= settings.gb]
+    if not within:
+        raise UserError(f"ms={settings.ms:g} is too little: the cheapest setting takes {1000 * cheapest:.3g} ms")
+    if not fitting:
+        least = min(_gigabytes(each.plan) for each in within)
+        raise UserError(f"gb={settings.gb:g} is too little: the denoisers of the smallest setting have {least:.3g} GB")
+    return fitting
+
+
+def _allocations(
+    settings: ChooseSettings, steps: Sequence, cost: Costs, budget_s: float, calibration: str
+) -> list[Allocation]:
+    """The allocations of one solver, number of steps and scale that are worth a try."""
+    num_models, left = len(cost.of_step), budget_s - cost.fixed
+    names = [denoiser.name for denoiser in settings.pair.denoisers.values()]
+    losses = read_disagreement(Path(calibration), names, [step.timestep for step in steps]) * np.array(
+        step_weights(steps)
+    )
+    with_large = np.vstack([losses, np.zeros(len(steps))]).T
+    try:
+        best = best_allocation(with_large, cost.of_step, left)
+    except UserError:
+        return []
+    counts = [best.count(model) for model in range(num_models)]
+    in_order = tuple(model for model, count in enumerate(counts) for _ in range(count))
+    return list(dict.fromkeys([in_order, best]))
+
+
+def _gigabytes(plan: Plan) -> float:
+    """The weights of the denoisers that are in memory together, in their precisions."""
+    with torch.device("meta"):
+        networks = {index: build_denoiser(plan.specs[index]).network for index in plan.used}
+    sizes = [
+        sum(values.numel() for values in network.state_dict().values()) * DTYPES[plan.precisions[index]].itemsize
+        for index, network in networks.items()
+    ]
+    return (sum(sizes) if plan.residency == "both" else max(sizes)) / 1e9

@@ -1,0 +1,162 @@
+"""From a budget to a setting: costs, candidates, rounds, and the chosen one beside the baseline on other seeds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from evaluation.metrics.influence import fid_spread
+from evaluation.metrics.sources import open_source
+from evaluation.metrics.spread import Spread, describe_difference
+from evaluation.speed.latency import measure_latency
+from experiments.choose.candidates import list_candidates
+from experiments.choose.costs import Costs, measure_costs
+from experiments.choose.rounds import Sampler, Scored, baseline_settings, nearest, race
+from sampling.plan import make_plan
+from settings.choose import ChooseSettings
+from tstitch.errors import UserError
+from tstitch.runs.json_files import read_json, write_json
+from tstitch.runs.machine import device_name
+from tstitch.runs.ranks import joined_ranks
+
+CHOICE, COSTS, POINTS = "choice.json", "costs.json", "points"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, beside the baseline, with the numbers that it stands on.
+
+    Attributes:
+        others: what cannot be told apart from it, with the seeds of the choice.
+        fid: on the final seed, of the choice and of the baseline; `difference` is paired by noise.
+        seconds: measured for an image, of the choice and of the baseline.
+        images: that were sampled on the way; 0 where all were there.
+    """
+
+    best: Scored
+    others: list[Scored]
+    num_candidates: int
+    fid: tuple[float, float]
+    difference: Spread
+    seconds: tuple[float, float]
+    images: int
+
+
+def choose(settings: ChooseSettings, calibration: str, out: Path, device: torch.device) -> Choice:
+    """Choose a setting for the budget, and measure it beside the baseline.
+
+    Args:
+        calibration: of `analysis=disagreement`.
+
+    Raises:
+        UserError: nothing fits into the budget, or a run failed.
+    """
+    costs = _costs(settings, out, device)
+    candidates = list_candidates(settings, costs, calibration)
+    print(f"{len(candidates)} settings fit into {settings.ms:g} ms")
+    with joined_ranks() as ranks:
+        if ranks.world_size > 1:
+            raise UserError("scripts.choose measures times, which one process does; start it without torchrun")
+        sampler = Sampler(settings, out / POINTS, device, ranks)
+        near = nearest(candidates, sampler)
+        print(f"{len(near)} of them go on by their distance to the large model's own images")
+        scored = race(near, sampler)
+        return _held_against_baseline(scored, len(candidates), sampler)
+
+
+def describe_choice(choice: Choice, settings: ChooseSettings) -> list[str]:
+    """Say what was chosen, what it is worth, and what cannot be told apart from it."""
+    best, (own, baseline), (seconds, baseline_s) = choice.best.candidate, choice.fid, choice.seconds
+    against = f"{settings.against.sampler}, {settings.against.num_steps} steps of the large denoiser alone in float32"
+    lines = [
+        "",
+        f"python -m scripts.sample {' '.join(_quoted(each) for each in best.overrides)}",
+        "",
+        f"{best.title}: {1000 * seconds:.2f} ms for an image (predicted {1000 * best.seconds:.2f}), "
+        f"{baseline_s / seconds:.2f} times as fast as {against}.",
+        describe_difference(("the baseline", "it"), baseline, choice.difference, settings.within)
+        + f" (FID {own:.2f} and {baseline:.2f} of {settings.final_images:,} images, seed {settings.final_seed})",
+    ]
+    if choice.others:
+        lines.append(f"These cannot be told apart from it with {sum(settings.rounds):,} images:")
+        lines += [
+            f"  {other.candidate.title}: FID {other.behind.value:+.2f}, {1000 * other.candidate.seconds:.2f} ms"
+            for other in choice.others
+        ]
+    lines.append(f"{choice.images:,} images were sampled for it, of {choice.num_candidates} settings that fit.")
+    return lines
+
+
+def write_choice(choice: Choice, settings: ChooseSettings, out: Path) -> Path:
+    """Write the choice as JSON; returns its path."""
+    best = choice.best.candidate
+    content = {
+        "ms": settings.ms,
+        "command": ["python", "-m", "scripts.sample", *best.overrides],
+        "title": best.title,
+        "allocation": list(best.plan.allocation),
+        "predicted_seconds_per_image": best.seconds,
+        "seconds_per_image": choice.seconds[0],
+        "baseline_seconds_per_image": choice.seconds[1],
+        "fid": choice.fid[0],
+        "baseline_fid": choice.fid[1],
+        "difference": choice.difference.as_dict(),
+        "num_images": settings.final_images,
+        "seed": settings.final_seed,
+        "cannot_be_told_apart": [
+            {"title": own.candidate.title, "seconds": own.candidate.seconds, "behind": own.behind.as_dict()}
+            for own in choice.others
+        ],
+        "num_candidates": choice.num_candidates,
+    }
+    write_json(out / CHOICE, content)
+    return out / CHOICE
+
+
+def _costs(settings: ChooseSettings, out: Path, device: torch.device) -> dict[tuple[str, float], Costs]:
+    """The costs by precision and scale: measured once for a machine, and kept."""
+    machine = {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    path = out / COSTS
+    kept = read_json(path) if path.is_file() else {}
+    kept = kept if isinstance(kept, dict) and kept.get("machine") == machine else {"machine": machine, "costs": {}}
+    costs = {}
+    for precision in settings.precisions:
+        for scale in settings.guidance_scales:
+            key = f"{settings.pair.name} {precision} {'guided' if scale != 1 else 'unguided'}"
+            if key not in kept["costs"]:
+                print(f"measuring the denoisers in {precision}")
+                kept["costs"][key] = asdict(measure_costs(settings, precision, scale, device))
+                out.mkdir(parents=True, exist_ok=True)
+                write_json(path, kept)
+            stored = kept["costs"][key]
+            costs[precision, scale] = Costs(tuple(stored["of_step"]), stored["fixed"])
+    return costs
+
+
+def _held_against_baseline(scored: list[Scored], num_candidates: int, sampler: Sampler) -> Choice:
+    """Sample the best and the baseline on the final seed: FID, their difference, and the seconds of both."""
+    settings, best = sampler.settings, scored[0].candidate
+    scale = settings.pair.guidance_scale
+    final = {"num_images": settings.final_images, "seed": settings.final_seed}
+    pair = [baseline_settings(settings, scale).changed(**final), best.settings.changed(**final)]
+    runs = sampler.run(pair)
+    evaluation = sampler.of([make_plan(pair[0])]).evaluation
+    pools = (evaluation.features(open_source(run.directory), sampler.ranks).pool for run in runs)
+    fids = fid_spread(pools, evaluation.reference.pool)
+    size = settings.latency.batch_size
+    jobs = [sampler.of([make_plan(own)]).jobs.job(make_plan(own)) for own in pair]
+    calls = [partial(job.sample, range(size)) for job in jobs]
+    baseline_s, own_s = (
+        latency.median_s / size for latency in measure_latency(calls, settings.latency.repeats, sampler.device)
+    )
+    return Choice(
+        scored[0], scored[1:], num_candidates, (float(fids.values[1]), float(fids.values[0])), fids.difference(0, 1),
+        (own_s, baseline_s), sampler.images,
+    )  # fmt: skip
+
+
+def _quoted(override: str) -> str:
+    return f"'{override}'" if "[" in override else override

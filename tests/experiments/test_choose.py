@@ -1,0 +1,112 @@
+"""The choice of a setting for a budget: costs, what fits, the rounds, and the whole command on the digits."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from experiments.choose.candidates import list_candidates
+from experiments.choose.costs import FEW, MANY, Costs, fit_costs
+from models.checkout import CONFIG_DIR
+from sampling.configuration import checked
+from settings.choose import ChooseSettings
+from tests.conftest import ROOT
+from tests.scripts.command import run_here
+from tests.scripts.test_bad_input import check_one_line
+from tstitch.errors import UserError
+
+CALIBRATION = str(ROOT / "models/zoo/calibration/digits_dit_s_xl.json")
+COSTS = Costs((0.0002, 0.001), 0.002)
+
+
+def settings_of(*overrides: str) -> ChooseSettings:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return checked("choose", compose("choose", list(overrides)))
+
+
+def test_costs_are_the_line_through_two_measurements() -> None:
+    seconds = [(0.003 + FEW * step, 0.003 + MANY * step) for step in (0.0002, 0.001)]
+    costs = fit_costs(seconds)
+    assert costs.of_step == pytest.approx((0.0002, 0.001))
+    assert costs.fixed == pytest.approx(0.003)
+    assert costs.seconds((0, 0, 1)) == pytest.approx(0.003 + 2 * 0.0002 + 0.001)
+
+
+@pytest.mark.parametrize("ms", [4, 8, 20])
+def test_what_is_listed_fits_and_could_not_hold_another_large_step(ms: int) -> None:
+    settings = settings_of(f"ms={ms}", "num_steps=[5,10,20]", "samplers=[ddim,dpmpp_2m]", "guidance_scales=[1.1]")
+    listed = list_candidates(settings, {("float32", 1.1): COSTS}, CALIBRATION)
+    assert {each.plan.sampler_name for each in listed} == {"ddim", "dpmpp_2m"}
+    for each in listed:
+        allocation = each.plan.allocation
+        assert each.seconds == pytest.approx(COSTS.seconds(allocation))
+        assert each.seconds <= ms / 1000 + 1e-12
+        small = allocation.count(0)
+        assert small == 0 or each.seconds + 0.0008 > ms / 1000, "one step more of the large model would not fit"
+    by_counts = {}
+    for each in listed:
+        key = each.plan.sampler_name, len(each.plan.timesteps), each.plan.allocation.count(0)
+        by_counts.setdefault(key, []).append(each.is_in_order)
+    assert all(sum(orders) == 1 and len(orders) <= 2 for orders in by_counts.values())
+
+
+def test_a_budget_that_nothing_fits_into_says_what_would() -> None:
+    settings = settings_of("ms=2.5", "num_steps=[5,10]", "guidance_scales=[1.1]")
+    with pytest.raises(UserError, match=r"ms=2\.5 is too little: the cheapest setting takes 3 ms"):
+        list_candidates(settings, {("float32", 1.1): COSTS}, CALIBRATION)
+    settings = settings_of("ms=9", "gb=0.0001", "num_steps=[5]", "guidance_scales=[1.1]")
+    with pytest.raises(UserError, match=r"gb=0\.0001 is too little: the denoisers of the smallest setting have"):
+        list_candidates(settings, {("float32", 1.1): COSTS}, CALIBRATION)
+
+
+def test_memory_rules_out_two_networks_and_leaves_one() -> None:
+    """DiT-S alone has 0.001 GB in float32, with DiT-XL it is 0.02."""
+    settings = settings_of("ms=3", "gb=0.01", "num_steps=[5,10]", "guidance_scales=[1.1]")
+    listed = list_candidates(settings, {("float32", 1.1): COSTS}, CALIBRATION)
+    assert listed
+    assert all(set(each.plan.allocation) == {0} for each in listed)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["ms=0"], "ms must be a number above 0, got 0"),
+        (
+            ["ms=8", "samplers=[heun]"],
+            "samplers may be ddim, dpmpp_2m, unipc, euler, lcm, whose steps are one call each",
+        ),
+        (["ms=8", "stitch.fraction=0.4"], "scripts.choose chooses who takes which step; leave out stitch and router"),
+        (["ms=8", "router=held"], "leave out stitch and router"),
+        (["ms=8", "final_seed=2"], "final_seed=2 is among the seeds of the choice, 0 to 3"),
+        (["ms=8", "pair.evaluation.metrics=[inception_score]"], "scripts.choose chooses by FID"),
+        ([], "ms is missing; give ms=VALUE"),
+        (["ms=8", "dry_run=true"], "scripts.choose has no dry_run"),
+    ],
+)
+def test_mistakes_are_one_line(capfd, monkeypatch, overrides: list[str], message: str) -> None:
+    check_one_line(run_here(capfd, monkeypatch, "choose", *overrides), message)
+
+
+@pytest.mark.long
+def test_a_choice_is_a_command_that_runs_and_the_same_command_samples_nothing_again(
+    capfd, monkeypatch, tmp_path: Path
+) -> None:
+    out = tmp_path / "choice"
+    command = [
+        "pair=digits_dit_s_xl", "ms=1000", f"calibration={CALIBRATION}", "num_steps=[2,4]", "samplers=[ddim,dpmpp_2m]",
+        "guidance_scales=[1.1,1.5]", "distance_images=8", "rounds=[40,40]", "final_images=40", "against.num_steps=6",
+        "batch_size=40", "latency.repeats=1", f"out={out}",
+    ]  # fmt: skip
+    outcome = run_here(capfd, monkeypatch, "choose", *command)
+    assert outcome.code == 0, outcome.err
+    choice = json.loads((out / "choice.json").read_text())
+    assert choice["num_candidates"] == 8, "the large model alone at each solver, number of steps and scale"
+    assert choice["difference"]["value"] == pytest.approx(choice["fid"] - choice["baseline_fid"])
+    assert choice["seed"] not in range(4)
+    again = run_here(capfd, monkeypatch, "choose", *command)
+    assert "\n0 images were sampled for it, of 8 settings that fit." in again.out
+    assert json.loads((out / "choice.json").read_text())["allocation"] == choice["allocation"]
+    given = choice["command"][3:]
+    sampled = run_here(capfd, monkeypatch, "sample", *given, "num_images=2", f"out={tmp_path / 'images'}")
+    assert sampled.code == 0, sampled.err
