@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from evaluation.report.analysis_plots import StoredAnalysis
 from evaluation.report.findings import describe_curves, key_numbers
 from evaluation.report.front import are_comparable, describe_front, draw_front, glance_table
-from evaluation.report.plots import Panel, draw_panel, first_of_each_class, panels, read_images
+from evaluation.report.plots import Panel, curve_id, draw_panel, first_of_each_class, panels, read_images
 from evaluation.report.render import Table
 from evaluation.report.results import results_table
 from evaluation.report.stage_plot import draw_stages
@@ -36,6 +36,7 @@ class Strip:
     """Images of one guidance scale: a column for each fraction, a row for each class, the same noise along a row.
 
     `images` are (H, W, 3) uint8 by row, then column; `path` is the strip that `scripts.sweep` drew, where there is one.
+    `curve` is the id of its points' line in the plots.
     """
 
     scale: Scale
@@ -43,13 +44,25 @@ class Strip:
     labels: list[int]
     images: list[list[np.ndarray]]
     path: Path | None
+    curve: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a page says of each point of a curve, in the order of the points: fractions of the small models, a text."""
+
+    scale: Scale
+    id: str
+    fractions: list[str]
+    texts: list[str]
 
 
 @dataclass(frozen=True)
 class Chapter:
     """The sweeps of one pair and protocol: findings, plots, images and tables.
 
-    `verdicts` and `panels` are by guidance scale; there are no panels where there is one point alone.
+    `curves` are what a page says of the points of each curve in the plots. `verdicts` and `panels` are by guidance
+    scale; there are no panels where there is one point alone.
     """
 
     pair: str
@@ -62,6 +75,7 @@ class Chapter:
     stages: Picture | None
     tables: list[Table]
     protocol: list[tuple[str, str]]
+    curves: list[Curve]
 
 
 @dataclass(frozen=True)
@@ -176,6 +190,10 @@ def make_chapter(
         stages=stages,
         tables=[*tables, results_table(sweep)],
         protocol=list(_flatten(sweep.protocol)),
+        curves=[
+            Curve(scale, curve_id(series), [p.small_label for p in points], [describe_briefly(p) for p in points])
+            for scale, series, points in sweep.curves()
+        ],
     )
 
 
@@ -188,7 +206,19 @@ def make_strip(sweep: Sweep, directory: Path) -> Strip:
     path = directory / "strip.png"
     fractions = [point.small_label for point in points]
     images = [list(row) for row in zip(*columns, strict=True)]
-    return Strip(scale, fractions, list(rows), images, path if path.is_file() else None)
+    return Strip(scale, fractions, list(rows), images, path if path.is_file() else None, curve_id(points[0].series))
+
+
+def describe_briefly(point: Point) -> str:
+    """Say what was measured at a point: metrics with their intervals, the time of an image, evaluations."""
+    parts = []
+    for key, value in point.metrics.items():
+        low, high = point.spread.get(key, {}).get("interval95", (None, None))
+        name = key.upper() if key.startswith("fid") else key.replace("_", " ")
+        parts.append(f"{name} {value:.4g}" + (f" (95%: {low:.4g} to {high:.4g})" if low is not None else ""))
+    parts.append(f"{1000 * point.seconds_per_image:.1f} ms for an image")
+    parts += [f"{name} evaluated {count:.4g} times" for name, count in point.evaluations.items()]
+    return f"{point.label}: {', '.join(parts)}"
 
 
 def reproduce(sweep: Sweep) -> str:

@@ -2,25 +2,29 @@
 
 import base64
 import io
+import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import jinja2
 import numpy as np
 from PIL import Image
 
-from evaluation.report.content import Picture, Report
+from evaluation.report.content import Chapter, Picture, Report
 from evaluation.report.figures import svg_text
 from evaluation.report.render import markdown
 
-TEMPLATE = Path(__file__).with_name("page.html.jinja")
+TEMPLATE, SCRIPT = (Path(__file__).with_name(name) for name in ("page.html.jinja", "page.js"))
 
 
 def render_html(report: Report) -> str:
     """Write the page as HTML: everything is inside it, nothing is loaded."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(TEMPLATE.read_text())
-    return template.render(report=report, svg=_svg, data_url=_data_url)
+    return template.render(
+        report=report, svg=_svg, data_url=_data_url, curves_data=_curves_data, script=SCRIPT.read_text()
+    )
 
 
 def render_markdown(report: Report, page: Path, pictures: Path) -> str:
@@ -59,6 +63,12 @@ def render_markdown(report: Report, page: Path, pictures: Path) -> str:
         lines += [link_picture(analysis.picture), *(f"{sentence}\n" for sentence in analysis.sentences)]
     commands = ["## How to reproduce", "", "```", *report.commands, "```", ""]
     return "\n".join([*lines, *commands])
+
+
+def _curves_data(chapter: Chapter) -> str:
+    """Return what the page's script says of the points of each curve, as JSON."""
+    curves = [asdict(curve) | {"scale": str(curve.scale)} for curve in chapter.curves]
+    return json.dumps(curves, ensure_ascii=False)
 
 
 def _svg(picture: Picture) -> str:

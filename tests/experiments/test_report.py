@@ -66,6 +66,27 @@ def test_everything_is_inside_the_page(page: Path) -> None:
     assert "95% interval" in text
 
 
+@needs_browser
+@pytest.mark.long
+@pytest.mark.parametrize("width", [390, 1400])
+def test_the_slider_shows_the_images_of_its_fraction_and_marks_its_point(
+    page: Path, tmp_path: Path, width: int
+) -> None:
+    move = 'const s = document.querySelector(".player input"); s.value = 1; s.dispatchEvent(new Event("input"));'
+    moved = tmp_path / "moved.html"
+    moved.write_text(page.read_text().replace("</body>", f"<script>{move}</script></body>"))
+    outcome = browse(moved, tmp_path / "profile", f"--window-size={width},900", "--dump-dom")
+    assert "CONSOLE" not in outcome.stderr, outcome.stderr
+    dom = html.unescape(outcome.stdout)
+    [text] = re.findall(r"<output[^>]*>([^<]*)<", dom)
+    assert re.match(r"0\.5/0\.5: FID40 [\d.]+ \(95%: .*, [\d.]+ ms for an image$", text)
+    assert dom.count('class="ring"') == 4, "one in each plot"
+    assert dom.count(f"<title>{text}</title>") == 4, "what its point says when it is pointed at"
+    rows = re.findall(r'<tr><th scope="row">\d</th>(.*?)</tr>', dom)
+    shown = re.findall(r'<img src="([^"]*)"', re.search(r'<div class="grid">(.*?)</div>', dom, re.S)[1])
+    assert shown == [re.findall(r'<img src="([^"]*)"', row)[1] for row in rows]
+
+
 def test_its_plots_are_files_beside_it(page: Path) -> None:
     panels = [f"{metric}_{axis}_scale_1.1" for metric in ("fid", "inception_score") for axis in ("fraction", "time")]
     names = [*panels, "latency", "similarity"]
