@@ -127,8 +127,8 @@ class Plan:
     @property
     def settings_of_large(self) -> list:
         """The part of them that decides the images of the large model alone."""
-        match = [] if self.own_conventions[-1] is None else [self.match]
-        return [self.scales[-1], self.sampler, *match]
+        match = {} if self.own_conventions[-1] is None else {"match": self.match}
+        return [self.scales[-1], self.sampler | match]
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

@@ -46,3 +46,17 @@ def test_the_plan_says_where_a_schedule_ends(capfd, monkeypatch) -> None:
 )
 def test_what_does_not_fit_is_named_before_the_work(capfd, monkeypatch, arguments: list[str], message: str) -> None:
     check_one_line(run_here(capfd, monkeypatch, "sample", *SMALL, *arguments), message)
+
+
+def test_a_sweep_holds_each_way_to_match_against_the_large_model_matched_alike(
+    capfd, monkeypatch, tmp_path: Path
+) -> None:
+    small = ["num_images=12", "batch_size=12", "sampler.num_steps=2", "latency.repeats=1"]
+    for pair, num_points in (("fashion_dit_s_unet_l", 5), ("fashion_unet_s_dit_xl", 5)):
+        grid = ["fractions=[0,0.5,1]", "matches=[snr,index]", f"out={tmp_path / pair}"]
+        outcome = run_here(capfd, monkeypatch, "sweep", f"pair={pair}", *small, *grid)
+        assert outcome.code == 0, outcome.err
+        points = json.loads((tmp_path / pair / "sweep.json").read_text())["points"]
+        assert len(points) == num_points, "the model on the trajectory's own schedule alone is one point"
+        assert {point["router"] for point in points} == {"allocation", "allocation match=index"}
+        assert sum(point["paired"] is None for point in points) == (2 if pair.endswith("unet_l") else 1)
