@@ -74,7 +74,7 @@ def paper_numbers(paper: dict) -> Iterator[tuple[set[str], float | None]]:
         yield from (({name, *NAMES[key]}, value) for key, value in entry.items() if key in NAMES)
     for curve in paper.get("curves", [paper] if "fractions" in paper else []):
         assert curve.keys() <= NAMES.keys() | OTHER_KEYS
-        own = {*pair, str(curve.get("order")).replace("_", " ")}
+        own = {*pair, str(curve.get("order")).replace("_", " "), str(curve.get("name"))}
         own |= {f"{SAMPLERS[curve['sampler']]}, {curve['num_steps']} steps"} if "sampler" in curve else set()
         for key in curve.keys() & NAMES.keys():
             for fractions, value in zip(curve["fractions"], curve[key], strict=True):
