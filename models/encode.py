@@ -27,7 +27,7 @@ ARRAYS = ("mean", "std", "labels")
 
 @dataclass(frozen=True)
 class LatentsRecord:
-    """What a folder of latents was made from; the parts name its checksum.
+    """The source of a folder of latents; the parts name its checksum.
 
     Attributes:
         num_images: of the source; with `flips` each has two latents, and the second half of all is mirrored.

@@ -72,12 +72,12 @@ class Plan:
 
     @cached_property
     def conventions(self) -> list[Convention | None]:
-        """What each denoiser is matched by, None where it is called with the trajectory's own states and timesteps."""
+        """The convention by which each denoiser is matched, None where it is called with the trajectory's own states and timesteps."""
         return [None] * len(self.specs) if self.match == "index" else self.own_conventions
 
     @cached_property
     def own_conventions(self) -> list[Convention | None]:
-        """What each denoiser was trained with, None where it is eps on the trajectory's own schedule."""
+        """The convention that each denoiser was trained with, None where it is eps on the trajectory's own schedule."""
         return [own_convention(spec, self.schedule_settings) for spec in self.specs]
 
     @property

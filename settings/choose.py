@@ -17,7 +17,7 @@ ONE_CALL = ("ddim", "dpmpp_2m", "unipc", "euler", "lcm")  # samplers whose step 
 
 
 class Baseline(Settings):
-    """What the choice is held against: the large denoiser alone, in float32."""
+    """The baseline of the choice: the large denoiser alone, in float32."""
 
     sampler: SamplerName = Field(description="its solver")
     num_steps: Annotated[int, Whole(1, 10**6)] = Field(description="its solver steps")

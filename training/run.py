@@ -1,4 +1,4 @@
-"""What every kind of recipe is trained with."""
+"""The setting of a training, of any kind of recipe."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from training.trainer import TrainerSettings, TrainingRecord, train
 
 @dataclass(frozen=True)
 class Training:
-    """What every kind of recipe is trained with.
+    """The recipe, the data, the processes and the directories of a training.
 
     Attributes:
         recipe: the settings of the network.

@@ -1,4 +1,4 @@
-"""What a denoiser was trained with, and how it predicts on the trajectory of another noise schedule.
+"""Conventions: what denoisers were trained with, and their predictions on the trajectory of another noise schedule.
 
 A state is x = a x_0 + s eps. Two schedules agree on a state where a / s is the same, so a denoiser of another schedule
 is given that state at the timestep where its own a' / s' is this ratio, in its own size. Where both schedules have the
@@ -73,7 +73,7 @@ OTHER_SCHEDULES = {"flow": FlowSchedule, "ve": VESchedule}  # of denoisers; solv
 
 @dataclass(frozen=True)
 class Convention:
-    """What a denoiser was trained with.
+    """The noise schedule and the kind of prediction that a denoiser was trained with.
 
     Attributes:
         schedule: its noise schedule.

@@ -49,7 +49,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a page says of each point of a curve, in the order of the points: fractions of the small models, a text."""
+    """Texts of a page on each point of a curve, in the order of the points: fractions of the small models, a text."""
 
     scale: Scale
     id: str

@@ -27,7 +27,7 @@ CHOICE, COSTS, POINTS = "choice.json", "costs.json", "points"
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, beside the baseline, with the numbers that it stands on.
+    """The chosen setting beside the baseline, with the numbers that it stands on.
 
     Attributes:
         others: what cannot be told apart from it, with the seeds of the choice.

@@ -1,4 +1,4 @@
-"""What a trajectory costs on this machine, from a short measurement of each denoiser alone."""
+"""The cost of a trajectory on this machine, from a short measurement of each denoiser alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network of diffusers was trained with, as the configuration of its scheduler tells it."""
+"""The convention of a network of diffusers, as the configuration of its scheduler tells it."""
 
 from __future__ import annotations
 
