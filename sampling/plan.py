@@ -72,7 +72,7 @@ class Plan:
 
     @cached_property
     def conventions(self) -> list[Convention | None]:
-        """The convention by which each denoiser is matched, None where it is called with the trajectory's own states and timesteps."""
+        """The convention by which each denoiser is matched, None where it takes the trajectory's own timesteps."""
         return [None] * len(self.specs) if self.match == "index" else self.own_conventions
 
     @cached_property
