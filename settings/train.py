@@ -66,11 +66,15 @@ class DenoiserRecipe(Recipe):
 
     @model_validator(mode="after")
     def _check_schedule(self) -> "DenoiserRecipe":
-        if not isinstance(self.denoiser.schedule, OfTrajectory) or self.denoiser.prediction != "eps":
-            known = ", ".join(each.kind_name for each in OfTrajectory)
-            raise complain(f"trains denoisers that predict eps and state a schedule of kind {known}")
+        _check_trains(self.denoiser)
         _check_timesteps(self.timesteps, self.denoiser.schedule)
         return self
+
+
+def _check_trains(denoiser: Denoiser) -> None:
+    if not isinstance(denoiser.schedule, OfTrajectory) or denoiser.prediction != "eps":
+        known = ", ".join(each.kind_name for each in OfTrajectory)
+        raise complain(f"trains denoisers that predict eps and state a schedule of kind {known}")
 
 
 def _check_timesteps(bounds: list[int] | None, schedule: Schedule) -> None:
@@ -83,8 +87,8 @@ class SNNetRecipe(Recipe):
     """Two DiTs of the zoo stitched in their middle."""
 
     kind_name: ClassVar[str] = "snnet"
-    small: DiT = Field(description="whose first blocks are taken")
-    large: DiT = Field(description="whose last blocks are taken")
+    small: Denoiser = Field(description="whose first blocks are taken")
+    large: Denoiser = Field(description="whose last blocks are taken")
     block: Annotated[int, Whole(0, 2**14)] = Field(description="last block of the small one that is taken")
     trained: Annotated[str, OneOf(TRAINED)] = Field(
         description="none: the layer between them is fitted by least squares; layer: and trained; all: with the blocks"
@@ -99,9 +103,11 @@ class SNNetRecipe(Recipe):
 
     @model_validator(mode="after")
     def _check_shapes(self) -> "SNNetRecipe":
-        _check_timesteps(self.timesteps, self.large.schedule)
-        if self.small.schedule != self.large.schedule:
+        are_dits = isinstance(self.small, DiT) and isinstance(self.large, DiT)
+        if not are_dits or self.small.schedule != self.large.schedule:
             raise complain("needs two DiTs of one noise schedule")
+        _check_trains(self.large)
+        _check_timesteps(self.timesteps, self.large.schedule)
         return self
 
 

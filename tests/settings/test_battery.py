@@ -22,6 +22,7 @@ RULES = (
     "has clip_score among its metrics", "needs 0 < beta_start", "needs a hidden_size", "needs an input_size",
     "has a level of", " is for dry_run=true", "process_per_point=true is with", "num_calls is with",
     "needs timesteps of the form", "trains denoisers that predict eps", "needs sigma_min < sigma_max",
+    "images=latents trains denoisers", "needs two DiTs of one noise schedule",
     "whose steps are one call each", "chooses who takes which step", "scripts.choose chooses by FID",
     "is among the seeds of the choice",
     "is for two denoisers", "decides by itself, so stitch.", "chooses the steps, so allocation.order",
