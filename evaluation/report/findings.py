@@ -120,14 +120,15 @@ def describe_fastest(points: Sequence[Point], scale: Scale) -> str:
 
 
 def describe_point(point: Point, others: Sequence[Point]) -> str:
-    """Describe a point beside the large model alone at the same guidance scale, where that is among the others."""
+    """Describe a point beside the large model alone with its guidance scale and steps, where that is there."""
     if point.distance is None:
         return _describe_ends([point], point.guidance_scale)
     text = f"Fractions {point.label} at guidance scale {point.guidance_scale}: "
     text += f"{point.distance_title} {point.distance:.2f}"
     for other in others:
-        is_large = other.is_large_alone and other is not point and other.guidance_scale == point.guidance_scale
-        if is_large and other.distance_title == point.distance_title and other.distance is not None:
+        is_large = other.is_large_alone and other is not point
+        alike = all(getattr(other, key) == getattr(point, key) for key in ("guidance_scale", "sampler", "num_steps"))
+        if is_large and alike and other.distance_title == point.distance_title and other.distance is not None:
             speed_up = other.seconds_per_image / point.seconds_per_image
             faster = f"{speed_up:.2f}x faster than the large model alone."
             return f"{text} (the large model alone {other.distance:.2f}), {faster}"
