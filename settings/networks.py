@@ -110,7 +110,7 @@ class UNetShape(Settings):
 
 
 class Loadable(Settings):
-    """What every denoiser has that can be loaded."""
+    """The settings of every denoiser that can be loaded."""
 
     name: Words = Field(description="of the denoiser, in results")
     family: Words = Field(description="dit, ldm, uvit or snnet")

@@ -50,7 +50,7 @@ class Tuning(Settings):
 
 
 class Sweeping(Settings):
-    """What all sweeps share, besides the axes."""
+    """The settings that all sweeps share, besides the axes."""
 
     ranks: Ranks | None = Field(
         description="starts one torchrun with as many processes (GPUs) for all points; null: in this process"

@@ -43,7 +43,7 @@ class Trainer(Settings):
 
 
 class Recipe(Settings):
-    """What every recipe has."""
+    """The settings of every recipe."""
 
     kind: Words = Field(description="denoiser, snnet, autoencoder, decoder or classifier")
     name: Name = Field(description="of the recipe")
@@ -174,7 +174,7 @@ class Iterations(Settings):
 
 
 class AutoencoderChoices(Settings):
-    """What of an autoencoder's recipe depends on the data set."""
+    """The settings of an autoencoder's recipe that depend on the data set."""
 
     channels: Annotated[list[int], ListOf(Whole(1, 2**14))] = Field(description="channels of each level")
     batch_size: BatchSize = Field(description="images of an iteration")
