@@ -34,7 +34,7 @@ def class_place(base: SamplingSettings, chosen: dict) -> Place[SamplingSettings]
     """
     scale = _or(chosen["guidance_scales"], base.guidance.scale)
     order, rule = _or(chosen["orders"], base.allocation.order), _or(chosen["rules"], base.allocation.rule)
-    sampler = _sampler(_or(chosen["samplers"], base.sampler.name), base.sampler, base.pair.grid)
+    sampler = sampler_named(_or(chosen["samplers"], base.sampler.name), base.sampler, base.pair.grid)
     num_steps = _or(chosen["num_steps"], sampler.num_steps)
     router = base.router if chosen["routers"] is None else _router(chosen["routers"])
     match = _or(chosen["matches"], base.match)
@@ -91,8 +91,8 @@ def _or(value: object, default: object) -> object:
     return default if value is None else value
 
 
-def _sampler(name: str, chosen: Sampler, grid: str) -> Sampler:
-    """The settings of a sampler: those that were chosen, or the defaults of another one."""
+def sampler_named(name: str, chosen: Sampler, grid: str) -> Sampler:
+    """The settings of a sampler by name: those that were chosen, or the defaults of another one."""
     if name == chosen.name:
         return chosen
     base, own = (OmegaConf.load(CONFIG_DIR / place) for place in ("base/sampler.yaml", f"sampler/{name}.yaml"))

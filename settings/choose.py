@@ -8,8 +8,8 @@ from settings.base import Settings, refuse
 from settings.kinds import Whole
 from settings.lists import ListOf
 from settings.names import ANY_PRECISION, SamplerName
-from settings.over_fractions import SamplerNames, Scales, StepCounts
-from settings.sampling import SamplingSettings
+from settings.over_fractions import SamplerNames, StepCounts
+from settings.sampling import SCALE, SamplingSettings
 from settings.sweep import PointLatency
 from settings.types import Count, PathName, Positive, Seed, Share
 
@@ -31,7 +31,9 @@ class ChooseSettings(SamplingSettings):
     within: Share = Field(description="how much worse than the baseline is taken for as good, as a share of its FID")
     samplers: SamplerNames = Field(description="solvers to choose from, with one call in a step")
     num_steps: StepCounts = Field(description="numbers of solver steps to choose from")
-    guidance_scales: Scales = Field(description="guidance scales to choose from")
+    guidance_scales: Annotated[list[float], ListOf(SCALE, is_distinct=True)] = Field(
+        description="guidance scales to choose from"
+    )
     precisions: Annotated[list[str], ListOf(ANY_PRECISION, is_distinct=True)] = Field(
         description="precisions of the denoisers to choose from"
     )

@@ -28,6 +28,7 @@ class MatchedCall:
     def __init__(self, own: Convention, timestep_name: str):
         self.own, self.timestep_name = own, timestep_name
         self._form: Form | None = None
+        self._scheduler, self._pipeline = None, None
 
     def __call__(
         self, network: nn.Module, scheduler: object, forms: Sequence[Form], t: float, args: tuple, kwargs: dict
@@ -42,7 +43,9 @@ class MatchedCall:
         Raises:
             UserError: latents that are no tensor, or a timestep in a form that is not known.
         """
-        pipeline = convention_of(config_of(scheduler))
+        if scheduler is not self._scheduler:
+            self._scheduler, self._pipeline = scheduler, convention_of(config_of(scheduler))
+        pipeline = self._pipeline
         signature = inspect.signature(type(getattr(network, "_orig_mod", network)).forward)
         bound = signature.bind(network, *args, **kwargs)
         latents_name = list(bound.arguments)[1]

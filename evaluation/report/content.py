@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from evaluation.report.analysis_plots import StoredAnalysis
 from evaluation.report.findings import describe_curves, key_numbers
 from evaluation.report.front import are_comparable, describe_front, draw_front, glance_table
-from evaluation.report.plots import Panel, curve_id, draw_panel, first_of_each_class, panels, read_images
+from evaluation.report.plots import Panel, draw_panel, first_of_each_class, panels, read_images
 from evaluation.report.render import Table
 from evaluation.report.results import results_table
 from evaluation.report.stage_plot import draw_stages
@@ -191,7 +191,7 @@ def make_chapter(
         tables=[*tables, results_table(sweep)],
         protocol=list(_flatten(sweep.protocol)),
         curves=[
-            Curve(scale, curve_id(series), [p.small_label for p in points], [describe_briefly(p) for p in points])
+            Curve(scale, series.id, [p.small_label for p in points], [describe_briefly(p) for p in points])
             for scale, series, points in sweep.curves()
         ],
     )
@@ -206,7 +206,7 @@ def make_strip(sweep: Sweep, directory: Path) -> Strip:
     path = directory / "strip.png"
     fractions = [point.small_label for point in points]
     images = [list(row) for row in zip(*columns, strict=True)]
-    return Strip(scale, fractions, list(rows), images, path if path.is_file() else None, curve_id(points[0].series))
+    return Strip(scale, fractions, list(rows), images, path if path.is_file() else None, points[0].series.id)
 
 
 def describe_briefly(point: Point) -> str:

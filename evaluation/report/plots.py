@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -124,11 +123,6 @@ def curves_at(sweep: Sweep, scale: float | list[float]) -> list[Curve]:
     return [(_label(series, [other for other, _ in curves]), points) for series, points in curves]
 
 
-def curve_id(series: Series) -> str:
-    """Return the id of a curve's line in a picture, by which a page finds its points; they are in the curve's order."""
-    return f"points-{sha256(repr(series).encode()).hexdigest()[:8]}"
-
-
 def _label(series: Series, everything: Sequence[Series]) -> str:
     varying = [
         f"{value} steps" if key == "num_steps" else str(value).replace("_", " ")
@@ -149,8 +143,8 @@ def _against_fraction(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]
         curves = _with_metric(metric, curves)
         for (colour, line), (label, points) in zip(_looks(curves), curves, strict=True):
             x, y = [p.small_fraction for p in points], [p.metric(metric.name) for p in points]
-            gid = curve_id(points[0].series)
-            axes.plot(x, y, line, marker="o", markersize=4, color=colour, label=label or None, gid=gid)
+            style = {"marker": "o", "markersize": 4, "color": colour, "gid": points[0].series.id}
+            axes.plot(x, y, line, label=label or None, **style)
             band = _intervals(metric, points) if len(curves) <= FEW else None
             if band is not None:
                 axes.fill_between(x, *band, color=colour, alpha=0.18, linewidth=0)
@@ -170,7 +164,7 @@ def _against_time(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]:
             x, y = [1000 * p.seconds_per_image for p in points], [p.metric(metric.name) for p in points]
             shown_line = line if len(points[0].fractions) == 2 else "none"
             style = {"linestyle": shown_line, "marker": "o", "markersize": 4, "color": colour}
-            axes.plot(x, y, label=label or None, gid=curve_id(points[0].series), **style)
+            axes.plot(x, y, label=label or None, gid=points[0].series.id, **style)
             if len(curves) == 1 and len(points[0].fractions) == 2:
                 _name_fractions(axes, points, x, y)
             band = _intervals(metric, points) if len(curves) <= FEW else None

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,11 @@ class Series:
     order: str
     rule: str
     router: str = ALLOCATION
+
+    @property
+    def id(self) -> str:
+        """The id of a curve's line in pictures, by which a page finds its points, in the curve's order."""
+        return f"points-{sha256(repr(self).encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from experiments.choose.costs import Costs
+from experiments.places import sampler_named
 from models.pair import build_denoiser
 from models.placement.precision import DTYPES
 from sampling.calibration import read_disagreement
@@ -77,7 +78,7 @@ def list_candidates(
         for num_steps in settings.num_steps:
             for (precision, scale), cost in costs.items():
                 given = settings.changed(
-                    sampler={"name": sampler, "num_steps": num_steps},
+                    sampler=sampler_named(sampler, settings.sampler, settings.pair.grid).changed(num_steps=num_steps),
                     guidance={"scale": scale},
                     precision=precision,
                 )

@@ -143,12 +143,12 @@ def _held_against_baseline(scored: list[Scored], num_candidates: int, sampler: S
     final = {"num_images": settings.final_images, "seed": settings.final_seed}
     pair = [baseline_settings(settings, scale).changed(**final), best.settings.changed(**final)]
     runs = sampler.run(pair)
-    evaluation = sampler.of([make_plan(pair[0])]).evaluation
+    plans = [make_plan(own) for own in pair]
+    evaluation = sampler.of(plans[0].precision).evaluation
     pools = (evaluation.features(open_source(run.directory), sampler.ranks).pool for run in runs)
     fids = fid_spread(pools, evaluation.reference.pool)
     size = settings.latency.batch_size
-    jobs = [sampler.of([make_plan(own)]).jobs.job(make_plan(own)) for own in pair]
-    calls = [partial(job.sample, range(size)) for job in jobs]
+    calls = [partial(sampler.of(plan.precision).jobs.job(plan).sample, range(size)) for plan in plans]
     baseline_s, own_s = (
         latency.median_s / size for latency in measure_latency(calls, settings.latency.repeats, sampler.device)
     )

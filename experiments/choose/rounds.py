@@ -14,8 +14,9 @@ from evaluation.metrics.sources import open_source
 from evaluation.metrics.spread import Spread
 from experiments.axes import PlannedPoint
 from experiments.choose.candidates import Candidate
+from experiments.places import sampler_named
 from experiments.points import Networks, SweepPoint, open_scoring, point_run, run_points
-from sampling.plan import Plan, make_plan
+from sampling.plan import make_plan
 from settings.choose import ChooseSettings
 from tstitch.errors import UserError
 from tstitch.runs.ranks import Ranks
@@ -45,10 +46,12 @@ class Sampler:
     images: int = 0
     networks: dict[str, Networks] = field(default_factory=dict)
 
-    def of(self, plans: Sequence[Plan]) -> Networks:
-        """The networks of plans of one precision."""
-        precision = plans[0].precision
+    def of(self, precision: str) -> Networks:
+        """All denoisers in a precision, and what scores their images."""
         if precision not in self.networks:
+            num = len(self.settings.pair.denoisers)
+            alone = [{"fractions": [float(k == model) for k in range(num)]} for model in range(num)]
+            plans = [make_plan(self.settings.changed(precision=precision, stitch=shares)) for shares in alone]
             self.networks[precision] = Networks(plans, self.ranks, self.device)
         return self.networks[precision]
 
@@ -60,11 +63,11 @@ class Sampler:
         """
         points = [point_run(PlannedPoint(own, make_plan(own), ({},)), self.directory, self.device) for own in settings]
         for precision in dict.fromkeys(point.plan.precision for point in points):
-            self._run_alike([point for point in points if point.plan.precision == precision])
+            self._run_alike(precision, [point for point in points if point.plan.precision == precision])
         return [point.run for point in points]
 
-    def _run_alike(self, points: list[SweepPoint]) -> None:
-        networks = self.of([point.plan for point in points])
+    def _run_alike(self, precision: str, points: list[SweepPoint]) -> None:
+        networks = self.of(precision)
         open_scoring(points, networks, in_ranks=False)
         self.images += sum(point.plan.num_images for point in points if not point.run.samples.is_file())
         for number, reason in run_points(points, networks, None, self.directory):
@@ -99,7 +102,7 @@ def race(candidates: Sequence[Candidate], sampler: Sampler) -> list[Scored]:
     for number, num_images in enumerate(sampler.settings.rounds, start=1):
         seed = sampler.settings.seed + number
         runs = sampler.run([each.settings.changed(num_images=num_images, seed=seed) for each in left])
-        evaluation = sampler.of([left[0].plan]).evaluation
+        evaluation = sampler.of(left[0].plan.precision).evaluation
         for each, run in zip(left, runs, strict=True):
             features[each.title].append(evaluation.features(open_source(run.directory), sampler.ranks).pool)
         fids = fid_spread((np.concatenate(features[each.title]) for each in left), evaluation.reference.pool)
@@ -107,8 +110,8 @@ def race(candidates: Sequence[Candidate], sampler: Sampler) -> list[Scored]:
         scored = [Scored(each, fids.spread(k), fids.difference(best, k)) for k, each in enumerate(left)]
         scored.sort(key=lambda own: own.fid.value)
         print(f"round {number}: {len(left)} settings, FID {scored[0].fid.value:.2f} to {scored[-1].fid.value:.2f}")
-        left = [own.candidate for own in scored if own.behind.interval[0] <= 0]
         scored = [own for own in scored if own.behind.interval[0] <= 0]
+        left = [own.candidate for own in scored]
         if len(left) == 1:
             break
     return scored
@@ -119,7 +122,9 @@ def baseline_settings(settings: ChooseSettings, scale: float | list[float]) -> C
     num = len(settings.pair.denoisers)
     return settings.changed(
         stitch={"fractions": [0.0] * (num - 1) + [1.0]},
-        sampler={"name": settings.against.sampler, "num_steps": settings.against.num_steps},
+        sampler=sampler_named(settings.against.sampler, settings.sampler, settings.pair.grid).changed(
+            num_steps=settings.against.num_steps
+        ),
         guidance={"scale": scale},
         precision="float32",
     )
