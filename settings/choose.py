@@ -31,9 +31,7 @@ class ChooseSettings(SamplingSettings):
     within: Share = Field(description="how much worse than the baseline is taken for as good, as a share of its FID")
     samplers: SamplerNames = Field(description="solvers to choose from, with one call in a step")
     num_steps: StepCounts = Field(description="numbers of solver steps to choose from")
-    guidance_scales: Annotated[list[float], ListOf(SCALE)] = Field(
-        description="guidance scales to choose from"
-    )
+    guidance_scales: Annotated[list[float], ListOf(SCALE)] = Field(description="guidance scales to choose from")
     precisions: Annotated[list[str], ListOf(ANY_PRECISION, is_distinct=True)] = Field(
         description="precisions of the denoisers to choose from"
     )
