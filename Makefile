@@ -21,7 +21,8 @@ DIGITS_SIZE = num_images=256 num_steps=50 'step_counts=[10,20,50,100]' fractions
 DATA ?= digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sweep table tables latency report wandb-sync test test-fast test-all test-slow rehearsal gpu bench bench-eval lint format scan zoo clean
+APP_PAIR = $(if $(filter file,$(origin PAIR)),fashion_dit_s_xl,$(PAIR))
+.PHONY: help setup demo app sweep table tables latency report wandb-sync test test-fast test-all test-slow rehearsal gpu bench bench-eval lint format scan zoo clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,7 +32,7 @@ setup: $(READY) ## Make .venv with the pinned dependencies
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; name one with make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[research,pipelines,train,dev]'
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[app,research,pipelines,train,dev]'
 	@touch $@
 
 demo: $(READY) ## Stitch the fashion pair at every fraction, three models, and fewer steps; say what was found
@@ -43,6 +44,9 @@ demo: $(READY) ## Stitch the fashion pair at every fraction, three models, and f
 		'guidance_scales=[1.5,2]' 'also=[{fractions: [1], num_steps: [20,50]}]' out=$(DEMO)/other_steps
 	$(PY) -m scripts.report out=$(DEMO)/report.html \
 		'sweeps=[$(DEMO)/two_models,$(DEMO)/three_models,$(DEMO)/other_steps]'
+
+app: $(READY) ## A window in the browser, for this machine alone: large, stitched, small side by side: make app [PAIR=fashion_dit_s_xl]
+	$(PY) -m scripts.app pair=$(APP_PAIR)
 
 sweep: $(READY) ## Sweep a pair: make sweep PAIR=fashion_unet_s_l [FRACTIONS=0,0.4,1] [STEPS=50] [SAMPLER=ddim] [GPUS=8] [NUM=1000]
 	$(PY) -m scripts.sweep pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) num_images=$(NUM) \

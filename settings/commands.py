@@ -1,6 +1,7 @@
 """The schema of each command, by its name."""
 
 from settings.allocation import AllocationSettings
+from settings.app import AppSettings, PromptAppSettings
 from settings.base import Settings
 from settings.choose import ChooseSettings
 from settings.measures import AnalyseSettings, LatencySettings
@@ -24,6 +25,8 @@ COMMANDS: dict[str, type[Settings]] = {
     "choose": ChooseSettings,
     "latency": LatencySettings,
     "analyse": AnalyseSettings,
+    "app": AppSettings,
+    "app_prompts": PromptAppSettings,
     "allocation": AllocationSettings,
     "prompts": PromptSettings,
     "sweep_prompts": PromptSweepSettings,

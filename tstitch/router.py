@@ -47,7 +47,7 @@ class Route(Protocol):
 
     @property
     def decisions(self) -> Mapping[str, Tensor]:
-        """What each image decided so far, by name: tensors (N, ...) on the host."""
+        """The decisions of each image so far, by name: tensors (N, ...) on the host."""
 
     def __call__(self, step: Step, latents: Tensor, ask: Ask) -> Predict:
         """Say what predicts in a solver step that begins at `latents` (N, C, H, W) float32.

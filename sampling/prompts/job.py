@@ -48,7 +48,7 @@ class PromptJob:
         self._set_up()
         clock.start()
         prompts = [self.plan.captions[caption] for caption in self._captions(indices)]
-        images = self._to_bytes(indices, self._call(indices, prompts))
+        images = self._to_bytes(indices, self._call(indices, prompts, clock))
         clock.mark("pipeline")
         return images
 
@@ -68,10 +68,17 @@ class PromptJob:
         if plan.spec.small:
             getattr(pipe, plan.spec.component).allocate(allocation=plan.allocation)
 
-    def _call(self, indices: range, prompts: list[str]) -> np.ndarray:
-        """The pipeline's images (N, H, W, 3) float32 in [0, 1]."""
+    def _call(self, indices: range, prompts: list[str], clock: StageClock) -> np.ndarray:
+        """The pipeline's images (N, H, W, 3) float32 in [0, 1]; most pipelines let the clock see their steps."""
         plan, name = self.plan, type(self.pipe).__name__
         call = {**plan.call, "generator": ImageNoise(plan.seed, indices).generators()}
+        if "callback_on_step_end" in inspect.signature(type(self.pipe).__call__).parameters:
+
+            def after_step(pipe: object, index: int, timestep: object, latents: dict) -> dict:
+                clock.mark("pipeline")
+                return latents
+
+            call["callback_on_step_end"] = after_step
         if plan.control_image is not None:
             call["image"] = [Image.open(plan.control_image).convert("RGB")] * len(indices)
         try:

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,11 +12,10 @@ from PIL import Image
 
 from evaluation.report.content import Chapter, make_chapter
 from evaluation.report.sweep import Point, Sweep
+from tests.browser import CHROMIUM, needs_browser
 from tests.scripts.command import PYTHON, run, run_here
 from tests.scripts.test_bad_input import check_one_line
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt install chromium)")
 TINY = ["num_images=40", "batch_size=40", "sampler.num_steps=4", "latency.repeats=2", "pair.evaluation.bootstrap=10"]
 SECTIONS = ["trade-off", "images", "latency", "analysis", "numbers", "protocol", "reproduce"]
 
