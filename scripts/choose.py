@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 
 def main(settings: ChooseSettings) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
     from models.checkout import ROOT
     from sampling.plan import make_plan
     from tstitch.errors import UserError
@@ -28,13 +30,15 @@ def main(settings: ChooseSettings) -> None:
 
     # A mistake in the settings should not wait for these.
     from experiments.choose.calibration import calibrate
-    from experiments.choose.choose import choose, describe_choice, write_choice
+    from experiments.choose.choose import choose, chosen_overrides, describe_choice, write_choice
     from tstitch.runs.ranks import choose_device
 
     device = choose_device(settings.device, local_rank=0)
     calibration = settings.calibration or calibrate(settings, out, device)
     choice = choose(settings, calibration, out, device)
-    print("\n".join([*describe_choice(choice, settings), str(write_choice(choice, settings, out))]))
+    overrides = chosen_overrides(choice, list(HydraConfig.get().overrides.task))
+    path = write_choice(choice, settings, overrides, out)
+    print("\n".join([*describe_choice(choice, settings, overrides), str(path)]))
 
 
 if __name__ == "__main__":

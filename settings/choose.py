@@ -5,9 +5,9 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from settings.base import Settings, refuse
-from settings.kinds import Whole
+from settings.kinds import OneOf, Whole
 from settings.lists import ListOf
-from settings.names import ANY_PRECISION, SamplerName
+from settings.names import ANY_PRECISION, COMPILE_MODES, SamplerName
 from settings.over_fractions import SamplerNames, StepCounts
 from settings.sampling import SCALE, SamplingSettings
 from settings.sweep import PointLatency
@@ -34,6 +34,9 @@ class ChooseSettings(SamplingSettings):
     guidance_scales: Annotated[list[float], ListOf(SCALE)] = Field(description="guidance scales to choose from")
     precisions: Annotated[list[str], ListOf(ANY_PRECISION, is_distinct=True)] = Field(
         description="precisions of the denoisers to choose from"
+    )
+    compiles: Annotated[list[str], ListOf(OneOf(COMPILE_MODES), is_distinct=True)] = Field(
+        description="kinds of compile to choose from"
     )
     calibration: PathName | None = Field(description="of analysis=disagreement; null: it is measured first")
     distance_images: Count = Field(description="images whose distance to the large model's own ones is measured")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from experiments.choose.costs import Costs
+from experiments.choose.costs import Costs, Execution, execution_of
 from experiments.places import sampler_named
 from models.pair import build_denoiser
 from models.placement.precision import DTYPES
@@ -24,22 +24,27 @@ from tstitch.routers.track import step_weights
 
 @dataclass(frozen=True)
 class Candidate:
-    """One setting: a plan, its predicted seconds for an image, and how it is given to `scripts.sample`."""
+    """One setting: a plan, and its predicted seconds for an image."""
 
     plan: Plan
     settings: ChooseSettings
     seconds: float
 
     @property
+    def execution(self) -> Execution:
+        """How its networks are executed."""
+        return execution_of(self.plan)
+
+    @property
     def overrides(self) -> list[str]:
-        """The settings as overrides of `scripts.sample`."""
+        """What was chosen, as overrides of `scripts.sample`."""
         steps = ",".join(map(str, self.plan.allocation))
         return [
-            f"pair={self.settings.pair.name}",
             f"sampler={self.plan.sampler_name}",
             f"sampler.num_steps={self.settings.sampler.num_steps}",
             f"guidance.scale={self.plan.scales[-1]:g}",
             f"precision={self.plan.precision}",
+            f"compile={self.plan.compile}",
             "stitch.fractions=null",
             f"stitch.denoiser_per_step=[{steps}]",
         ]
@@ -49,7 +54,7 @@ class Candidate:
         """A short name: solver, steps, guidance scale, and the steps of each denoiser."""
         counts = "/".join(str(self.plan.allocation.count(model)) for model in range(len(self.plan.specs)))
         return (
-            f"{self.plan.sampler_name}, {counts} steps, guidance {self.plan.scales[-1]:g}, {self.plan.precision}"
+            f"{self.plan.sampler_name}, {counts} steps, guidance {self.plan.scales[-1]:g}, {self.execution}"
             f"{'' if self.is_in_order else ', mixed order'}"
         )
 
@@ -60,15 +65,15 @@ class Candidate:
 
 
 def list_candidates(
-    settings: ChooseSettings, costs: dict[tuple[str, float], Costs], calibration: str
+    settings: ChooseSettings, costs: dict[tuple[Execution, float], Costs], calibration: str
 ) -> list[Candidate]:
-    """List the settings within the budget: for each solver, steps, scale and precision at most two allocations.
+    """List the settings within the budget: for each solver, steps, scale and execution at most two allocations.
 
     They are the one that costs the most of those from small to large, and the one of the least weighted disagreement
     of all (`tstitch.routers.knapsack`), where that is another.
 
     Args:
-        costs: by precision and guidance scale.
+        costs: by execution and guidance scale.
 
     Raises:
         UserError: nothing fits into the budget.
@@ -76,11 +81,11 @@ def list_candidates(
     within, cheapest = [], float("inf")
     for sampler in settings.samplers:
         for num_steps in settings.num_steps:
-            for (precision, scale), cost in costs.items():
+            for (execution, scale), cost in costs.items():
                 given = settings.changed(
                     sampler=sampler_named(sampler, settings.sampler, settings.pair.grid).changed(num_steps=num_steps),
                     guidance={"scale": scale},
-                    precision=precision,
+                    **asdict(execution),
                 )
                 steps = make_plan(given).steps
                 cheapest = min(cheapest, cost.seconds((0,) * len(steps)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product, starmap
 from pathlib import Path
 
 import torch
@@ -13,10 +16,11 @@ from evaluation.metrics.sources import open_source
 from evaluation.metrics.spread import Spread, describe_difference
 from evaluation.speed.latency import measure_latency
 from experiments.choose.candidates import list_candidates
-from experiments.choose.costs import Costs, measure_costs
+from experiments.choose.costs import Costs, Execution, execution_of, measure_costs
 from experiments.choose.rounds import Sampler, Scored, baseline_settings, nearest, race
 from sampling.plan import make_plan
 from settings.choose import ChooseSettings
+from settings.sampling import SamplingSettings
 from tstitch.errors import UserError
 from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.machine import device_name
@@ -67,13 +71,31 @@ def choose(settings: ChooseSettings, calibration: str, out: Path, device: torch.
         return _held_against_baseline(scored, len(candidates), sampler)
 
 
-def describe_choice(choice: Choice, settings: ChooseSettings) -> list[str]:
-    """Say what was chosen, what it is worth, and what cannot be told apart from it."""
+def chosen_overrides(choice: Choice, overrides: Sequence[str]) -> list[str]:
+    """The overrides of `scripts.sample` that make images as chosen.
+
+    Args:
+        overrides: of `scripts.choose`; those that the choice has no say in are kept.
+    """
+    chosen = choice.best.candidate.overrides
+    of_choice = {*ChooseSettings.model_fields} - {*SamplingSettings.model_fields}
+    replaced = {"out", "seed", "num_images", *(each.partition("=")[0] for each in chosen)}
+    keys = {each: each.partition("=")[0] for each in overrides}
+    kept = [each for each, key in keys.items() if key not in replaced and key.partition(".")[0] not in of_choice]
+    return [*kept, *chosen]
+
+
+def describe_choice(choice: Choice, settings: ChooseSettings, overrides: Sequence[str]) -> list[str]:
+    """Say what was chosen, what it is worth, and what cannot be told apart from it.
+
+    Args:
+        overrides: of `scripts.sample`, as chosen.
+    """
     best, (own, baseline), (seconds, baseline_s) = choice.best.candidate, choice.fid, choice.seconds
     against = f"{settings.against.sampler}, {settings.against.num_steps} steps of the large denoiser alone in float32"
     lines = [
         "",
-        f"python -m scripts.sample {' '.join(_quoted(each) for each in best.overrides)}",
+        shlex.join(["python", "-m", "scripts.sample", *overrides]),
         "",
         f"{best.title}: {1000 * seconds:.2f} ms for an image (predicted {1000 * best.seconds:.2f}), "
         f"{baseline_s / seconds:.2f} times as fast as {against}.",
@@ -90,12 +112,12 @@ def describe_choice(choice: Choice, settings: ChooseSettings) -> list[str]:
     return lines
 
 
-def write_choice(choice: Choice, settings: ChooseSettings, out: Path) -> Path:
-    """Write the choice as JSON; returns its path."""
+def write_choice(choice: Choice, settings: ChooseSettings, overrides: Sequence[str], out: Path) -> Path:
+    """Write the choice as JSON, with the overrides of `scripts.sample` that make images as chosen; returns its path."""
     best = choice.best.candidate
     content = {
         "ms": settings.ms,
-        "command": ["python", "-m", "scripts.sample", *best.overrides],
+        "command": ["python", "-m", "scripts.sample", *overrides],
         "title": best.title,
         "allocation": list(best.plan.allocation),
         "predicted_seconds_per_image": best.seconds,
@@ -116,23 +138,23 @@ def write_choice(choice: Choice, settings: ChooseSettings, out: Path) -> Path:
     return out / CHOICE
 
 
-def _costs(settings: ChooseSettings, out: Path, device: torch.device) -> dict[tuple[str, float], Costs]:
-    """The costs by precision and scale: measured once for a machine, and kept."""
+def _costs(settings: ChooseSettings, out: Path, device: torch.device) -> dict[tuple[Execution, float], Costs]:
+    """The costs by execution and scale: measured once for a machine, and kept."""
     machine = {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
     path = out / COSTS
     kept = read_json(path) if path.is_file() else {}
     kept = kept if isinstance(kept, dict) and kept.get("machine") == machine else {"machine": machine, "costs": {}}
     costs = {}
-    for precision in settings.precisions:
+    for execution in starmap(Execution, product(settings.precisions, settings.compiles)):
         for scale in settings.guidance_scales:
-            key = f"{settings.pair.name} {precision} {'guided' if scale != 1 else 'unguided'}"
+            key = f"{settings.pair.name} {execution} {'guided' if scale != 1 else 'unguided'}"
             if key not in kept["costs"]:
-                print(f"measuring the denoisers in {precision}")
-                kept["costs"][key] = asdict(measure_costs(settings, precision, scale, device))
+                print(f"measuring the denoisers in {execution}")
+                kept["costs"][key] = asdict(measure_costs(settings, execution, scale, device))
                 out.mkdir(parents=True, exist_ok=True)
                 write_json(path, kept)
             stored = kept["costs"][key]
-            costs[precision, scale] = Costs(tuple(stored["of_step"]), stored["fixed"])
+            costs[execution, scale] = Costs(tuple(stored["of_step"]), stored["fixed"])
     return costs
 
 
@@ -144,11 +166,11 @@ def _held_against_baseline(scored: list[Scored], num_candidates: int, sampler: S
     pair = [baseline_settings(settings, scale).changed(**final), best.settings.changed(**final)]
     runs = sampler.run(pair)
     plans = [make_plan(own) for own in pair]
-    evaluation = sampler.of(plans[0].precision).evaluation
+    evaluation = sampler.of(execution_of(plans[0])).evaluation
     pools = (evaluation.features(open_source(run.directory), sampler.ranks).pool for run in runs)
     fids = fid_spread(pools, evaluation.reference.pool)
     size = settings.latency.batch_size
-    calls = [partial(sampler.of(plan.precision).jobs.job(plan).sample, range(size)) for plan in plans]
+    calls = [partial(sampler.of(execution_of(plan)).jobs.job(plan).sample, range(size)) for plan in plans]
     baseline_s, own_s = (
         latency.median_s / size for latency in measure_latency(calls, settings.latency.repeats, sampler.device)
     )
@@ -156,7 +178,3 @@ def _held_against_baseline(scored: list[Scored], num_candidates: int, sampler: S
         scored[0], scored[1:], num_candidates, (float(fids.values[1]), float(fids.values[0])), fids.difference(0, 1),
         (own_s, baseline_s), sampler.images,
     )  # fmt: skip
-
-
-def _quoted(override: str) -> str:
-    return f"'{override}'" if "[" in override else override

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import torch
 
 from evaluation.speed.latency import measure_latency
 from sampling.jobs import make_jobs
-from sampling.plan import make_plan
+from sampling.plan import Plan, make_plan
 from settings.choose import ChooseSettings
 from tstitch.allocation import Allocation
 
@@ -29,13 +29,31 @@ class Costs:
         return self.fixed + sum(self.of_step[model] for model in allocation)
 
 
-def measure_costs(settings: ChooseSettings, precision: str, scale: float | list[float], device: torch.device) -> Costs:
+@dataclass(frozen=True)
+class Execution:
+    """How the networks are executed: the precision of the denoisers, and whether they are compiled."""
+
+    precision: str
+    compile: str
+
+    def __str__(self) -> str:
+        return self.precision if self.compile == "none" else f"{self.precision}, compile={self.compile}"
+
+
+def execution_of(plan: Plan) -> Execution:
+    """How a plan's networks are executed."""
+    return Execution(plan.precision, plan.compile)
+
+
+def measure_costs(
+    settings: ChooseSettings, execution: Execution, scale: float | list[float], device: torch.device
+) -> Costs:
     """Time each denoiser alone at two numbers of steps: the slope is a step's cost, the rest is fixed."""
     num = len(settings.pair.denoisers)
     plans = [
         make_plan(
             settings.changed(
-                precision=precision,
+                **asdict(execution),
                 stitch={"fractions": [float(k == model) for k in range(num)]},
                 guidance={"scale": scale},
                 sampler={"num_steps": num_steps},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from evaluation.metrics.sources import open_source
 from evaluation.metrics.spread import Spread
 from experiments.axes import PlannedPoint
 from experiments.choose.candidates import Candidate
+from experiments.choose.costs import Execution, execution_of
 from experiments.places import sampler_named
 from experiments.points import Networks, SweepPoint, open_scoring, point_run, run_points
 from sampling.plan import make_plan
@@ -37,23 +38,23 @@ class Scored:
 
 @dataclass
 class Sampler:
-    """Runs of plans under one directory, with the networks of each precision loaded once; counts what was made."""
+    """Runs of plans under one directory, with the networks of each execution loaded once; counts what was made."""
 
     settings: ChooseSettings
     directory: Path
     device: torch.device
     ranks: Ranks
     images: int = 0
-    networks: dict[str, Networks] = field(default_factory=dict)
+    networks: dict[Execution, Networks] = field(default_factory=dict)
 
-    def of(self, precision: str) -> Networks:
-        """All denoisers in a precision, and what scores their images."""
-        if precision not in self.networks:
+    def of(self, execution: Execution) -> Networks:
+        """All denoisers so executed, and what scores their images."""
+        if execution not in self.networks:
             num = len(self.settings.pair.denoisers)
             alone = [{"fractions": [float(k == model) for k in range(num)]} for model in range(num)]
-            plans = [make_plan(self.settings.changed(precision=precision, stitch=shares)) for shares in alone]
-            self.networks[precision] = Networks(plans, self.ranks, self.device)
-        return self.networks[precision]
+            plans = [make_plan(self.settings.changed(**asdict(execution), stitch=shares)) for shares in alone]
+            self.networks[execution] = Networks(plans, self.ranks, self.device)
+        return self.networks[execution]
 
     def run(self, settings: Sequence[ChooseSettings]) -> list[Run]:
         """Sample settings, and score them by their own metrics; what is there is not made again.
@@ -62,12 +63,12 @@ class Sampler:
             UserError: one failed.
         """
         points = [point_run(PlannedPoint(own, make_plan(own), ({},)), self.directory, self.device) for own in settings]
-        for precision in dict.fromkeys(point.plan.precision for point in points):
-            self._run_alike(precision, [point for point in points if point.plan.precision == precision])
+        for execution in dict.fromkeys(execution_of(point.plan) for point in points):
+            self._run_alike(execution, [point for point in points if execution_of(point.plan) == execution])
         return [point.run for point in points]
 
-    def _run_alike(self, precision: str, points: list[SweepPoint]) -> None:
-        networks = self.of(precision)
+    def _run_alike(self, execution: Execution, points: list[SweepPoint]) -> None:
+        networks = self.of(execution)
         open_scoring(points, networks, in_ranks=False)
         self.images += sum(point.plan.num_images for point in points if not point.run.samples.is_file())
         for number, reason in run_points(points, networks, None, self.directory):
@@ -102,7 +103,7 @@ def race(candidates: Sequence[Candidate], sampler: Sampler) -> list[Scored]:
     for number, num_images in enumerate(sampler.settings.rounds, start=1):
         seed = sampler.settings.seed + number
         runs = sampler.run([each.settings.changed(num_images=num_images, seed=seed) for each in left])
-        evaluation = sampler.of(left[0].plan.precision).evaluation
+        evaluation = sampler.of(left[0].execution).evaluation
         for each, run in zip(left, runs, strict=True):
             features[each.title].append(evaluation.features(open_source(run.directory), sampler.ranks).pool)
         fids = fid_spread((np.concatenate(features[each.title]) for each in left), evaluation.reference.pool)
@@ -127,6 +128,7 @@ def baseline_settings(settings: ChooseSettings, scale: float | list[float]) -> C
         ),
         guidance={"scale": scale},
         precision="float32",
+        compile="none",
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from experiments.choose.candidates import list_candidates
-from experiments.choose.costs import FEW, MANY, Costs, fit_costs
+from experiments.choose.costs import FEW, MANY, Costs, Execution, fit_costs
 from models.checkout import CONFIG_DIR
 from sampling.configuration import checked
 from settings.choose import ChooseSettings
@@ -17,6 +17,7 @@ from tests.scripts.test_bad_input import check_one_line
 from tstitch.errors import UserError
 
 CALIBRATION = str(ROOT / "models/zoo/calibration/digits_dit_s_xl.json")
+FLOAT32 = Execution("float32", "none")
 COSTS = Costs((0.0002, 0.001), 0.002)
 
 
@@ -36,7 +37,7 @@ def test_costs_are_the_line_through_two_measurements() -> None:
 @pytest.mark.parametrize("ms", [4, 8, 20])
 def test_what_is_listed_fits_and_could_not_hold_another_large_step(ms: int) -> None:
     settings = settings_of(f"ms={ms}", "num_steps=[5,10,20]", "samplers=[ddim,dpmpp_2m]", "guidance_scales=[1.1]")
-    listed = list_candidates(settings, {("float32", 1.1): COSTS}, CALIBRATION)
+    listed = list_candidates(settings, {(FLOAT32, 1.1): COSTS}, CALIBRATION)
     assert {each.plan.sampler_name for each in listed} == {"ddim", "dpmpp_2m"}
     for each in listed:
         allocation = each.plan.allocation
@@ -54,16 +55,16 @@ def test_what_is_listed_fits_and_could_not_hold_another_large_step(ms: int) -> N
 def test_a_budget_that_nothing_fits_into_says_what_would() -> None:
     settings = settings_of("ms=2.5", "num_steps=[5,10]", "guidance_scales=[1.1]")
     with pytest.raises(UserError, match=r"ms=2\.5 is too little: the cheapest setting takes 3 ms"):
-        list_candidates(settings, {("float32", 1.1): COSTS}, CALIBRATION)
+        list_candidates(settings, {(FLOAT32, 1.1): COSTS}, CALIBRATION)
     settings = settings_of("ms=9", "gb=0.0001", "num_steps=[5]", "guidance_scales=[1.1]")
     with pytest.raises(UserError, match=r"gb=0\.0001 is too little: the denoisers of the smallest setting have"):
-        list_candidates(settings, {("float32", 1.1): COSTS}, CALIBRATION)
+        list_candidates(settings, {(FLOAT32, 1.1): COSTS}, CALIBRATION)
 
 
 def test_memory_rules_out_two_networks_and_leaves_one() -> None:
     """DiT-S alone has 0.001 GB in float32, with DiT-XL it is 0.02."""
     settings = settings_of("ms=3", "gb=0.01", "num_steps=[5,10]", "guidance_scales=[1.1]")
-    listed = list_candidates(settings, {("float32", 1.1): COSTS}, CALIBRATION)
+    listed = list_candidates(settings, {(FLOAT32, 1.1): COSTS}, CALIBRATION)
     assert listed
     assert all(set(each.plan.allocation) == {0} for each in listed)
 
@@ -96,7 +97,7 @@ def test_a_choice_is_a_command_that_runs_and_the_same_command_samples_nothing_ag
     command = [
         "pair=digits_dit_s_xl", "ms=1000", f"calibration={CALIBRATION}", "num_steps=[2,4]", "samplers=[ddim,dpmpp_2m]",
         "guidance_scales=[1.1,1.5]", "distance_images=8", "rounds=[40,40]", "final_images=40", "against.num_steps=6",
-        "batch_size=40", "latency.repeats=1", f"out={out}",
+        "batch_size=40", "latency.repeats=1", "labels=balanced", "sampler.history=reset", f"out={out}",
     ]  # fmt: skip
     outcome = run_here(capfd, monkeypatch, "choose", *command)
     assert outcome.code == 0, outcome.err
@@ -108,5 +109,6 @@ def test_a_choice_is_a_command_that_runs_and_the_same_command_samples_nothing_ag
     assert "\n0 images were sampled for it, of 8 settings that fit." in again.out
     assert json.loads((out / "choice.json").read_text())["allocation"] == choice["allocation"]
     given = choice["command"][3:]
+    assert given[:4] == ["pair=digits_dit_s_xl", "batch_size=40", "labels=balanced", "sampler.history=reset"]
     sampled = run_here(capfd, monkeypatch, "sample", *given, "num_images=2", f"out={tmp_path / 'images'}")
     assert sampled.code == 0, sampled.err
