@@ -14,7 +14,10 @@ import torch
 from evaluation.metrics.influence import fid_spread
 from evaluation.metrics.sources import open_source
 from evaluation.metrics.spread import Spread, describe_difference
+from evaluation.report.choice_plot import draw_choice
+from evaluation.report.figures import save
 from evaluation.speed.latency import measure_latency
+from experiments.choose.ablation import ablations
 from experiments.choose.candidates import list_candidates
 from experiments.choose.costs import Costs, Execution, execution_of, measure_costs
 from experiments.choose.rounds import Sampler, Scored, baseline_settings, nearest, race
@@ -26,7 +29,8 @@ from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.machine import device_name
 from tstitch.runs.ranks import joined_ranks
 
-CHOICE, COSTS, POINTS = "choice.json", "costs.json", "points"
+CHOICE, COSTS, POINTS, PICTURE = "choice.json", "costs.json", "points", "choice.png"
+BASELINE, CHOSEN = "baseline", "choice"
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Choice:
     Attributes:
         others: what cannot be told apart from it, with the seeds of the choice.
         fid: on the final seed, of the choice and of the baseline; `difference` is paired by noise.
-        seconds: measured for an image, of the choice and of the baseline.
+        seconds: measured for an image, by name: the baseline first, the choice without each of its parts, the choice.
         images: that were sampled on the way; 0 where all were there.
     """
 
@@ -45,8 +49,18 @@ class Choice:
     num_candidates: int
     fid: tuple[float, float]
     difference: Spread
-    seconds: tuple[float, float]
+    seconds: dict[str, float]
     images: int
+
+    @property
+    def baseline_seconds(self) -> float:
+        """The seconds of the baseline for an image."""
+        return self.seconds[BASELINE]
+
+    @property
+    def own_seconds(self) -> float:
+        """The seconds of the choice for an image."""
+        return self.seconds[CHOSEN]
 
 
 def choose(settings: ChooseSettings, calibration: str, out: Path, device: torch.device) -> Choice:
@@ -91,7 +105,8 @@ def describe_choice(choice: Choice, settings: ChooseSettings, overrides: Sequenc
     Args:
         overrides: of `scripts.sample`, as chosen.
     """
-    best, (own, baseline), (seconds, baseline_s) = choice.best.candidate, choice.fid, choice.seconds
+    best, (own, baseline) = choice.best.candidate, choice.fid
+    seconds, baseline_s = choice.own_seconds, choice.baseline_seconds
     against = f"{settings.against.sampler}, {settings.against.num_steps} steps of the large denoiser alone in float32"
     lines = [
         "",
@@ -101,6 +116,11 @@ def describe_choice(choice: Choice, settings: ChooseSettings, overrides: Sequenc
         f"{baseline_s / seconds:.2f} times as fast as {against}.",
         describe_difference(("the baseline", "it"), baseline, choice.difference, settings.within)
         + f" (FID {own:.2f} and {baseline:.2f} of {settings.final_images:,} images, seed {settings.final_seed})",
+    ]
+    lines += [
+        f"{name}: {1000 * value:.2f} ms, {baseline_s / value:.2f} times as fast as the baseline"
+        for name, value in choice.seconds.items()
+        if name not in (BASELINE, CHOSEN)
     ]
     if choice.others:
         lines.append(f"These cannot be told apart from it with {sum(settings.rounds):,} images:")
@@ -113,7 +133,10 @@ def describe_choice(choice: Choice, settings: ChooseSettings, overrides: Sequenc
 
 
 def write_choice(choice: Choice, settings: ChooseSettings, overrides: Sequence[str], out: Path) -> Path:
-    """Write the choice as JSON, with the overrides of `scripts.sample` that make images as chosen; returns its path."""
+    """Write the choice as JSON, with the overrides of `scripts.sample` that make images as chosen; returns its path.
+
+    Its picture is beside it.
+    """
     best = choice.best.candidate
     content = {
         "ms": settings.ms,
@@ -121,8 +144,7 @@ def write_choice(choice: Choice, settings: ChooseSettings, overrides: Sequence[s
         "title": best.title,
         "allocation": list(best.plan.allocation),
         "predicted_seconds_per_image": best.seconds,
-        "seconds_per_image": choice.seconds[0],
-        "baseline_seconds_per_image": choice.seconds[1],
+        "seconds_per_image": choice.seconds,
         "fid": choice.fid[0],
         "baseline_fid": choice.fid[1],
         "difference": choice.difference.as_dict(),
@@ -135,6 +157,7 @@ def write_choice(choice: Choice, settings: ChooseSettings, overrides: Sequence[s
         "num_candidates": choice.num_candidates,
     }
     write_json(out / CHOICE, content)
+    save(draw_choice(choice.seconds), out / PICTURE)
     return out / CHOICE
 
 
@@ -169,12 +192,16 @@ def _held_against_baseline(scored: list[Scored], num_candidates: int, sampler: S
     evaluation = sampler.of(execution_of(plans[0])).evaluation
     pools = (evaluation.features(open_source(run.directory), sampler.ranks).pool for run in runs)
     fids = fid_spread(pools, evaluation.reference.pool)
-    size = settings.latency.batch_size
-    calls = [partial(sampler.of(execution_of(plan)).jobs.job(plan).sample, range(size)) for plan in plans]
-    baseline_s, own_s = (
-        latency.median_s / size for latency in measure_latency(calls, settings.latency.repeats, sampler.device)
-    )
     return Choice(
         scored[0], scored[1:], num_candidates, (float(fids.values[1]), float(fids.values[0])), fids.difference(0, 1),
-        (own_s, baseline_s), sampler.images,
+        _measure({BASELINE: pair[0], **ablations(best, settings), CHOSEN: pair[1]}, sampler), sampler.images,
     )  # fmt: skip
+
+
+def _measure(timed: dict[str, ChooseSettings], sampler: Sampler) -> dict[str, float]:
+    """The seconds of an image with each of the settings, in turns."""
+    latency = sampler.settings.latency
+    plans = [make_plan(own.changed(batch_size=latency.batch_size)) for own in timed.values()]
+    calls = [partial(sampler.of(execution_of(plan)).jobs.job(plan).sample, range(latency.batch_size)) for plan in plans]
+    measured = measure_latency(calls, latency.repeats, sampler.device)
+    return {name: each.median_s / latency.batch_size for name, each in zip(timed, measured, strict=True)}

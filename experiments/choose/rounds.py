@@ -50,9 +50,8 @@ class Sampler:
     def of(self, execution: Execution) -> Networks:
         """All denoisers so executed, and what scores their images."""
         if execution not in self.networks:
-            num = len(self.settings.pair.denoisers)
-            alone = [{"fractions": [float(k == model) for k in range(num)]} for model in range(num)]
-            plans = [make_plan(self.settings.changed(**asdict(execution), stitch=shares)) for shares in alone]
+            each = [alone(self.settings, model) for model in range(len(self.settings.pair.denoisers))]
+            plans = [make_plan(self.settings.changed(**asdict(execution), stitch=shares)) for shares in each]
             self.networks[execution] = Networks(plans, self.ranks, self.device)
         return self.networks[execution]
 
@@ -120,9 +119,8 @@ def race(candidates: Sequence[Candidate], sampler: Sampler) -> list[Scored]:
 
 def baseline_settings(settings: ChooseSettings, scale: float | list[float]) -> ChooseSettings:
     """The large denoiser alone with the baseline's solver and steps, in float32."""
-    num = len(settings.pair.denoisers)
     return settings.changed(
-        stitch={"fractions": [0.0] * (num - 1) + [1.0]},
+        stitch=alone(settings),
         sampler=sampler_named(settings.against.sampler, settings.sampler, settings.pair.grid).changed(
             num_steps=settings.against.num_steps
         ),
@@ -130,6 +128,12 @@ def baseline_settings(settings: ChooseSettings, scale: float | list[float]) -> C
         precision="float32",
         compile="none",
     )
+
+
+def alone(settings: ChooseSettings, denoiser: int = -1) -> dict:
+    """The words of `stitch` that give one denoiser, else the large one, all steps."""
+    num = len(settings.pair.denoisers)
+    return {"fractions": [float(k == denoiser % num) for k in range(num)], "denoiser_per_step": None}
 
 
 def _few(own: ChooseSettings, settings: ChooseSettings) -> ChooseSettings:

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from experiments.choose.ablation import ablations
 from experiments.choose.candidates import list_candidates
 from experiments.choose.costs import FEW, MANY, Costs, Execution, fit_costs
 from models.checkout import CONFIG_DIR
 from sampling.configuration import checked
+from sampling.plan import make_plan
 from settings.choose import ChooseSettings
 from tests.conftest import ROOT
 from tests.scripts.command import run_here
@@ -50,6 +52,19 @@ def test_what_is_listed_fits_and_could_not_hold_another_large_step(ms: int) -> N
         key = each.plan.sampler_name, len(each.plan.timesteps), each.plan.allocation.count(0)
         by_counts.setdefault(key, []).append(each.is_in_order)
     assert all(sum(orders) == 1 and len(orders) <= 2 for orders in by_counts.values())
+
+
+def test_each_part_of_a_choice_is_switched_off_in_turn() -> None:
+    settings = settings_of("ms=8", "num_steps=[10]", "samplers=[dpmpp_2m]", "guidance_scales=[1.1]")
+    [in_order, *_] = list_candidates(settings, {(Execution("bf16", "default"), 1.1): COSTS}, CALIBRATION)
+    plans = {name: make_plan(own) for name, own in ablations(in_order, settings).items()}
+    assert list(plans) == ["without stitching", "without its solver and steps", "without bf16, compile=default"]
+    alone, slow, plain = plans.values()
+    large, share = len(in_order.plan.specs) - 1, in_order.plan.fractions
+    assert (alone.sampler_name, alone.allocation, alone.precision) == ("dpmpp_2m", (large,) * 10, "bf16")
+    assert (slow.sampler_name, len(slow.allocation), slow.fractions, slow.compile) == ("ddim", 100, share, "default")
+    assert (plain.sampler_name, plain.allocation) == ("dpmpp_2m", in_order.plan.allocation)
+    assert (plain.precision, plain.compile) == ("float32", "none")
 
 
 def test_a_budget_that_nothing_fits_into_says_what_would() -> None:
@@ -105,6 +120,9 @@ def test_a_choice_is_a_command_that_runs_and_the_same_command_samples_nothing_ag
     assert choice["num_candidates"] == 8, "the large model alone at each solver, number of steps and scale"
     assert choice["difference"]["value"] == pytest.approx(choice["fid"] - choice["baseline_fid"])
     assert choice["seed"] not in range(4)
+    assert list(choice["seconds_per_image"]) == ["baseline", "without its solver and steps", "choice"]
+    assert choice["seconds_per_image"]["choice"] < choice["seconds_per_image"]["baseline"]
+    assert (out / "choice.png").is_file()
     again = run_here(capfd, monkeypatch, "choose", *command)
     assert "\n0 images were sampled for it, of 8 settings that fit." in again.out
     assert json.loads((out / "choice.json").read_text())["allocation"] == choice["allocation"]
