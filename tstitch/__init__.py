@@ -3,13 +3,16 @@
 `from tstitch import stitch, unstitch` is what a user of diffusers needs; nothing else is imported until then.
 """
 
-__all__ = ["calibrate", "stitch", "unstitch"]
+from importlib import import_module
+
+PLACES = {
+    "calibrate": "tstitch.calibration", "fit_budget": "tstitch.budget",
+    "stitch": "tstitch.dropin.stitch", "unstitch": "tstitch.dropin.stitch",
+}  # fmt: skip
+__all__ = ["calibrate", "fit_budget", "stitch", "unstitch"]
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    if name not in PLACES:
         raise AttributeError(f"module 'tstitch' has no attribute {name!r}")
-    from tstitch import calibration
-    from tstitch.dropin import stitch
-
-    return getattr(calibration if name == "calibrate" else stitch, name)
+    return getattr(import_module(PLACES[name]), name)

@@ -79,9 +79,9 @@ def calibrate(
             settings = {"output_type": "latent", **call, **given, "num_inference_steps": num_inference_steps}
             large, small = _Recorder([], []), _Recorder([], [])
             for fraction, recorder, replay in ((0, large, None), (1, small, large.results)):
-                with _sharing(stitched, fraction), _recording(pipe.scheduler, recorder, replay):
+                with sharing(stitched, fraction=fraction), _recording(pipe.scheduler, recorder, replay):
                     pipe(**settings, generator=torch.Generator().manual_seed(seed))
-                trajectory = stitched._trajectory
+                trajectory = stitched.trajectory
             rows.append(_by_step(small.outputs, large.outputs, trajectory.step_of_call))
     mean = torch.stack(rows).mean(dim=0)
     return Calibration(trajectory.timesteps, tuple(mean.tolist()))
@@ -97,14 +97,14 @@ def _by_step(small: Sequence[Tensor], large: Sequence[Tensor], step_of_call: Seq
 
 
 @contextmanager
-def _sharing(stitched: StitchedDenoiser, fraction: float) -> Iterator[None]:
-    """Share out the steps of the runs in the context in another way; they are then as before."""
-    before = stitched._shares
-    stitched.allocate(fraction=fraction)
+def sharing(stitched: StitchedDenoiser, **how: object) -> Iterator[None]:
+    """Share out the steps of the runs in the context in another way, with the words of `stitch`; then as before."""
+    before = stitched.shares
+    stitched.allocate(**how)
     try:
         yield
     finally:
-        stitched._shares = before
+        stitched.shares = before
 
 
 @contextmanager

@@ -39,6 +39,8 @@ class StitchedDenoiser(nn.Module):
     Attributes:
         denoisers: small to large.
         allocation: of the latest run, a denoiser index for each solver step; None before the first.
+        shares: by which the steps of the next runs are shared out.
+        trajectory: of the latest run; None before the first.
     """
 
     def __init__(
@@ -50,8 +52,8 @@ class StitchedDenoiser(nn.Module):
         self.residency, self.guidance_scales = residency, guidance_scales
         self.adapters = None if adapters is None else StageAdapters(adapters)
         self.allocation: Allocation | None = None
-        self.counter, self._shares = counter, shares
-        self._trajectory, self._route, self._home = None, None, None
+        self.counter, self.shares = counter, shares
+        self.trajectory, self._route, self._home = None, None, None
         self._models_of_steps: dict[int, int] = {}  # as they were called
         self._processors = CallProcessors()
         self._active, self._addressed = 0, len(denoisers) - 1
@@ -107,7 +109,7 @@ class StitchedDenoiser(nn.Module):
             >>> [step.model for step in stitched.plan(4)]
             [0, 1, 1, 1]
         """
-        self._shares, self._trajectory = parse_shares(len(self.denoisers), how), None
+        self.shares, self.trajectory = parse_shares(len(self.denoisers), how), None
         self._warned_of_steps.clear()
 
     def describe(self) -> str:
@@ -121,11 +123,11 @@ class StitchedDenoiser(nn.Module):
             >>> stitched.describe()
             '0 (UNet2DConditionModel) takes 1 step (t = 501), 1 (UNet2DConditionModel) takes 1 step (t = 1)'
         """
-        if self._trajectory is None:
+        if self.trajectory is None:
             return "no run yet"
         names = [f"{index} ({each.__class__.__name__})" for index, each in enumerate(self.denoisers)]
         steps, total = sorted(self._models_of_steps), len(self.allocation)
-        timesteps = [self._trajectory.timesteps[step] for step in steps]
+        timesteps = [self.trajectory.timesteps[step] for step in steps]
         taken = describe_allocation(tuple(self._models_of_steps[step] for step in steps), timesteps, names)
         return (
             taken if len(steps) == total else f"{taken or 'no denoiser was called'}; {len(steps)} of {total} steps ran"
@@ -151,7 +153,7 @@ class StitchedDenoiser(nn.Module):
             1 1 0.04 0.75
         """
         given = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
-        return plan_steps(self.counter.pipe.scheduler, self._shares, {**given, **settings})
+        return plan_steps(self.counter.pipe.scheduler, self.shares, {**given, **settings})
 
     def __repr__(self) -> str:
         """List the denoisers with their parameters, dtype and device, the shares, and the latest run."""
@@ -160,7 +162,7 @@ class StitchedDenoiser(nn.Module):
             f"{each.dtype}, {each.device}"
             for index, each in enumerate(self.denoisers)
         ]
-        shares = f"  {self._shares.kind}: {list(self._shares.values)}; {self.describe()}"
+        shares = f"  {self.shares.kind}: {list(self.shares.values)}; {self.describe()}"
         return "\n".join(["StitchedDenoiser(", *rows, shares, ")"])
 
     @property
@@ -228,7 +230,7 @@ class StitchedDenoiser(nn.Module):
     def forward(self, *args: object, **kwargs: object) -> object:
         """Call the denoiser of this solver step; `UserError` outside a run, or where the allocation does not fit it."""
         trajectory, step = self.counter.now(self._timestep(args, kwargs))
-        is_new = trajectory is not self._trajectory
+        is_new = trajectory is not self.trajectory
         if is_new:
             self._begin(trajectory, kwargs)
 
@@ -263,11 +265,11 @@ class StitchedDenoiser(nn.Module):
 
     def _begin(self, trajectory: Trajectory, arguments: dict) -> None:
         """Make the allocation of a run, and check what its denoisers need, before the first step."""
-        self.allocation, self._trajectory, self._models_of_steps = None, None, {}
-        allocation = allocate(self._shares, trajectory, self.counter.schedule)
+        self.allocation, self.trajectory, self._models_of_steps = None, None, {}
+        allocation = allocate(self.shares, trajectory, self.counter.schedule)
         if len(allocation) not in self._warned_of_steps:
             self._warned_of_steps.add(len(allocation))
-            self._shares.warn_of_rounding(allocation)
+            self.shares.warn_of_rounding(allocation)
         indices = sorted(set(allocation))
         check_image_prompt(self.denoisers, indices, arguments)
         if len(indices) > 1 and any("kv_cache" in name and value is not None for name, value in arguments.items()):
@@ -281,7 +283,7 @@ class StitchedDenoiser(nn.Module):
         if scales and scales != self._warned_of_scales:
             warnings.warn(f"the denoisers have other IP-Adapter scales, {scales}; see addressing", stacklevel=2)
         self._warned_of_scales = scales
-        self.allocation, self._trajectory = allocation, trajectory
+        self.allocation, self.trajectory = allocation, trajectory
         self._route = AllocationRouter(allocation).start(None, trajectory.steps)  # an allocation draws nothing
 
     def _enter(self, index: int) -> None:

@@ -1,0 +1,106 @@
+"""A stitched pipeline within a budget of time: costs by hand, weights by the formula, and whole choices."""
+
+import numpy as np
+import pytest
+
+from tests.pipelines.families import FAMILIES, PROMPT, run
+from tstitch import budget, fit_budget, stitch
+from tstitch.budget import _allocations, _Costs, _moves
+from tstitch.errors import UserError
+from tstitch.routers.track import step_weights
+from tstitch.solvers.scheduler_steps import PlannedStep, schedule_of
+from tstitch.solvers.steps import Step
+
+TINY = {"num_inference_steps": [2, 4], "seeds": [0]}
+
+
+def planned(*sigmas: float | None) -> list[PlannedStep]:
+    return [PlannedStep(0, 999 - index, sigma, 1.0) for index, sigma in enumerate(sigmas)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "large"), [(0.9, None), (1.0, 0), (1.6, 0), (2.0, 1), (2.99, 1), (3.0, 2), (5.0, 4), (99.0, 4)]
+)
+def test_the_large_one_gets_as_many_steps_as_fit(seconds: float, large: int | None) -> None:
+    costs = _Costs(small=0.2, large=1.2, fixed=0.2)
+    disagreement = np.array([1.0, 4.0, 3.0, 2.0])
+    allocations = _allocations(planned(None, None, None, None), disagreement, costs, seconds + 1e-9)
+    if large is None:
+        assert allocations == []
+        return
+    assert allocations[0] == (0,) * (4 - large) + (1,) * large
+    by_disagreement = {0: (0, 0, 0, 0), 1: (0, 1, 0, 0), 2: (0, 1, 1, 0), 4: (1, 1, 1, 1)}[large]
+    assert allocations[-1] == by_disagreement
+    assert all(costs.of(each) <= seconds + 1e-9 for each in allocations)
+
+
+def test_a_small_one_that_is_no_cheaper_gets_nothing() -> None:
+    allocations = _allocations(planned(None, None), np.ones(2), _Costs(small=2.0, large=1.0, fixed=0.0), 4.0)
+    assert allocations == [(1, 1)]
+
+
+def test_steps_move_as_in_the_formula() -> None:
+    """DDIM of Stable Diffusion: |d x_next / d eps| from its alphas."""
+    pipe = FAMILIES["sd"].build()
+    stitched = stitch(pipe, FAMILIES["sd"].denoiser("small"), fraction=0.5)
+    alphas = schedule_of(pipe.scheduler).alphas_cumprod
+    timesteps = [int(step.timestep) for step in stitched.plan(5)]
+    bars = [*(float(alphas[t]) for t in timesteps), 1.0]
+    steps = [Step(i, t, None, bars[i], bars[i + 1]) for i, t in enumerate(timesteps)]
+    assert _moves(stitched.plan(5)) == pytest.approx(step_weights(steps), rel=1e-4)
+    assert _moves(planned(1.0, 0.5, 0.25)) == pytest.approx([0.5, 0.25, 0.25]), "flow matching"
+
+
+@pytest.fixture
+def timed(monkeypatch) -> None:
+    """One second for a step of the small one, three for one of the large one, and half a second for all else."""
+
+    def seconds(pipe: object, num_steps: int, call: dict) -> float:
+        run_of_small = pipe.unet.shares.values[0] == 1
+        return 0.5 + num_steps * (1.0 if run_of_small else 3.0)
+
+    monkeypatch.setattr(budget, "_seconds", seconds)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "counts"), [(2500, {2: 0}), (4500, {2: 1, 4: 0}), (8500, {2: 2, 4: 2}), (60_000, {2: 2, 4: 4})]
+)
+def test_the_nearest_setting_within_the_budget_is_taken(timed, milliseconds: float, counts: dict[int, int]) -> None:
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    stitched = stitch(pipe, family.denoiser("small"), fraction=0)
+    fit = fit_budget(pipe, [PROMPT, "a hat"], budget_ms=milliseconds, **TINY)
+    tried = [fit.best, *fit.others]
+    assert {each.num_inference_steps: each.allocation.count(1) for each in tried} == counts
+    assert all(each.milliseconds <= milliseconds for each in tried)
+    assert fit.best.distance == min(each.distance for each in tried)
+    pipe(PROMPT, num_inference_steps=fit.best.num_inference_steps)
+    assert stitched.allocation == fit.best.allocation
+    if milliseconds == 60_000:
+        assert (fit.best.allocation, fit.best.distance) == ((1, 1, 1, 1), 0), "the large denoiser's own latents"
+
+
+def test_times_of_this_machine_are_enough_for_a_whole_choice() -> None:
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    stitch(pipe, family.denoiser("small"), fraction=0)
+    fit = fit_budget(pipe, [PROMPT], budget_ms=1e6, **TINY)
+    assert fit.best.allocation == (1, 1, 1, 1)
+    assert 0 < fit.best.milliseconds < 1e6
+
+
+def test_mistakes_are_named_and_change_nothing(timed) -> None:
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    with pytest.raises(UserError, match="is not stitched"):
+        fit_budget(pipe, [PROMPT], budget_ms=100)
+    stitch(pipe, family.denoiser("small"), fraction=0.4)
+    before = run(family, pipe)
+    with pytest.raises(
+        UserError, match=r"budget_ms=2400 is too little: 2 steps of the small denoiser alone take 2500 ms"
+    ):
+        fit_budget(pipe, [PROMPT], budget_ms=2400, **TINY)
+    for wrong in ({"budget_ms": 0}, {"budget_ms": 100, "num_inference_steps": []}):
+        with pytest.raises(UserError, match="needs numbers of steps and milliseconds above 0"):
+            fit_budget(pipe, [PROMPT], **wrong)
+    assert (run(family, pipe) == before).all()

@@ -1,0 +1,176 @@
+"""Who takes which step of a stitched pipeline, and how many steps, for a budget of time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tstitch.allocation import Allocation
+from tstitch.calibration import calibrate, sharing
+from tstitch.dropin.stitch import find_stitched
+from tstitch.dropin.stitched import StitchedDenoiser
+from tstitch.errors import UserError
+from tstitch.routers.track import track_allocation
+from tstitch.solvers.scheduler_steps import PlannedStep
+
+FEW, MANY, REPEATS = 2, 6, 3  # steps of the runs that are timed, and how often each is
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number of steps and who takes which, with the time of a call and its distance.
+
+    Attributes:
+        milliseconds: of a call with one prompt, from the times of each denoiser's step and of all else.
+        distance: root mean square difference of its latents from the large denoiser's own ones with the most steps,
+            from the same noise, over prompts and seeds.
+    """
+
+    num_inference_steps: int
+    allocation: Allocation
+    milliseconds: float
+    distance: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The nearest setting within a budget, and the others that were tried, nearest first."""
+
+    best: Setting
+    others: tuple[Setting, ...]
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Seconds of a step of the small and of the large denoiser, and of all that does not depend on the steps."""
+
+    small: float
+    large: float
+    fixed: float
+
+    def of(self, allocation: Allocation) -> float:
+        return self.fixed + sum(self.large if model else self.small for model in allocation)
+
+
+def fit_budget(
+    pipe: object, prompts: Sequence[str], *, budget_ms: float, num_inference_steps: Sequence[int] = (8, 12, 20, 30, 50),
+    seeds: Sequence[int] = (0, 1, 2, 3), **call: object,
+) -> Fit:  # fmt: skip
+    """Choose the number of steps and who takes which, and let the pipeline's next calls go by it.
+
+    Each denoiser is timed on this machine. For each number of steps the large one gets as many as the budget allows:
+    the last ones, and those where the small one disagrees most, weighted by how far the solver moves there. Of these
+    the one is taken whose latents are nearest to those of the large denoiser alone with the most steps.
+
+    Args:
+        pipe: stitched with one small denoiser.
+        prompts: one or more that stand for those to come.
+        budget_ms: milliseconds of a call with one prompt.
+        num_inference_steps: to choose from.
+        seeds: of the start noise of each prompt.
+        call: further arguments of the pipeline's call, such as `guidance_scale`.
+
+    Raises:
+        UserError: nothing fits into the budget, or the pipeline is not stitched with one small denoiser.
+
+    Example:
+        >>> stitched = stitch(pipe, small, fraction=0)
+        >>> fit = fit_budget(pipe, ["a cat"], budget_ms=60_000, num_inference_steps=[2, 4], seeds=[0])
+        >>> image = pipe("a cat", num_inference_steps=fit.best.num_inference_steps).images[0]
+        >>> stitched.allocation == fit.best.allocation
+        True
+    """
+    _, stitched = find_stitched(pipe)
+    if not num_inference_steps or min(num_inference_steps) < 1 or not budget_ms > 0:
+        raise UserError(
+            f"fit_budget needs numbers of steps and milliseconds above 0, got {list(num_inference_steps)!r} and "
+            f"{budget_ms!r}"
+        )
+    most = max(num_inference_steps)
+    calibration = calibrate(pipe, prompts, num_inference_steps=most, seeds=seeds, **call)
+    costs = _measure(pipe, stitched, {**call, "prompt": prompts[0]})
+    candidates = []
+    for count in sorted(set(num_inference_steps)):
+        planned = stitched.plan(count)
+        disagreement = _at([step.timestep for step in planned], calibration.timesteps, calibration.disagreement)
+        candidates += [(count, each) for each in _allocations(planned, disagreement, costs, budget_ms / 1000)]
+    if not candidates:
+        least = costs.of((0,) * min(num_inference_steps))
+        raise UserError(f"budget_ms={budget_ms:g} is too little: {min(num_inference_steps)} steps of the small "
+                        f"denoiser alone take {1000 * least:.0f} ms")  # fmt: skip
+    inputs = [{**call, "prompt": prompt, "seed": seed} for prompt in prompts for seed in seeds]
+    with sharing(stitched, fraction=0):
+        wanted = [_latents(pipe, most, own) for own in inputs]
+    settings = []
+    for count, allocation in candidates:
+        with sharing(stitched, allocation=allocation):
+            squares = [
+                (_latents(pipe, count, own) - want).square().mean() for own, want in zip(inputs, wanted, strict=True)
+            ]
+        distance = float(torch.stack(squares).mean().sqrt())
+        settings.append(Setting(count, allocation, 1000 * costs.of(allocation), distance))
+    best, *others = sorted(settings, key=lambda each: (each.distance, each.milliseconds))
+    stitched.allocate(allocation=best.allocation)
+    return Fit(best, tuple(others))
+
+
+def _allocations(
+    planned: Sequence[PlannedStep], disagreement: np.ndarray, costs: _Costs, budget: float
+) -> list[Allocation]:
+    """The allocations with as many large steps as fit: small first, and by the weighted disagreement."""
+    total = len(planned)
+    left = budget - costs.of((0,) * total)
+    if left < 0:
+        return []
+    dearer = costs.large - costs.small
+    num_large = total if dearer <= 0 else min(total, int(left / dearer))
+    num_small = total - num_large
+    weighted = track_allocation((disagreement * _moves(planned)).tolist(), num_small)
+    return list(dict.fromkeys([(0,) * num_small + (1,) * num_large, weighted]))
+
+
+def _moves(planned: Sequence[PlannedStep]) -> np.ndarray:
+    """How far each step moves the latents by its prediction (`tstitch.routers.track.step_weights`); 1 if unknown."""
+    if any(step.sigma is None for step in planned):
+        return np.ones(len(planned))
+    sigmas = np.array([*(step.sigma for step in planned), 0.0])
+    scale = 1.0 if sigmas.max() <= 1 else 1 / np.sqrt(1 + sigmas[1:] ** 2)  # flow matching keeps the latents' scale
+    return np.abs(np.diff(sigmas)) * scale
+
+
+def _at(timesteps: Sequence[float], known: Sequence[float], values: Sequence[float]) -> np.ndarray:
+    """The values at timesteps, by linear interpolation."""
+    order = np.argsort(known)
+    return np.interp(timesteps, np.array(known)[order], np.array(values)[order])
+
+
+def _latents(pipe: object, num_steps: int, own: Mapping[str, object]) -> torch.Tensor:
+    """The latents of a call, float64 on the host."""
+    settings = {"output_type": "latent", **own, "num_inference_steps": num_steps}
+    generator = torch.Generator().manual_seed(settings.pop("seed"))
+    output = pipe(**settings, generator=generator, return_dict=False)[0]
+    return torch.as_tensor(output).double().cpu()
+
+
+def _measure(pipe: object, stitched: StitchedDenoiser, call: Mapping[str, object]) -> _Costs:
+    """Time each denoiser alone at two numbers of steps, after a run that is not timed: the slope is a step's cost."""
+    slopes, rests = [], []
+    for fraction in (1, 0):
+        with sharing(stitched, fraction=fraction):
+            _seconds(pipe, FEW, call)
+            few, many = (sorted(_seconds(pipe, n, call) for _ in range(REPEATS))[REPEATS // 2] for n in (FEW, MANY))
+        slopes.append(max((many - few) / (MANY - FEW), 1e-9))
+        rests.append(few - FEW * slopes[-1])
+    return _Costs(*slopes, max(sum(rests) / len(rests), 0.0))
+
+
+def _seconds(pipe: object, num_steps: int, call: Mapping[str, object]) -> float:
+    began = time.perf_counter()
+    pipe(**{**call, "num_inference_steps": num_steps}, generator=torch.Generator().manual_seed(0))
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
