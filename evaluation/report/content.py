@@ -5,21 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from evaluation.report.analysis_plots import StoredAnalysis
+from evaluation.report.decisions import Decided, decided_in
 from evaluation.report.findings import describe_curves, key_numbers
-from evaluation.report.front import are_comparable, describe_front, draw_front, glance_table
-from evaluation.report.plots import Panel, draw_panel, first_of_each_class, panels, read_images
+from evaluation.report.front import are_comparable, describe_front, draw_front, glance_table, grouped
+from evaluation.report.plots import Panel, draw_panel, panels
 from evaluation.report.render import Table
 from evaluation.report.results import results_table
 from evaluation.report.stage_plot import draw_stages
+from evaluation.report.strip import Strip, make_strip
 from evaluation.report.sweep import Point, Scale, Sweep, join_sweeps
 from tstitch.errors import UserError
-from tstitch.runs.run import load_run
-
-NUM_CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -29,22 +27,6 @@ class Picture:
     name: str
     caption: str
     figure: Figure
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Images of one guidance scale: a column for each fraction, a row for each class, the same noise along a row.
-
-    `images` are (H, W, 3) uint8 by row, then column; `path` is the strip that `scripts.sweep` drew, where there is one.
-    `curve` is the id of its points' line in the plots.
-    """
-
-    scale: Scale
-    fractions: list[str]
-    labels: list[int]
-    images: list[list[np.ndarray]]
-    path: Path | None
-    curve: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +44,7 @@ class Chapter:
     """The sweeps of one pair and protocol: findings, plots, images and tables.
 
     `curves` are what a page says of the points of each curve in the plots. `verdicts` and `panels` are by guidance
-    scale; there are no panels where there is one point alone.
+    scale; there are no panels where there is one point alone. `decided` has a picture of each decision of images.
     """
 
     pair: str
@@ -76,6 +58,7 @@ class Chapter:
     tables: list[Table]
     protocol: list[tuple[str, str]]
     curves: list[Curve]
+    decided: list[tuple[Picture, Decided]]
 
 
 @dataclass(frozen=True)
@@ -84,6 +67,13 @@ class Finding:
 
     picture: Picture
     sentences: list[str]
+
+
+@dataclass(frozen=True)
+class Front(Finding):
+    """All points in one plot; `groups` are what a page says of each point of each line, by the line's label."""
+
+    groups: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -99,7 +89,7 @@ class Report:
     commands: list[str]
     analyses: list[Finding] = field(default_factory=list)
     glance: Table | None = None
-    front: Finding | None = None
+    front: Front | None = None
 
     @property
     def pictures(self) -> list[Picture]:
@@ -108,6 +98,7 @@ class Report:
         for chapter in self.chapters:
             plots += [picture for _, pictures in chapter.panels for picture in pictures]
             plots += [chapter.stages] if chapter.stages is not None else []
+            plots += [picture for picture, _ in chapter.decided]
         plots += [self.front.picture] if self.front is not None else []
         return [*plots, *(analysis.picture for analysis in self.analyses)]
 
@@ -134,6 +125,7 @@ def make_report(
         make_chapter(
             sweep,
             strips=[make_strip(sweep_in[directory], directory) for directory in directories],
+            decided=[own for directory in directories for own in decided_in(sweep_in[directory], directory)],
             tables=beside_paper(sweep),
             others=[point for other, _ in sweeps if _is_scored_alike(other, sweep) for point in other.points],
             prefix=f"{number}_" if len(joined) > 1 else "",
@@ -151,7 +143,8 @@ def make_report(
         caption = (
             "All points, each at the guidance scale that suits it best; a dotted line joins those that none beats."
         )
-        front = Finding(Picture("front", caption, draw_front(everything)), describe_front(everything))
+        texts = {group.label: list(map(describe_briefly, group.points)) for group in grouped(everything)}
+        front = Front(Picture("front", caption, draw_front(everything)), describe_front(everything), texts)
     glance = glance_table(everything)
     return Report(title, chapters, list(commands), findings, glance if glance.rows else None, front)
 
@@ -162,8 +155,9 @@ def _is_scored_alike(sweep: Sweep, other: Sweep) -> bool:
 
 
 def make_chapter(
-    sweep: Sweep, strips: Sequence[Strip], tables: Sequence[Table], others: Sequence[Point] = (), prefix: str = ""
-) -> Chapter:
+    sweep: Sweep, strips: Sequence[Strip], tables: Sequence[Table], others: Sequence[Point] = (), prefix: str = "",
+    decided: Sequence[Decided] = (),
+) -> Chapter:  # fmt: skip
     """Put together what is said of the sweeps of one protocol, joined.
 
     Args:
@@ -194,23 +188,15 @@ def make_chapter(
             Curve(scale, series.id, [p.small_label for p in points], [describe_briefly(p) for p in points])
             for scale, series, points in sweep.curves()
         ],
+        decided=[
+            (Picture(f"{prefix}decided_{number}", f"{own.title}: {own.name} of all images.", own.figure), own)
+            for number, own in enumerate(decided, start=1)
+        ],
     )
 
 
-def make_strip(sweep: Sweep, directory: Path) -> Strip:
-    """Read the images of the sweep's first curve: the first of each class."""
-    scale, _, points = sweep.curves()[0]
-    runs = [load_run(directory / point.run) for point in points]
-    rows = first_of_each_class(runs[0], NUM_CLASSES)
-    columns = [read_images(run, list(rows.values())) for run in runs]
-    path = directory / "strip.png"
-    fractions = [point.small_label for point in points]
-    images = [list(row) for row in zip(*columns, strict=True)]
-    return Strip(scale, fractions, list(rows), images, path if path.is_file() else None, points[0].series.id)
-
-
 def describe_briefly(point: Point) -> str:
-    """Say what was measured at a point: metrics with their intervals, the time of an image, evaluations."""
+    """Say what a point is and what was measured at it: metrics with their intervals, time of an image, evaluations."""
     parts = []
     for key, value in point.metrics.items():
         low, high = point.spread.get(key, {}).get("interval95", (None, None))
@@ -218,7 +204,9 @@ def describe_briefly(point: Point) -> str:
         parts.append(f"{name} {value:.4g}" + (f" (95%: {low:.4g} to {high:.4g})" if low is not None else ""))
     parts.append(f"{1000 * point.seconds_per_image:.1f} ms for an image")
     parts += [f"{name} evaluated {count:.4g} times" for name, count in point.evaluations.items()]
-    return f"{point.label}: {', '.join(parts)}"
+    how = [point.sampler, f"{point.num_steps} steps", f"guidance {point.shown('guidance_scale')}"]
+    how += [] if point.allocation else [" ".join(part for part in (point.router, point.knob) if part)]
+    return f"{point.label}: {', '.join([*parts, *how])}"
 
 
 def reproduce(sweep: Sweep) -> str:

@@ -77,23 +77,23 @@ def draw_front(sweeps: Sequence[Sweep]) -> Figure:
     front = on_front(placed)
     with figure(7.4, 4.6) as drawn:
         axes = drawn.subplots()
-        for number, group in enumerate(_groups(placed)):
-            points = sorted(group.points, key=lambda point: point.seconds_per_image)
+        for number, group in enumerate(grouped(sweeps)):
+            points = group.points
             is_line = sum(share > 0 for share in points[len(points) // 2].fractions) <= 2
             axes.plot(
                 [1000 * point.seconds_per_image for point in points], [point.distance for point in points],
                 linestyle="-" if is_line else "none", marker="o", markersize=4, linewidth=1,
-                color=PALETTE[number % len(PALETTE)], label=group.label,
+                color=PALETTE[number % len(PALETTE)], label=group.label, gid=f"group-{number}",
             )  # fmt: skip
             intervals = [(point, interval) for point in points if (interval := point.interval("fid")) is not None]
             axes.vlines(
                 [1000 * point.seconds_per_image for point, _ in intervals],
                 [max(low, point.distance / 3) for point, (low, _) in intervals], [high for _, (_, high) in intervals],
-                color=PALETTE[number % len(PALETTE)], alpha=0.35, linewidth=1,
+                color=PALETTE[number % len(PALETTE)], alpha=0.35, linewidth=1, gid=f"interval-{number}",
             )  # fmt: skip
         axes.plot(
             [1000 * point.seconds_per_image for _, point in front], [point.distance for _, point in front],
-            color=INK, linewidth=1, linestyle=":", label="Pareto front",
+            color=INK, linewidth=1, linestyle=":", label="Pareto front", gid="pareto",
         )  # fmt: skip
         axes.set_xlabel("time per image (ms), each point at its best guidance scale")
         axes.set_ylabel(placed[0][1].distance_title)
@@ -107,8 +107,9 @@ def draw_front(sweeps: Sequence[Sweep]) -> Figure:
     return drawn
 
 
-def _groups(placed: Sequence[Placed]) -> list[Group]:
-    """Gather the points of a pair and its steps; those of few points by the model that is alone in them."""
+def grouped(sweeps: Sequence[Sweep]) -> list[Group]:
+    """Gather the points of a pair and its steps, fastest first; those of few points by the model alone in them."""
+    placed = at_best_guidance(sweeps)
     by_steps: dict[tuple, list[Point]] = {}
     for pair, point in placed:
         by_steps.setdefault((pair, point.sampler, point.num_steps, point.router), []).append(point)
@@ -122,7 +123,7 @@ def _groups(placed: Sequence[Placed]) -> list[Group]:
                 model = next((name for name, is_alone in alone.items() if is_alone), None)
                 label = f"{pair}, the {model} model alone, other steps" if model else label
             groups.setdefault(label, []).append(point)
-    return [Group(label, points) for label, points in groups.items()]
+    return [Group(label, sorted(points, key=lambda point: point.seconds_per_image)) for label, points in groups.items()]
 
 
 def glance_table(sweeps: Sequence[Sweep]) -> Table:

@@ -1,5 +1,6 @@
 "use strict";
-// A slider for each strip of images, rings around its point in the plots, and a text for every point that is pointed at.
+// A slider for each strip of images, rings around its point in the plots, boxes that choose the lines of the front, and a
+// text for every point that is pointed at.
 // Without this script the page has the same pictures and numbers.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -65,3 +66,27 @@ for (const data of chapters) {
     play(player, player.nextElementSibling, curve, curve ? markersOf(parts, curve) : []);
   }
 }
+
+/** Boxes that show and hide the lines of the plot of all points; the dotted front is of the points that are shown. */
+function filter(boxes, plot) {
+  const texts = JSON.parse(boxes.dataset.texts);
+  const groups = [...boxes.querySelectorAll("input")].map((box, number) => {
+    const [line, interval] = ["group", "interval"].map((name) => plot.querySelector(`[id$="-${name}-${number}"]`));
+    const markers = [...line.querySelectorAll("use")];
+    addTexts(markers, texts[number]);
+    return { box, parts: [line, interval].filter(Boolean), markers };
+  });
+  const front = plot.querySelector('[id$="-pareto"] path');
+  const show = () => {
+    for (const { box, parts } of groups) for (const part of parts) part.style.display = box.checked ? "" : "none";
+    const shown = groups.filter(({ box }) => box.checked).flatMap(({ markers }) => markers);
+    const places = shown.map((marker) => ["x", "y"].map((key) => Number(marker.getAttribute(key))));
+    places.sort((one, other) => one[0] - other[0] || other[1] - one[1]);
+    const kept = places.filter(([, y], position) => places.slice(0, position).every((before) => y > before[1])); // down is better
+    front.setAttribute("d", kept.length ? `M${kept.map((place) => place.join(" ")).join("L")}` : "");
+  };
+  boxes.addEventListener("change", show);
+  boxes.hidden = false;
+}
+
+for (const boxes of document.querySelectorAll(".filter")) filter(boxes, document.querySelector(".front svg"));
