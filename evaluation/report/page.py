@@ -57,6 +57,7 @@ def render_markdown(report: Report, page: Path, pictures: Path) -> str:
         for strip in chapter.strips:
             caption = f"Guidance scale {strip.scale}: the same noise at every fraction, a row for each class"
             lines += [link(caption, strip.path)] if strip.path is not None else []
+        lines += [link_picture(picture) for picture, _ in chapter.decided]
         lines += [link_picture(chapter.stages)] if chapter.stages is not None else []
         lines += [f"#{markdown(table)}" for table in chapter.tables]
     for analysis in report.analyses:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from evaluation.report.content import Chapter, make_chapter
 from evaluation.report.sweep import Point, Sweep
-from tests.browser import CHROMIUM, needs_browser
+from tests.browser import CHROMIUM, Browser, needs_browser
 from tests.scripts.command import PYTHON, run, run_here
 from tests.scripts.test_bad_input import check_one_line
 
@@ -83,6 +83,55 @@ def test_the_slider_shows_the_images_of_its_fraction_and_marks_its_point(
     rows = re.findall(r'<tr><th scope="row">\d</th>(.*?)</tr>', dom)
     shown = re.findall(r'<img src="([^"]*)"', re.search(r'<div class="grid">(.*?)</div>', dom, re.S)[1])
     assert shown == [re.findall(r'<img src="([^"]*)"', row)[1] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> Path:
+    """A page on two numbers of steps and on a router by which each image decides."""
+    out = tmp_path_factory.mktemp("mixed") / "sweep"
+    grids = ["num_steps=[2,4]", "fractions=[0,1]", "also=[{routers: [{kind: probe, threshold: 0.35, every: 1}]}]"]
+    assert run(*PYTHON, "-m", "scripts.sweep", *TINY, *grids, f"out={out}").code == 0
+    outcome = run(*PYTHON, "-m", "scripts.report", f"sweep={out}")
+    assert outcome.code == 0, outcome.err
+    return out / "report.html"
+
+
+@needs_browser
+@pytest.mark.long
+def test_the_front_is_of_the_lines_that_are_shown(mixed: Path, tmp_path: Path) -> None:
+    front = """document.querySelector('[id$="-pareto"] path').getAttribute("d")"""
+    drawn = """[...document.querySelectorAll('[id*="-group-"] use')].filter(u => u.closest('[style*=none]') === null)"""
+    places = f"{drawn}.map(u => [Number(u.getAttribute('x')), Number(u.getAttribute('y'))])"
+    with Browser(tmp_path / "profile") as page:
+        page.open(mixed.as_uri())
+        page.wait("document.querySelector('.filter')?.hidden === false")
+        labels = page.value("[...document.querySelectorAll('.filter label')].map(each => each.innerText.trim())")
+        assert len(labels) == 4
+        assert sum("probe" in label for label in labels) == 2
+        for number in (0, 1):
+            page.value(f"document.querySelectorAll('.filter input')[{number}].click()")
+            points = sorted(map(tuple, page.value(places)))
+            kept = [own for own in points if not any(o[0] <= own[0] and o[1] >= own[1] and o != own for o in points)]
+            numbers = [float(value) for value in re.findall(r"[\d.]+", page.value(front))]
+            assert list(zip(numbers[::2], numbers[1::2], strict=True)) == kept
+        assert "guidance 1.1" in page.value("document.querySelector('.front use title').textContent")
+        assert page.mistakes == []
+
+
+def test_what_images_decided_is_drawn_with_the_images_of_its_ends(mixed: Path) -> None:
+    text = html.unescape(mixed.read_text())
+    sweep = json.loads((mixed.parent / "sweep.json").read_text())
+    decided = {name: counts for point in sweep["points"] for name, counts in point.get("decisions", {}).items()}
+    assert list(decided) == ["switch_step"]
+    figures = re.findall(r'<figure class="decided">(.*?)</figure>', text, re.DOTALL)
+    assert len(figures) == 2, "of two steps and of four"
+    for own in figures:
+        assert own.count("<img ") == 2 * 8
+    steps = [number for number, count in enumerate(decided["switch_step"]) if count]
+    titles = re.findall(r"The images of the (least|most) \((\d+)(?: to (\d+))?\)", figures[-1])
+    assert int(titles[0][1]) == steps[0]
+    assert int(titles[1][2] or titles[1][1]) == steps[-1]
+    assert "switch step of all images" in mixed.with_suffix(".md").read_text()
 
 
 def test_its_plots_are_files_beside_it(page: Path) -> None:
