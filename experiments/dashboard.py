@@ -20,7 +20,7 @@ from experiments.points import SweepPoint
 from experiments.scored import PAIRED, RESULT
 from settings.sweep import Dashboard as DashboardSettings
 from tstitch.runs.json_files import read_json, write_json
-from tstitch.runs.run import identity_hash
+from tstitch.runs.run import Run, identity_hash, load_run
 
 if TYPE_CHECKING:
     from wandb import Run as DashboardRun
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SENT = "wandb.json"
 LATENCY = "latency"
+FRACTION, BY_FRACTION = "small fraction", "images by fraction"
 PLOTTED = 2  # metrics that have plots of their own; the table has all
 
 
@@ -59,7 +60,7 @@ class Dashboard:
         }
         with self._run(directory.name, run_id, config) as run:
             run.summary.update(_numbers(results))
-            run.log({"strip": self._strip(point)}, step=0)
+            run.log({"strip": self._strip(point.run)}, step=0)
         self._mark(run_id, results)
 
     def log_sweep(self, sweep: Sweep, points: Sequence[SweepPoint]) -> None:
@@ -81,7 +82,13 @@ class Dashboard:
                 by_fraction = wandb.plot.line(table, SMALL_FRACTION, key, title=f"{key} by fraction")
                 by_time = wandb.plot.scatter(table, TIME, key, title=f"{key} by time")
                 plots |= {f"{key} against fraction": by_fraction, f"{key} against time": by_time}
+            run.define_metric("*", step_metric=FRACTION)
             run.log(plots, step=0)
+            # A step for each point of the first curve: the panel of images has a slider over them, metrics are curves.
+            for step, point in enumerate(sweep.curves()[0][2], start=1):
+                measured = {**point.metrics, "ms for an image": 1000 * point.seconds_per_image}
+                strip = self._strip(load_run(self.out / point.run))
+                run.log({FRACTION: point.small_fraction, BY_FRACTION: strip, **measured}, step=step)
         self._mark(run_id, content)
 
     def _run(self, name: str, run_id: str, config: dict) -> DashboardRun:
@@ -93,13 +100,13 @@ class Dashboard:
         )  # fmt: skip
 
     @staticmethod
-    def _strip(point: SweepPoint):
+    def _strip(run: Run):
         import wandb
 
         from evaluation.report.plots import first_of_each_class, read_images
 
-        rows = first_of_each_class(point.run, num_rows=10)
-        images = np.concatenate(read_images(point.run, list(rows.values())), axis=1)
+        rows = first_of_each_class(run, num_rows=10)
+        images = np.concatenate(read_images(run, list(rows.values())), axis=1)
         return wandb.Image(images, caption=f"classes {', '.join(map(str, rows))}")
 
     def _was_sent(self, run_id: str, content: dict) -> bool:

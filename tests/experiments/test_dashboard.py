@@ -5,7 +5,9 @@ import json
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from wandb.proto import wandb_internal_pb2
 
 from tests.scripts.command import run_here
@@ -87,6 +89,30 @@ def test_a_sweep_offline_is_read_back(capfd, monkeypatch, tmp_path: Path) -> Non
     config = next(values(run.config.update) for run in runs.values() if run.run_id.startswith("point-"))
     assert config["small_fraction"] in (0, 0.5)
     assert config["seed"] == 0
+
+
+def test_the_run_of_a_sweep_has_a_step_for_each_fraction(capfd, monkeypatch, tmp_path: Path) -> None:
+    """The panel of images then has a slider over the fractions, and each metric is a curve over them."""
+    out = tmp_path / "sweep"
+    assert run_here(capfd, monkeypatch, "sweep", *SWEEP, f"out={out}").code == 0
+    sweep = json.loads((out / "sweep.json").read_text())
+    [logged] = [
+        [values(record.history.item) for record in own if record.WhichOneof("record_type") == "history"]
+        for own in records(out).values()
+        if next(r.run for r in own if r.WhichOneof("record_type") == "run").run_id.startswith("sweep-")
+    ]
+    steps = [own for own in logged if "fid8" in own]
+    assert [own["small fraction"] for own in steps] == [0, 2 / 3], "half of three steps is two"
+    assert [own["fid8"] for own in steps] == [point["metrics"]["fid8"] for point in sweep["points"]]
+    assert all(own["ms for an image"] > 0 for own in steps)
+    pictures = [next(own[key] for key in own if key.startswith("images by fraction/path")) for own in steps]
+    for picture, point in zip(pictures, sweep["points"], strict=True):
+        [file] = out.glob(f"wandb/offline-run-*/files/{picture}")
+        with Image.open(file) as shown, np.load(out / point["run"] / "samples.npz") as made:
+            first = made["arr_0"][
+                [int(np.flatnonzero(made["arr_1"] == label)[0]) for label in sorted({*made["arr_1"]})]
+            ]
+            assert np.array_equal(np.asarray(shown.convert("RGB")), np.concatenate(first, axis=1))
 
 
 def test_started_again_it_sends_nothing_twice_and_a_new_point_joins_the_group(
