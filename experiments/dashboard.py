@@ -103,7 +103,7 @@ class Dashboard:
     def _strip(run: Run):
         import wandb
 
-        from evaluation.report.plots import first_of_each_class, read_images
+        from evaluation.report.images_of_run import first_of_each_class, read_images
 
         rows = first_of_each_class(run, num_rows=10)
         images = np.concatenate(read_images(run, list(rows.values())), axis=1)

@@ -1,9 +1,8 @@
-"""Latents of a folder of images, in parts on disk: what denoisers of ImageNet's size are trained on."""
+"""Encode a folder of images to latents: what denoisers of ImageNet's size are trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,50 +11,14 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from models.autoencoder import AutoencoderSpec, load_autoencoder
+from models.latents import LatentsRecord, claim, open_part, write_part
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
-from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.progress import Counter
 from tstitch.runs.ranks import Ranks
-from tstitch.runs.shards import DAMAGE, map_array, npz_comment, remove_temporaries, write_arrays
+from tstitch.runs.shards import Block
 
-RECORD, PARTS = "latents.json", "parts"
-PART = 1024  # images in a file
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
-ARRAYS = ("mean", "std", "labels")
-
-
-@dataclass(frozen=True)
-class LatentsRecord:
-    """The source of a folder of latents; the parts name its checksum.
-
-    Attributes:
-        num_images: of the source; with `flips` each has two latents, and the second half of all is mirrored.
-        files_sha256: of the images' paths below the source, in order.
-        scaling_factor: that the latents are multiplied by already.
-    """
-
-    num_images: int
-    num_classes: int
-    side: int
-    flips: bool
-    files_sha256: str
-    autoencoder_sha256: str
-    scaling_factor: float
-    latent_shape: list[int]
-
-    @property
-    def id(self) -> str:
-        return sha256(repr(sorted(asdict(self).items())).encode()).hexdigest()[:12]
-
-    @property
-    def num_latents(self) -> int:
-        return self.num_images * (2 if self.flips else 1)
-
-    @property
-    def parts(self) -> list[range]:
-        """The latents of each part, which does not depend on the number of ranks."""
-        return [range(start, min(start + PART, self.num_latents)) for start in range(0, self.num_latents, PART)]
 
 
 def list_images(folder: Path) -> tuple[list[Path], list[int], list[str]]:
@@ -128,52 +91,21 @@ def encode_folder(
         float(autoencoder.config.scaling_factor), [channels, inner, inner],
     )  # fmt: skip
     if ranks.is_main:
-        _claim(out, record)
+        claim(out, record)
     ranks.wait_for_all()
     mine = record.parts[ranks.rank :: ranks.world_size]
     count = Counter("parts", quiet=not ranks.is_main)
     for done, part in enumerate(mine):
-        if not _is_sound(out, part, record):
-            batches = [part[start : start + batch_size] for start in range(0, len(part), batch_size)]
+        if not _is_sound(out, record, part):
+            indices = range(part.start, part.stop)
+            batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
             encoded = [_encode(autoencoder, [_pixels(paths, k, side) for k in batch], device) for batch in batches]
             mean, std = (np.concatenate(values) for values in zip(*encoded, strict=True))
-            _write(out, part, record, mean, std, np.array([labels[k % len(paths)] for k in part]))
+            own = np.array([labels[k % len(paths)] for k in indices], dtype=np.int64)
+            write_part(out, record, part, {"mean": mean, "std": std, "labels": own})
         count(done + 1, len(mine))
     ranks.wait_for_all()
     return record
-
-
-def read_record(folder: Path) -> LatentsRecord:
-    """Read what a folder of latents was made from; `UserError` where it holds none."""
-    if not (folder / RECORD).is_file():
-        raise UserError(f"{folder} holds no {RECORD}; python -m scripts.encode makes such a folder of images")
-    try:
-        return LatentsRecord(**read_json(folder / RECORD))
-    except TypeError as error:
-        raise UserError(f"{folder / RECORD} is no record of latents: {error}") from error
-
-
-def open_parts(folder: Path, record: LatentsRecord) -> Iterator[dict[str, np.ndarray]]:
-    """Open the parts in order, each array mapped from its file; `UserError` where one is missing or damaged."""
-    for part in record.parts:
-        path = _part_path(folder, part)
-        if npz_comment(path) != _comment(record, part):
-            raise UserError(f"{path} is missing, damaged or of other images; the command that encodes makes it again")
-        try:
-            yield {name: map_array(path, name) for name in ARRAYS}
-        except DAMAGE as error:
-            raise UserError(f"{path} is damaged ({error}); the command that encodes makes it again") from error
-
-
-def _claim(out: Path, record: LatentsRecord) -> None:
-    if (out / RECORD).is_file():
-        if read_record(out) != record:
-            raise UserError(f"{out} holds latents of other images or of another autoencoder; give another directory")
-    elif out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty and holds no latents; give another directory")
-    (out / PARTS).mkdir(parents=True, exist_ok=True)
-    write_json(out / RECORD, asdict(record))
-    remove_temporaries(out / PARTS)
 
 
 def _pixels(paths: Sequence[Path], index: int, side: int) -> np.ndarray:
@@ -192,31 +124,9 @@ def _encode(autoencoder: object, images: list[np.ndarray], device: torch.device)
     return tuple((values * factor).half().cpu().numpy() for values in (posterior.mean, posterior.std))
 
 
-def _write(
-    out: Path, part: range, record: LatentsRecord, mean: np.ndarray, std: np.ndarray, labels: np.ndarray
-) -> None:
-    arrays = dict(zip(ARRAYS, (mean, std, labels.astype(np.int64)), strict=True))
-    shapes = {name: array.shape for name, array in arrays.items()}
-    write_arrays(
-        _part_path(out, part), shapes, {name: [a] for name, a in arrays.items()}, comment=_comment(record, part)
-    )
-
-
-def _is_sound(out: Path, part: range, record: LatentsRecord) -> bool:
-    path = _part_path(out, part)
-    if npz_comment(path) != _comment(record, part):
-        return False
+def _is_sound(out: Path, record: LatentsRecord, part: Block) -> bool:
     try:
-        for name in ARRAYS:
-            map_array(path, name)
-    except DAMAGE:
+        open_part(out, record, part)
+    except UserError:
         return False
     return True
-
-
-def _part_path(out: Path, part: range) -> Path:
-    return out / PARTS / f"{part.start:08d}-{part.stop:08d}.npz"
-
-
-def _comment(record: LatentsRecord, part: range) -> str:
-    return f"{record.id} {part.start}-{part.stop}"

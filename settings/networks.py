@@ -36,17 +36,9 @@ class DiTShape(Settings):
 
     @model_validator(mode="after")
     def _check_preset(self) -> "DiTShape":
-        given = [key for key in OF_PRESET if getattr(self, key) is not None]
-        if self.preset is None and len(given) < len(OF_PRESET):
-            missing = next(key for key in OF_PRESET if key not in given)
-            raise complain(f"needs a preset, or all of {', '.join(OF_PRESET)}; {missing} is missing")
-        if self.preset is not None and given:
-            raise complain(f"has preset={self.preset}, which says what {given[0]} is; leave one of them out")
+        _check_patches(self)
         if self.preset is None and (self.hidden_size % self.num_heads or self.hidden_size % 4):
             raise complain(f"needs a hidden_size that 4 and num_heads={self.num_heads} divide, got {self.hidden_size}")
-        patch_size = int(self.preset.rpartition("/")[2]) if self.preset is not None else self.patch_size
-        if self.input_size % patch_size:
-            raise complain(f"needs an input_size that patch_size={patch_size} divides, got {self.input_size}")
         return self
 
 
@@ -66,21 +58,26 @@ class UViTShape(Settings):
 
     @model_validator(mode="after")
     def _check_preset(self) -> "UViTShape":
-        given = [key for key in OF_PRESET if getattr(self, key) is not None]
-        if self.preset is None and len(given) < len(OF_PRESET):
-            missing = next(key for key in OF_PRESET if key not in given)
-            raise complain(f"needs a preset, or all of {', '.join(OF_PRESET)}; {missing} is missing")
-        if self.preset is not None and given:
-            raise complain(f"has preset={self.preset}, which says what {given[0]} is; leave one of them out")
-        patch_size = int(self.preset.rpartition("/")[2]) if self.preset is not None else self.patch_size
-        if self.input_size % patch_size:
-            raise complain(f"needs an input_size that patch_size={patch_size} divides, got {self.input_size}")
+        _check_patches(self)
         if self.preset is None and (self.hidden_size % self.num_heads or self.hidden_size % 2 or self.depth % 2):
             raise complain(
                 f"needs an even depth and an even hidden_size that num_heads={self.num_heads} divides, got "
                 f"{self.depth} and {self.hidden_size}"
             )
         return self
+
+
+def _check_patches(shape: DiTShape | UViTShape) -> None:
+    """Raise pydantic's error unless a shape has a preset or all of its numbers, and patches that fill the latents."""
+    given = [key for key in OF_PRESET if getattr(shape, key) is not None]
+    if shape.preset is None and len(given) < len(OF_PRESET):
+        missing = next(key for key in OF_PRESET if key not in given)
+        raise complain(f"needs a preset, or all of {', '.join(OF_PRESET)}; {missing} is missing")
+    if shape.preset is not None and given:
+        raise complain(f"has preset={shape.preset}, which says what {given[0]} is; leave one of them out")
+    patch_size = int(shape.preset.rpartition("/")[2]) if shape.preset is not None else shape.patch_size
+    if shape.input_size % patch_size:
+        raise complain(f"needs an input_size that patch_size={patch_size} divides, got {shape.input_size}")
 
 
 class UNetShape(Settings):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.encode import PART, LatentsRecord, open_parts, read_record
+from models.latents import PART, LatentsRecord, open_parts, read_record
 from training.images import Images, load_images
 from tstitch.errors import UserError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluation.metrics.trajectories import Curve
@@ -69,10 +70,7 @@ def _draw_similarity(data: Mapping) -> Figure:
     with figure(5.2 * len(panels), 3.7) as drawn:
         all_axes = drawn.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, curves) in zip(all_axes, panels.items(), strict=True):
-            for colour, curve in zip(PALETTE, map(_curve, curves), strict=False):
-                mean, std = np.array(curve.mean), np.array(curve.std)
-                axes.plot(timesteps, mean, color=colour, label=curve.label)
-                axes.fill_between(timesteps, mean - std, mean + std, color=colour, alpha=0.18, linewidth=0)
+            _draw_curves(axes, timesteps, curves)
             axes.invert_xaxis()
             axes.set_xlabel("timestep, from noise to image")
             axes.set_ylabel("cosine similarity")
@@ -116,10 +114,7 @@ def _draw_disagreement(data: Mapping) -> Figure:
     """Draw a line for each smaller model over the timestep, with a band of one standard deviation."""
     with figure(5.2, 3.7) as drawn:
         axes = drawn.subplots()
-        for colour, curve in zip(PALETTE, map(_curve, data["curves"]), strict=False):
-            mean, std = np.array(curve.mean), np.array(curve.std)
-            axes.plot(data["timesteps"], mean, color=colour, label=curve.label)
-            axes.fill_between(data["timesteps"], mean - std, mean + std, color=colour, alpha=0.18, linewidth=0)
+        _draw_curves(axes, data["timesteps"], data["curves"])
         axes.invert_xaxis()
         axes.set_xlabel("timestep, from noise to image")
         axes.set_ylabel("distance of predictions from the large model's")
@@ -152,6 +147,13 @@ def _draw_schedules(data: Mapping) -> Figure:
         axes.grid(alpha=0.25)
         axes.legend()
     return drawn
+
+
+def _draw_curves(axes: Axes, timesteps: Sequence[float], curves: Sequence[Mapping]) -> None:
+    for colour, curve in zip(PALETTE, map(_curve, curves), strict=False):
+        mean, std = np.array(curve.mean), np.array(curve.std)
+        axes.plot(timesteps, mean, color=colour, label=curve.label)
+        axes.fill_between(timesteps, mean - std, mean + std, color=colour, alpha=0.18, linewidth=0)
 
 
 def _curve(values: Mapping) -> Curve:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from evaluation.report.figures import PALETTE, figure
-from evaluation.report.plots import read_images
+from evaluation.report.images_of_run import read_images
 from evaluation.report.sweep import Point, Sweep
 from tstitch.runs.run import Run, load_run
 from tstitch.runs.shards import read_decisions

@@ -54,8 +54,9 @@ def describe_curves(sweep: Sweep, others: Sequence[Point] = ()) -> list[str]:
     """
     sentences = []
     for scale, series, points in sweep.curves():
+        everything = [*sweep.points, *others]
         is_alone = len(points) == 1
-        text = describe_point(points[0], [*sweep.points, *others]) if is_alone else describe_finding(points, scale)
+        text = describe_point(points[0], everything) if is_alone else describe_finding(points, scale, everything)
         large = sweep.large_alone(points[0])
         if series.router != ALLOCATION and large is not None and large.distance is not None:
             decided = [describe_decisions(point) for point in points if point.decisions]
@@ -66,12 +67,17 @@ def describe_curves(sweep: Sweep, others: Sequence[Point] = ()) -> list[str]:
     return sentences
 
 
-def describe_finding(points: Sequence[Point], scale: Scale) -> str:
-    """Describe how far FID stays flat, the speed-up there, and the FID of the small model alone."""
+def describe_finding(points: Sequence[Point], scale: Scale, others: Sequence[Point] = ()) -> str:
+    """Describe how far FID stays flat, the speed-up there, and the FID of the small model alone.
+
+    Args:
+        others: among which points of three models may find the large one alone.
+    """
     if any(point.distance is None for point in points):
         return _describe_ends(points, scale)
     if len(points[0].fractions) > 2:
-        return describe_fastest(points, scale)
+        large = find_large_alone(points[0], [*points, *others])
+        return describe_fastest(points if large is None or large in points else [large, *points], scale)
     title = points[0].distance_title
     flat, large, small = find_flat_point(points), points[0], points[-1]
     if flat is None or len(points) < 2:
@@ -125,14 +131,26 @@ def describe_point(point: Point, others: Sequence[Point]) -> str:
         return _describe_ends([point], point.guidance_scale)
     text = f"Fractions {point.label} at guidance scale {point.guidance_scale}: "
     text += f"{point.distance_title} {point.distance:.2f}"
-    for other in others:
-        is_large = other.is_large_alone and other is not point
-        alike = all(getattr(other, key) == getattr(point, key) for key in ("guidance_scale", "sampler", "num_steps"))
-        if is_large and alike and other.distance_title == point.distance_title and other.distance is not None:
-            speed_up = other.seconds_per_image / point.seconds_per_image
-            faster = f"{speed_up:.2f}x faster than the large model alone."
-            return f"{text} (the large model alone {other.distance:.2f}), {faster}"
-    return f"{text}, {1000 * point.seconds_per_image:.1f} ms per image."
+    large = find_large_alone(point, others)
+    if large is None or large is point:
+        return f"{text}, {1000 * point.seconds_per_image:.1f} ms per image."
+    speed_up = large.seconds_per_image / point.seconds_per_image
+    return f"{text} (the large model alone {large.distance:.2f}), {speed_up:.2f}x faster than the large model alone."
+
+
+def find_large_alone(point: Point, others: Sequence[Point]) -> Point | None:
+    """Find the large model alone with a point's guidance scale, sampler and steps, scored alike; None without one."""
+    alike = ("guidance_scale", "sampler", "num_steps", "distance_title")
+    return next(
+        (
+            other
+            for other in others
+            if other.is_large_alone
+            and other.distance is not None
+            and all(getattr(other, key) == getattr(point, key) for key in alike)
+        ),
+        None,
+    )
 
 
 def _describe_ends(points: Sequence[Point], scale: Scale) -> str:

@@ -11,11 +11,11 @@ from PIL import Image
 
 from evaluation.metrics.metric_names import MetricName
 from evaluation.report.figures import INK, MUTED, PALETTE, figure
+from evaluation.report.images_of_run import first_of_each_class, read_images
 from evaluation.report.pareto import pareto_front
 from evaluation.report.stage_plot import draw_times
 from evaluation.report.sweep import Point, Series, Sweep
 from tstitch.runs.run import Run
-from tstitch.runs.shards import read_shards
 
 PANEL = (5.2, 3.7)  # inches
 MOST_COLUMNS = 4  # panels beside each other
@@ -281,21 +281,3 @@ def draw_strip(runs: Sequence[tuple[Point, Run]], num_rows: int = 10, image_size
         wide = "fraction of steps of the smaller models; the same noise and label across a row"
         drawn.supxlabel(wide if len(runs) > 5 else "fraction", fontsize=9)
     return drawn
-
-
-def first_of_each_class(run: Run, num_rows: int) -> dict[int, int]:
-    """Return class -> index of its first image, for the lowest `num_rows` classes among the first shards."""
-    first: dict[int, int] = {}
-    for block, shard in zip(run.blocks, read_shards(run.shards, run.blocks, run.id), strict=True):
-        for offset, label in enumerate(shard.labels.tolist()):
-            first.setdefault(label, block.start + offset)
-        if len(first) >= num_rows:
-            break
-    return dict(sorted(first.items())[:num_rows])
-
-
-def read_images(run: Run, indices: Sequence[int]) -> list[np.ndarray]:
-    """Read images (H, W, 3) uint8 of a run by their index."""
-    wanted = [next(block for block in run.blocks if block.start <= index < block.stop) for index in indices]
-    shards = {block: shard for block in set(wanted) for shard in read_shards(run.shards, [block], run.id)}
-    return [shards[block].images[index - block.start] for block, index in zip(wanted, indices, strict=True)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.report.plots import first_of_each_class, read_images
+from evaluation.report.images_of_run import first_of_each_class, read_images
 from evaluation.report.sweep import Scale, Sweep
 from tstitch.runs.run import load_run
 

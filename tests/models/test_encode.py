@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from models.autoencoder import AutoencoderSpec, load_autoencoder
-from models.encode import encode_folder, list_images, read_record, read_square
+from models.encode import encode_folder, list_images, read_square
+from models.latents import read_record
 from tests.conftest import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
@@ -71,7 +72,7 @@ def test_latents_are_those_of_the_autoencoder_and_the_second_half_is_mirrored(fo
 
 
 def test_what_is_there_is_kept_and_the_rest_made_again(folder: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("models.encode.PART", 4)
+    monkeypatch.setattr("models.latents.PART", 4)
     encode(folder, tmp_path / "whole")
     parts = sorted((tmp_path / "whole/parts").iterdir())
     assert [path.name for path in parts] == [f"{k:08d}-{k + 4:08d}.npz" for k in (0, 4, 8)]

@@ -13,7 +13,7 @@ from torch import nn
 import tstitch.dropin
 from tests.pipelines.families import FAMILIES, run, unet
 from tstitch.dropin.compatibility import prepared_by
-from tstitch.dropin.stitched import TIMESTEP_INPUTS
+from tstitch.dropin.timestep_check import INPUTS
 
 SD = FAMILIES["sd"]
 SOURCES = Path(diffusers.__file__).parent
@@ -22,7 +22,7 @@ SOURCES = Path(diffusers.__file__).parent
 def denoisers_and_their_timestep() -> None:
     for name, family in FAMILIES.items():
         network = getattr(family.build(), family.attribute)
-        assert set(TIMESTEP_INPUTS) & set(inspect.signature(type(network).forward).parameters), name
+        assert set(INPUTS) & set(inspect.signature(type(network).forward).parameters), name
 
 
 def class_of_a_component(tmp_path: Path) -> None:

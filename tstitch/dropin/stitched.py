@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from tstitch.dropin.adapters import StageAdapters
 from tstitch.dropin.image_prompt import check_image_prompt, differing_scales
 from tstitch.dropin.processors import CallProcessors
 from tstitch.dropin.step_counter import StepCounter
+from tstitch.dropin.timestep_check import timestep_input
 from tstitch.errors import UserError
 from tstitch.matched_call import MatchedCall
 from tstitch.router import AllocationRouter
@@ -25,7 +25,6 @@ from tstitch.solvers.scheduler_steps import PlannedStep, Trajectory, allocate, p
 from tstitch.transfer import without_moving
 
 GUIDANCE_INPUTS = {"time_cond_proj_dim": "timestep_cond", "guidance_embeds": "guidance"}
-TIMESTEP_INPUTS = ("timestep", "timesteps", "t")
 HOOKS = ("_hf_hook", "_old_forward", "_diffusers_hook")  # accelerate's and diffusers', of one module only
 FOR_ALL = ("_reset_stateful_cache", "enable_group_offload", "compile_repeated_blocks")
 
@@ -58,7 +57,7 @@ class StitchedDenoiser(nn.Module):
         self._processors = CallProcessors()
         self._active, self._addressed = 0, len(denoisers) - 1
         self._warned_of_steps, self._warned_of_scales = set(), []
-        self._timestep_input = _timestep_input(denoisers[-1])
+        self._timestep_input = timestep_input(denoisers[-1])
         self._matched = [MatchedCall(own, self._timestep_input[0]) for own in conventions or ()]  # of the small ones
         self.denoisers = nn.ModuleList(denoisers)  # from here on other attributes are set on a denoiser
         self.__module__ = self.__class__.__module__  # pipelines write it into model_index.json
@@ -296,10 +295,3 @@ class StitchedDenoiser(nn.Module):
         if self.device.type == "cpu":
             warnings.warn("residency='swap' has no effect on a CPU", stacklevel=2)
         self.to(self.device)
-
-
-def _timestep_input(denoiser: nn.Module) -> tuple[str, int]:
-    """Return the name and the position, self not counted, of the timestep among the arguments of a denoiser's class."""
-    names = list(inspect.signature(type(getattr(denoiser, "_orig_mod", denoiser)).forward).parameters)[1:]
-    name = next((each for each in TIMESTEP_INPUTS if each in names), TIMESTEP_INPUTS[0])
-    return name, names.index(name) if name in names else len(names)

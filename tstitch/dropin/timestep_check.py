@@ -7,6 +7,7 @@ batch the lowest or the highest value counts.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ OUTSIDE = (
     "the stitched denoiser was called outside a run of the scheduler of its pipeline; stitch the pipeline that calls "
     "it, or in a loop of your own call pipe.scheduler.set_timesteps first"
 )
+INPUTS = ("timestep", "timesteps", "t")  # of a network
 NUM_CHECKED_AT_ONCE = 2  # timesteps of a run; later ones wait for the next call, so that the host runs ahead of a GPU
 
 
@@ -119,3 +121,10 @@ class TimestepCheck:
             if (earlier == expected and not is_same) or (is_far and values == results):
                 return False
         return True
+
+
+def timestep_input(denoiser: object) -> tuple[str, int]:
+    """Return the name and the position, self not counted, of the timestep among the arguments of a denoiser's class."""
+    names = list(inspect.signature(type(getattr(denoiser, "_orig_mod", denoiser)).forward).parameters)[1:]
+    name = next((each for each in INPUTS if each in names), INPUTS[0])
+    return name, names.index(name) if name in names else len(names)
