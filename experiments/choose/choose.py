@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from itertools import product, starmap
 from pathlib import Path
 
 import torch
@@ -19,17 +18,16 @@ from evaluation.report.figures import save
 from evaluation.speed.latency import measure_latency
 from experiments.choose.ablation import ablations
 from experiments.choose.candidates import list_candidates
-from experiments.choose.costs import Costs, Execution, execution_of, measure_costs
+from experiments.choose.costs import execution_of, kept_costs
 from experiments.choose.rounds import Sampler, Scored, baseline_settings, nearest, race
 from sampling.plan import make_plan
 from settings.choose import ChooseSettings
 from settings.sampling import SamplingSettings
 from tstitch.errors import UserError
-from tstitch.runs.json_files import read_json, write_json
-from tstitch.runs.machine import device_name
+from tstitch.runs.json_files import write_json
 from tstitch.runs.ranks import joined_ranks
 
-CHOICE, COSTS, POINTS, PICTURE = "choice.json", "costs.json", "points", "choice.png"
+CHOICE, POINTS, PICTURE = "choice.json", "points", "choice.png"
 BASELINE, CHOSEN = "baseline", "choice"
 
 
@@ -72,7 +70,7 @@ def choose(settings: ChooseSettings, calibration: str, out: Path, device: torch.
     Raises:
         UserError: nothing fits into the budget, or a run failed.
     """
-    costs = _costs(settings, out, device)
+    costs = kept_costs(settings, out, device)
     candidates = list_candidates(settings, costs, calibration)
     print(f"{len(candidates)} settings fit into {settings.ms:g} ms")
     with joined_ranks() as ranks:
@@ -159,26 +157,6 @@ def write_choice(choice: Choice, settings: ChooseSettings, overrides: Sequence[s
     write_json(out / CHOICE, content)
     save(draw_choice(choice.seconds), out / PICTURE)
     return out / CHOICE
-
-
-def _costs(settings: ChooseSettings, out: Path, device: torch.device) -> dict[tuple[Execution, float], Costs]:
-    """The costs by execution and scale: measured once for a machine, and kept."""
-    machine = {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    path = out / COSTS
-    kept = read_json(path) if path.is_file() else {}
-    kept = kept if isinstance(kept, dict) and kept.get("machine") == machine else {"machine": machine, "costs": {}}
-    costs = {}
-    for execution in starmap(Execution, product(settings.precisions, settings.compiles)):
-        for scale in settings.guidance_scales:
-            key = f"{settings.pair.name} {execution} {'guided' if scale != 1 else 'unguided'}"
-            if key not in kept["costs"]:
-                print(f"measuring the denoisers in {execution}")
-                kept["costs"][key] = asdict(measure_costs(settings, execution, scale, device))
-                out.mkdir(parents=True, exist_ok=True)
-                write_json(path, kept)
-            stored = kept["costs"][key]
-            costs[execution, scale] = Costs(tuple(stored["of_step"]), stored["fixed"])
-    return costs
 
 
 def _held_against_baseline(scored: list[Scored], num_candidates: int, sampler: Sampler) -> Choice:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product, starmap
+from pathlib import Path
 
 import torch
 
@@ -13,7 +15,10 @@ from sampling.jobs import make_jobs
 from sampling.plan import Plan, make_plan
 from settings.choose import ChooseSettings
 from tstitch.allocation import Allocation
+from tstitch.runs.json_files import read_json, write_json
+from tstitch.runs.machine import device_name
 
+COSTS = "costs.json"
 FEW, MANY = 4, 12  # solver steps of the two runs of each denoiser
 
 
@@ -66,6 +71,30 @@ def measure_costs(
     calls = [partial(jobs.job(plan).sample, range(size)) for plan in plans]
     seconds = [latency.median_s / size for latency in measure_latency(calls, settings.latency.repeats, device)]
     return fit_costs([(seconds[2 * model], seconds[2 * model + 1]) for model in range(num)])
+
+
+def machine_of(device: torch.device) -> dict:
+    """What the costs depend on besides the networks."""
+    return {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def kept_costs(settings: ChooseSettings, out: Path, device: torch.device) -> dict[tuple[Execution, float], Costs]:
+    """The costs by execution and scale: measured once for a machine, and kept."""
+    machine, path = machine_of(device), out / COSTS
+    kept = read_json(path) if path.is_file() else {}
+    kept = kept if isinstance(kept, dict) and kept.get("machine") == machine else {"machine": machine, "costs": {}}
+    costs = {}
+    for execution in starmap(Execution, product(settings.precisions, settings.compiles)):
+        for scale in settings.guidance_scales:
+            key = f"{settings.pair.name} {execution} {'guided' if scale != 1 else 'unguided'}"
+            if key not in kept["costs"]:
+                print(f"measuring the denoisers in {execution}")
+                kept["costs"][key] = asdict(measure_costs(settings, execution, scale, device))
+                out.mkdir(parents=True, exist_ok=True)
+                write_json(path, kept)
+            stored = kept["costs"][key]
+            costs[execution, scale] = Costs(tuple(stored["of_step"]), stored["fixed"])
+    return costs
 
 
 def fit_costs(seconds: Sequence[tuple[float, float]]) -> Costs:
