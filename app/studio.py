@@ -45,8 +45,8 @@ class Picture:
         images: (N, H, W, 3) uint8.
         seconds: of all of them together, on the clock.
         names: of the denoisers, small to large.
-        allocation: the denoiser of each step; None where each image decides.
-        evaluations: (N, denoisers), of the networks for each image, where each image decides; else None.
+        allocation: the denoiser of each step; None where it is not known before.
+        evaluations: (N, denoisers), of the networks for each image; None where the allocation says it.
         description: who took which step, in a line.
         command: that makes the same images.
     """
@@ -126,7 +126,10 @@ class Studio:
             if is_out_of_memory(error):
                 raise UserError("memory ran out; ask for fewer images") from error
             raise
-        seconds, evaluations = time.perf_counter() - began, shard.decisions.get(EVALUATIONS)
+        seconds, evaluations = time.perf_counter() - began, None
+        if plan.allocation is None:
+            alike = [job.evaluations.get(name, 0) / plan.num_images for name in plan.names]
+            evaluations = shard.decisions.get(EVALUATIONS, np.tile(alike, (plan.num_images, 1)))
         return Picture(
             title, shard.images, seconds, plan.names, plan.allocation, evaluations, plan.describe(), command
         )  # fmt: skip

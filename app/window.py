@@ -125,7 +125,7 @@ def show(picture: Picture) -> str:
 
 
 def _who(picture: Picture) -> str:
-    """A bar of the steps by denoiser; where each image decides, the range of its evaluations."""
+    """A bar of the steps by denoiser; where no allocation says it, how often the networks evaluated an image."""
     names = [escape(name) for name in picture.names]
     if picture.allocation is not None:
         runs = [(model, len(list(group))) for model, group in groupby(picture.allocation)]

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from settings.router import ROUTERS
+
 ALLOCATION = "allocation"
 OF_FIELDS = (
     "stitch", "router", "sampler.num_steps", "guidance.scale", "seed", "num_images", "batch_size",
     "prompt", "captions", "scheduler", "call.num_inference_steps", "call.guidance_scale",
 )  # fmt: skip
+DECIDE_ALONE = {router.kind_name for router in ROUTERS if not router.takes_shares}
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Wish:
         return [f"seed={self.seed}", f"num_images={self.num_images}", f"batch_size={self.num_images}"]
 
     def _stitch(self) -> list[str]:
+        if self.router in DECIDE_ALONE and not self.per_step.strip():
+            return []
         default = "fractions" if self.prompt is None else "fraction"  # which the configuration of the command has
         if self.per_step.strip():
             return [f"stitch.{default}=null", f"stitch.denoiser_per_step=[{self.per_step.strip()}]"]
