@@ -20,7 +20,7 @@ from evaluation.report.sweep_file import DifferenceRecord
 from models.checkout import resolve_path
 from sampling.job import RunPlan
 from settings.base import complain
-from settings.types import Words
+from settings.types import NotNegative, Words
 from tstitch.errors import UserError, explain_no_file
 from tstitch.runs.digest import file_sha256
 from tstitch.runs.run import Run
@@ -45,9 +45,10 @@ class CompleteResult(ResultRecord):
 
 
 class PairedRecord(DifferenceRecord):
-    """`paired.json`: the difference of a run's FID from that of the large model alone."""
+    """`paired.json`: the difference of a run's FID from that of the large model alone, and its images' distance."""
 
     run_id: Words
+    distance: NotNegative
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from evaluation.metrics.evaluate import made_by
+from evaluation.metrics.image_distance import image_distance
 from evaluation.metrics.metric_names import DISTANCES, is_metric
 from evaluation.report.render import comma_separated
 from evaluation.report.results import results_table
@@ -31,11 +32,12 @@ from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.outputs import check_output
 from tstitch.runs.ranks import joined_ranks
 from tstitch.runs.run import Run, check_run, differing_keys, identity_hash, locked
-from tstitch.runs.shards import write_atomically
+from tstitch.runs.shards import IMAGES, map_array, write_atomically
 
 AnySweep = SweepSettings | PromptSweepSettings
 POINTS, TUNING = "points", "tuning"
 SETTINGS = "settings/sweep.json"  # beside the list of points that torchrun is given
+OF_PAIR = ("value", "std", "interval95", "verdict", "distance")
 BESIDE = ("sweep.csv", "curve.png", "curve.svg", "strip.png")  # what a sweep writes beside `sweep.json`
 OF_A_POINT = ("allocation", "guidance", "denoisers")
 OF_PLACE = ("out", "points", "wandb", "dry_run", "tflops")
@@ -219,7 +221,7 @@ def _compare_with_large(points: Sequence[SweepPoint], networks: Networks, whatev
             _compare(large, missing, expected, networks)
         for point in group:
             content = read_json(point.run.directory / PAIRED)
-            compared[point.run.id] = {key: content[key] for key in ("value", "std", "interval95", "verdict")}
+            compared[point.run.id] = {key: content[key] for key in OF_PAIR}
     return compared
 
 
@@ -244,8 +246,11 @@ def _compare(large: SweepPoint, group: Sequence[SweepPoint], expected: dict[str,
     """Write the differences of FID from the large model's, with a verdict, beside the points."""
     runs = [(point.plan.title, point.run.directory) for point in (large, *group)]
     differences = compare_runs(runs, networks.evaluation, networks.ranks, quiet=not networks.ranks.is_main)
+    wanted = map_array(large.run.samples, IMAGES)
     for point, difference in zip(group, differences, strict=True):
-        write_json(point.run.directory / PAIRED, {**expected[point.run.id], **difference.as_dict()})
+        distance = image_distance(map_array(point.run.samples, IMAGES), wanted)
+        content = {**expected[point.run.id], **difference.as_dict(), "distance": distance}
+        write_json(point.run.directory / PAIRED, content)
 
 
 def _collect(point: SweepPoint, paired: dict | None, latency: dict, out: Path) -> Point:

@@ -202,6 +202,8 @@ def describe_briefly(point: Point) -> str:
         low, high = point.spread.get(key, {}).get("interval95", (None, None))
         name = key.upper() if key.startswith("fid") else key.replace("_", " ")
         parts.append(f"{name} {value:.4g}" + (f" (95%: {low:.4g} to {high:.4g})" if low is not None else ""))
+    if point.distance_from_large is not None:
+        parts.append(f"{point.distance_from_large:.1f} of 255 levels from the large model's own images")
     parts.append(f"{1000 * point.seconds_per_image:.1f} ms for an image")
     parts += [f"{name} evaluated {count:.4g} times" for name, count in point.evaluations.items()]
     how = [point.sampler, f"{point.num_steps} steps", f"guidance {point.shown('guidance_scale')}"]

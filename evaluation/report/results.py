@@ -4,7 +4,7 @@ from evaluation.report.render import Cell, Table
 from evaluation.report.sweep import ALLOCATION, Point, Sweep
 from tstitch.allocation import show_fractions
 
-SMALL_FRACTION, TIME = "small_fraction", "ms_per_image"
+SMALL_FRACTION, TIME, DISTANCE = "small_fraction", "ms_per_image", "distance_from_large"
 SETTINGS = ("guidance_scale", "sampler", "num_steps", "order", "rule")
 ROUTING = ("router", "knob")  # shown where a point has another router than the allocation
 BOUNDS = ("_low95", "_high95")
@@ -32,6 +32,7 @@ def results_table(sweep: Sweep) -> Table:
         columns += [key, *(f"{key}{bound}" for bound in BOUNDS if key in with_interval)]
     models = dict.fromkeys(model for point in sweep.points for model in point.evaluations)
     columns += [f"evaluations_of_{model}" for model in models]
+    columns += [DISTANCE] if any(point.distance_from_large is not None for point in sweep.points) else []
     columns += [TIME, f"{TIME}_min", f"{TIME}_max"]
     cells = [_cells(point) for point in sweep.points]
     headings = {column: HEADINGS.get(column, column.replace("_", " ")) for column in columns}
@@ -57,6 +58,7 @@ def _cells(point: Point) -> dict[str, Cell]:
         "knob": point.knob,
         **{f"evaluations_of_{model}": count for model, count in point.evaluations.items()},
         **point.metrics,
+        DISTANCE: point.distance_from_large,
     }
     for key, spread in point.spread.items():
         cells |= {f"{key}{bound}": value for bound, value in zip(BOUNDS, spread["interval95"], strict=True)}

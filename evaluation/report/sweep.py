@@ -123,6 +123,11 @@ class Point:
         return " or ".join(dict.fromkeys(texts))
 
     @property
+    def distance_from_large(self) -> float | None:
+        """Root mean square difference of the images from the large model's own ones with this noise, of 255 levels."""
+        return None if self.paired is None else self.paired.get("distance")
+
+    @property
     def small_fraction(self) -> float:
         return self.fractions[0]
 

@@ -34,9 +34,13 @@ class LatencyRecord(Record):
 
 
 class DifferenceRecord(SpreadRecord):
-    """The difference of a point's FID from the large model's, with a verdict in words."""
+    """The difference of a point's FID from the large model's, with a verdict in words.
+
+    `distance` is the root mean square difference of its images from the large model's own ones, in levels of 255.
+    """
 
     verdict: Words
+    distance: NotNegative | None = None
 
 
 class AskedRecord(Record):

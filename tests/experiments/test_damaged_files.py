@@ -71,7 +71,10 @@ REFUSED: dict[str, tuple[dict, Callable[[Path], object]]] = {
 }
 MADE_AGAIN: dict[str, tuple[dict, Callable[[Path], object]]] = {
     RESULT: (RESULT_OF_RUN, earlier_result),
-    PAIRED: ({"run_id": RECORD["run_id"], **SPREAD, "verdict": "is better"}, lambda path: holds(path, std=1.0)),
+    PAIRED: (
+        {"run_id": RECORD["run_id"], **SPREAD, "verdict": "is better", "distance": 1.0},
+        lambda path: holds(path, std=1.0),
+    ),
     LATENCY: ({"run_id": RECORD["run_id"], "sessions": [TIME]}, lambda path: _sessions(Run(path.parent, IDENTITY))),
 }
 

@@ -3,6 +3,8 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
+import pytest
 from PIL import Image
 
 from tests.scripts.command import run_here
@@ -29,11 +31,16 @@ def test_sweep_then_report(capfd, monkeypatch, tmp_path: Path) -> None:
     first, second = (out / point["run"] for point in sweep["points"][:2])
     compared = run_here(capfd, monkeypatch, "compare", f"a={first}", f"b={second}").out
     assert sweep["points"][1]["paired"]["verdict"].replace("0.5/0.5 against 0/1", "b against a") in compared
+    large, half = (np.load(place / "samples.npz")["arr_0"].astype(float) for place in (first, second))
+    distance = np.sqrt(np.square(large - half).mean())
+    assert sweep["points"][1]["paired"]["distance"] == pytest.approx(distance, rel=1e-6)
     assert sweep["protocol"]["num_images"] == 24
     assert sweep["protocol"]["reference_num_images"] == 5000
     with (out / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["fractions"] for row in rows[:3]] == ["0/1", "0.5/0.5", "1/0"]
+    assert rows[0]["distance_from_large"] == ""
+    assert float(rows[1]["distance_from_large"]) == pytest.approx(distance, rel=1e-6)
     for name in ("curve.png", "strip.png"):
         assert min(Image.open(out / name).size) > 200
 
