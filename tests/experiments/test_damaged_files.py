@@ -69,6 +69,7 @@ REFUSED: dict[str, tuple[dict, Callable[[Path], object]]] = {
     "result.json": (RESULT_OF_RUN, _read_result),
     **{f"{kind}.json": (analysis(kind), lambda path: read_analyses([path])) for kind in DATA},
 }
+PAIR = {"run_id": RECORD["run_id"], **SPREAD, "verdict": "is better", "distance": 1.0}
 MADE_AGAIN: dict[str, tuple[dict, Callable[[Path], object]]] = {
     RESULT: (RESULT_OF_RUN, earlier_result),
     PAIRED: (
