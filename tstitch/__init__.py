@@ -6,10 +6,10 @@
 from importlib import import_module
 
 PLACES = {
-    "calibrate": "tstitch.calibration", "fit_budget": "tstitch.budget",
+    "LatentChange": "tstitch.adaptive", "calibrate": "tstitch.calibration", "fit_budget": "tstitch.budget",
     "stitch": "tstitch.dropin.stitch", "unstitch": "tstitch.dropin.stitch",
 }  # fmt: skip
-__all__ = ["calibrate", "fit_budget", "stitch", "unstitch"]
+__all__ = ["LatentChange", "calibrate", "fit_budget", "stitch", "unstitch"]
 
 
 def __getattr__(name: str) -> object:

@@ -21,7 +21,9 @@ from tstitch.allocation import (
     warn_of_unused_shares,
 )
 from tstitch.errors import UserError
+from tstitch.router import AllocationRouter, Route
 from tstitch.schedule import NoiseSchedule
+from tstitch.solvers.steps import Step
 
 ALIASES = {"allocation": "denoiser_per_step", "boundary": "timestep_boundaries"}
 KINDS = ("fraction", "fractions", "counts", "denoiser_per_step", "timestep_boundaries", "log_snr_boundaries")
@@ -70,6 +72,10 @@ class Shares:
             case "counts":
                 return arrange(allocation_from_counts(self.values, len(timesteps)), self.order, self.seed)
         return arrange(allocation_from_fractions(self.values, timesteps, self.rule), self.order, self.seed)
+
+    def start(self, allocation: Allocation, steps: Sequence[Step]) -> Route:
+        """Begin a run of a pipeline; an allocation draws nothing."""
+        return AllocationRouter(allocation).start(None, steps)
 
     def warn_of_rounding(self, allocation: Allocation) -> None:
         """Warn with the numbers where a fraction above 0 was rounded to no step."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from tstitch.allocate import parse_shares
+from tstitch.adaptive import parse_rule
 from tstitch.dropin.compatibility import check_fits
 from tstitch.dropin.holders import check_scheduler, replace
 from tstitch.dropin.step_counter import StepCounter
@@ -37,7 +37,7 @@ def stitch(
         component: `transformer` or `transformer_2` of a pipeline that has both and switches between them by itself, as
             Wan 2.2: the one that `small` stands in for. Shares are of all steps; those of the other stay its own.
         shares: one of `fraction`, `fractions`, `counts`, `allocation`, `boundary`, `log_snr_boundaries`; see
-            `tstitch.allocate.parse_shares`.
+            `tstitch.allocate.parse_shares`. Or `rule=LatentChange(...)`, by which each call decides as it runs.
 
     Raises:
         UserError: something does not fit, with the reason. The pipeline is then as it was.
@@ -71,7 +71,7 @@ def stitch(
     if "schedule" in allow:
         pipes = [None if each is network else each for each, network in zip(small, networks, strict=True)]
         own = [convention_of(find_scheduler_config(*each)) for each in zip(networks, pipes, strict=True)]
-    stitched = StitchedDenoiser(denoisers, parse_shares(total, shares), counter, residency, guidance_scale, names, own)
+    stitched = StitchedDenoiser(denoisers, parse_rule(total, shares), counter, residency, guidance_scale, names, own)
     counter.watch()
     try:
         stitched.to(large.device)

@@ -10,7 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from tstitch.allocate import Shares, parse_shares
+from tstitch.adaptive import LatentChange, parse_rule
+from tstitch.allocate import Shares
 from tstitch.allocation import Allocation, describe_allocation
 from tstitch.convention import Convention
 from tstitch.dropin.adapters import StageAdapters
@@ -20,12 +21,12 @@ from tstitch.dropin.step_counter import StepCounter
 from tstitch.dropin.timestep_check import timestep_input
 from tstitch.errors import UserError
 from tstitch.matched_call import MatchedCall
-from tstitch.router import AllocationRouter
 from tstitch.solvers.scheduler_steps import PlannedStep, Trajectory, allocate, plan_steps
 from tstitch.transfer import without_moving
 
 GUIDANCE_INPUTS = {"time_cond_proj_dim": "timestep_cond", "guidance_embeds": "guidance"}
 HOOKS = ("_hf_hook", "_old_forward", "_diffusers_hook")  # accelerate's and diffusers', of one module only
+LATENT_INPUTS = ("sample", "hidden_states", "x")
 FOR_ALL = ("_reset_stateful_cache", "enable_group_offload", "compile_repeated_blocks")
 
 
@@ -43,9 +44,9 @@ class StitchedDenoiser(nn.Module):
     """
 
     def __init__(
-        self, denoisers: Sequence[nn.Module], shares: Shares, counter: StepCounter, residency: str = "both",
-        guidance_scales: Sequence[float] | None = None, adapters: Sequence[Sequence[str]] | None = None,
-        conventions: Sequence[Convention] | None = None,
+        self, denoisers: Sequence[nn.Module], shares: Shares | LatentChange, counter: StepCounter,
+        residency: str = "both", guidance_scales: Sequence[float] | None = None,
+        adapters: Sequence[Sequence[str]] | None = None, conventions: Sequence[Convention] | None = None,
     ):  # fmt: skip
         super().__init__()
         self.residency, self.guidance_scales = residency, guidance_scales
@@ -108,7 +109,7 @@ class StitchedDenoiser(nn.Module):
             >>> [step.model for step in stitched.plan(4)]
             [0, 1, 1, 1]
         """
-        self.shares, self.trajectory = parse_shares(len(self.denoisers), how), None
+        self.shares, self.trajectory = parse_rule(len(self.denoisers), how), None
         self._warned_of_steps.clear()
 
     def describe(self) -> str:
@@ -237,9 +238,10 @@ class StitchedDenoiser(nn.Module):
             if is_new or model != self._active:
                 self._enter(model)
             self._models_of_steps[step] = model
+            self.allocation = (*self.allocation[:step], model, *self.allocation[step + 1 :])
             return self._call(model, args, kwargs)
 
-        latents = args[0] if args else None  # some pipelines pass them by name; an allocation does not look at them
+        latents = args[0] if args else next((kwargs[key] for key in LATENT_INPUTS if key in kwargs), None)
         return self._route(trajectory.steps[step], latents, ask)(latents, trajectory.timesteps[step])
 
     def _call(self, model: int, args: tuple, kwargs: dict) -> object:
@@ -283,7 +285,7 @@ class StitchedDenoiser(nn.Module):
             warnings.warn(f"the denoisers have other IP-Adapter scales, {scales}; see addressing", stacklevel=2)
         self._warned_of_scales = scales
         self.allocation, self.trajectory = allocation, trajectory
-        self._route = AllocationRouter(allocation).start(None, trajectory.steps)  # an allocation draws nothing
+        self._route = self.shares.start(allocation, trajectory.steps)
 
     def _enter(self, index: int) -> None:
         self._active, denoiser = index, self.denoisers[index]

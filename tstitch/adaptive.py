@@ -1,0 +1,120 @@
+"""Shares that a pipeline's call decides as it runs: one denoiser until the latents change steadily, then another."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from torch import Tensor
+
+from tstitch.allocate import Shares, parse_shares
+from tstitch.allocation import Allocation
+from tstitch.errors import UserError
+from tstitch.router import Ask
+from tstitch.schedule import NoiseSchedule
+from tstitch.solvers.steps import Predict, Step
+
+ORDERS = {"large_to_small": (1, 0), "small_to_large": (0, 1)}
+
+
+@dataclass(frozen=True)
+class LatentChange:
+    """Switch for good at the first step after `min_steps` at which 0 < D_i - D_(i-1) < delta (SRDiffusion, 2505.19151).
+
+    D_i = tanh(|x_(i+1) - x_i|_1 / |x_i|_1) is how much a step changed the latents as the denoiser is given them. All
+    images of a call switch together. The paper goes from the large denoiser to the small one, with a delta of 0.01,
+    0.03 or 0.1; the other order is ours.
+
+    Attributes:
+        delta: infinity switches after `min_steps`.
+        min_steps: that the first denoiser takes at least; two or more, since a change needs one before it.
+        order: `large_to_small` or `small_to_large`.
+
+    Example:
+        >>> stitched = stitch(pipe, small, rule=LatentChange(delta=math.inf, min_steps=2))
+        >>> image = pipe("a cat", num_inference_steps=5).images[0]
+        >>> stitched.allocation
+        (1, 1, 0, 0, 0)
+    """
+
+    delta: float
+    min_steps: int = 2
+    order: str = "large_to_small"
+
+    kind = "latent change"
+
+    def __post_init__(self) -> None:
+        if not self.delta > 0 or self.min_steps < 2 or self.order not in ORDERS:
+            raise UserError(
+                f"LatentChange needs a delta above 0, min_steps of 2 or more and an order of {', '.join(ORDERS)}, got "
+                f"{self.delta}, {self.min_steps} and {self.order!r}"
+            )
+
+    @property
+    def values(self) -> tuple[float, int, str]:
+        """What it was made with, as it is shown."""
+        return self.delta, self.min_steps, self.order
+
+    def allocate(self, timesteps: Sequence[float], schedule: NoiseSchedule | None = None) -> Allocation:
+        """The allocation of the earliest switch; the run decides when it really is."""
+        first, then = ORDERS[self.order]
+        num_first = min(self.min_steps, len(timesteps))
+        return (first,) * num_first + (then,) * (len(timesteps) - num_first)
+
+    def warn_of_rounding(self, allocation: Allocation) -> None:
+        """Nothing is rounded."""
+
+    def start(self, allocation: Allocation, steps: Sequence[Step]) -> "LatentChangeOfCall":
+        """Begin a run."""
+        return LatentChangeOfCall(self, *ORDERS[self.order])
+
+
+@dataclass
+class LatentChangeOfCall:
+    """The latents before the last step, how much the step before it changed them, and whether the call has switched."""
+
+    rule: LatentChange
+    first: int
+    then: int
+    has_switched: bool = False
+    step: int = -1
+    before: Tensor | None = None
+    change: float = field(default=math.nan)
+    decisions: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, step: Step, latents: object, ask: Ask) -> Predict:
+        if not isinstance(latents, Tensor):
+            raise UserError("LatentChange cannot see the latents of this pipeline; share its steps out before the call")
+        if step.index != self.step:  # a solver of second order asks again within a step
+            self.step = step.index
+            growth = self._growth(latents)
+            is_steady = 0 < growth < self.rule.delta or math.isinf(self.rule.delta)
+            self.has_switched |= step.index >= self.rule.min_steps and is_steady
+        return partial(ask, self.then if self.has_switched else self.first)
+
+    def _growth(self, latents: Tensor) -> float:
+        """D_i - D_(i-1) of the two last steps; NaN before there are two."""
+        growth = math.nan
+        if self.before is not None:
+            change = math.tanh(float((latents - self.before).abs().sum() / self.before.abs().sum()))
+            growth, self.change = change - self.change, change
+        self.before = latents.detach()
+        return growth
+
+
+def parse_rule(num_denoisers: int, given: Mapping[str, object]) -> Shares | LatentChange:
+    """Read shares as `tstitch.allocate.parse_shares` does, or a `rule` in their place.
+
+    Raises:
+        UserError: as there, or a rule with something else, or for other than two denoisers.
+    """
+    rule = given.get("rule")
+    if rule is None:
+        return parse_shares(num_denoisers, given)
+    others = [key for key, value in given.items() if key != "rule" and value is not None]
+    if others or num_denoisers != 2 or not isinstance(rule, LatentChange):
+        raise UserError(
+            f"rule is a LatentChange for two denoisers, alone, got {rule!r} for {num_denoisers} "
+            f"{'with ' + ', '.join(others) if others else 'denoisers'}"
+        )
+    return rule
