@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from omegaconf import OmegaConf
@@ -38,10 +38,11 @@ def make_fields(settings: AppSettings | PromptAppSettings, plan: RunPlan, overri
         overrides: of the command line.
     """
     more = [text for text in overrides if not (is_of_a_field(text) or text.partition("=")[0] in Served.model_fields)]
+    is_listed = any(word != "fraction" for word in settings.stitch.explicit) and plan.allocation is not None
     of_both = {
         "num_denoisers": len(plan.names),
-        "shares": tuple(plan.fractions or settings.stitch.fractions)[:-1],
-        "per_step": "",
+        "shares": _shares(settings, plan),
+        "per_step": ",".join(map(str, plan.allocation)) if is_listed else "",
         "num_steps": len(plan.timesteps),
         "seed": str(settings.seed),
         "num_images": settings.num_images,
@@ -65,11 +66,20 @@ def make_fields(settings: AppSettings | PromptAppSettings, plan: RunPlan, overri
     first = Wish(
         **of_both,
         router=kind,
-        knobs=default_knobs(kind, name),
+        knobs=show_knobs(settings.router.as_dict()),
         sampler=settings.sampler.name,
         guidance=f"{scale:g}" if isinstance(scale, float | int) else str(scale),
     )
     return Fields(plan.names, name, [*own_pair, *more, *own_labels], first)
+
+
+def _shares(settings: AppSettings | PromptAppSettings, plan: RunPlan) -> tuple[float, ...]:
+    """The shares as they were asked for, of each denoiser but the last; of an explicit allocation what it has."""
+    stitch = settings.stitch
+    if stitch.fraction is not None:
+        return (stitch.fraction,)
+    asked = stitch.fractions if not stitch.explicit and stitch.fractions is not None else plan.fractions
+    return tuple(asked)[:-1]
 
 
 def default_knobs(router: str, pair: str) -> str:
@@ -78,5 +88,10 @@ def default_knobs(router: str, pair: str) -> str:
     calibration = f"models/zoo/calibration/{pair}.json"
     if values.get("calibration") == "???" and (ROOT / calibration).is_file():
         values["calibration"] = calibration
+    return show_knobs(values)
+
+
+def show_knobs(values: Mapping[str, object]) -> str:
+    """Settings of a router as `KEY=VALUE`, without its kind and what is not given."""
     shown = {key: value for key, value in values.items() if key != "kind" and value not in (None, "???")}
     return " ".join(f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in shown.items())

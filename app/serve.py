@@ -42,7 +42,10 @@ def serve(settings: AppSettings | PromptAppSettings, overrides: Sequence[str]) -
         )  # fmt: skip
     except OSError as error:
         raise UserError(
-            f"port={settings.port} of host={settings.host} cannot be used; port=0 takes a free one"
+            f"host={settings.host} port={settings.port} cannot be listened on; host=127.0.0.1 is this machine alone, "
+            "port=0 takes a port that is free"
         ) from error
+    except ValueError as error:  # Gradio calls its own address, which a proxy of the environment may take away
+        raise UserError(f"the page cannot be reached at {settings.host}; set NO_PROXY={settings.host}") from error
     print(f"{address} (Ctrl-C ends it)")
     window.block_thread()

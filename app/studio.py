@@ -142,8 +142,9 @@ def open_studio(base: Sequence[str], first: Wish) -> Studio:
         UserError: a setting, or weights, that cannot be used.
     """
     alone = [first.alone(index) for index in range(first.num_denoisers)]
-    plans = [plan_run(compose_settings(own.command, [*base, *own.overrides()])) for own in alone]
-    studio = Studio(base, make_jobs(plans, choose_device("auto", local_rank=0)))
+    settings = [compose_settings(own.command, [*base, *own.overrides()]) for own in alone]
+    plans = list(map(plan_run, settings))
+    studio = Studio(base, make_jobs(plans, choose_device(settings[0].device, local_rank=0)))
     for own in alone:
         few = replace(own, num_steps=WARM_UP_STEPS)
         job = studio.jobs.job(plan_run(compose_settings(own.command, [*base, *few.overrides()])))

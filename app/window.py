@@ -40,11 +40,13 @@ def make_window(studio: Studio, begin: Fields) -> gr.Blocks:
         prompt = gr.Textbox(first.prompt, label="prompt", visible=not is_pair, elem_id="prompt")
         with gr.Row():
             shares = [
-                gr.Slider(0, 1, share, step=0.05, label=f"share of {name}", elem_id=f"share-{number}")
+                gr.Slider(0, 1, share, step=0.01, label=f"share of {name}", elem_id=f"share-{number}")
                 for number, (name, share) in enumerate(zip(names[:-1], first.shares, strict=True))
             ]
-            num_steps = gr.Slider(1, 100, first.num_steps, step=1, label="steps", elem_id="steps")
-            num_images = gr.Slider(1, 16, first.num_images, step=1, label="images", elem_id="images")
+            num_steps = gr.Slider(1, max(100, first.num_steps), first.num_steps, step=1, label="steps", elem_id="steps")
+            num_images = gr.Slider(
+                1, max(16, first.num_images), first.num_images, step=1, label="images", elem_id="images"
+            )
         with gr.Row():
             samplers = list(files_of("sampler") if is_pair else SCHEDULERS)
             sampler = gr.Dropdown(
@@ -73,6 +75,9 @@ def make_window(studio: Studio, begin: Fields) -> gr.Blocks:
             label="copy as command", language="shell", interactive=False, lines=2, wrap_lines=True, elem_id="command"
         )
 
+        # Columns of two wishes never stand side by side for longer than the work takes.
+        empty = {command: "", **{column: column.value for column in columns}}
+
         def sample(values: dict, progress: gr.Progress = gr.Progress()) -> Iterator[dict]:  # noqa: B008
             def watch(title: str, done: int, of: int) -> None:
                 progress((done, of), desc=title, unit="steps")
@@ -97,9 +102,9 @@ def make_window(studio: Studio, begin: Fields) -> gr.Blocks:
                     if picture.title == STITCHED:
                         yield {command: picture.command}
             except UserError as error:
-                yield {status: f'<p class="error">{escape(str(error))}</p>'}
+                yield {status: f'<p class="error">{escape(str(error))}</p>', **empty}
             except CancelledError:
-                yield {status: "<p>cancelled</p>"}
+                yield {status: "<p>cancelled</p>", **empty}
 
         fields = {*shares, num_steps, num_images, sampler, guidance, seed, router, knobs, per_step, prompt}
         outputs = [status, command, *columns]

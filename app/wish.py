@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from settings.router import ROUTERS
+from tstitch.errors import UserError
 
 ALLOCATION = "allocation"
 OF_FIELDS = (
@@ -57,7 +58,16 @@ class Wish:
         return replace(self, shares=shares, per_step="", router=ALLOCATION, knobs="")
 
     def overrides(self) -> list[str]:
-        """The fields as `KEY=VALUE`."""
+        """The fields as `KEY=VALUE`.
+
+        Raises:
+            UserError: shares of more than all steps, or an interpolation, which would read this machine's variables.
+        """
+        if sum(self.shares) > 1:
+            raise UserError(f"the shares are {sum(self.shares):g} together; 1 or less is accepted")
+        for text in (self.per_step, self.knobs, self.sampler, self.guidance, self.seed):
+            if "${" in text:
+                raise UserError(f"fields take values, and {text!r} is an interpolation")
         if self.prompt is None:
             return [
                 *self._stitch(),
@@ -68,7 +78,7 @@ class Wish:
                 *self._size(),
             ]
         return [
-            f"prompt={json.dumps(self.prompt, ensure_ascii=False)}",
+            f"prompt={quoted(self.prompt)}",
             *self._stitch(),
             *([f"scheduler={self.sampler}"] if self.sampler else []),
             f"call.num_inference_steps={self.num_steps}",
@@ -105,3 +115,13 @@ def is_of_a_field(override: str) -> bool:
     """Tell whether an override is of what a field of the page says: it is the field's first value then."""
     key = override.partition("=")[0].lstrip("+~")
     return key == "sampler" or any(key == own or key.startswith(f"{own}.") for own in OF_FIELDS)
+
+
+def quoted(text: str) -> str:
+    """Text as a value of Hydra's, in quotes: quotes and `${` in it are escaped, and the backslashes before them."""
+
+    def escaped(match: re.Match) -> str:
+        backslashes, special = match.groups()
+        return 2 * backslashes + ("\\" if special else "") + special
+
+    return '"' + re.sub(r'(\\*)("|\$\{|\Z)', escaped, text) + '"'

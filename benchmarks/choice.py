@@ -57,6 +57,9 @@ def compare(settings: ChooseSettings, budgets: list[float], out: Path, device: t
     calibration = settings.calibration or calibrate(settings, out, device)
     costs = kept_costs(settings, out, device)
     grid = list_grid(settings, costs)
+    cheapest = 1000 * min(each.seconds for each in grid)
+    if min(budgets) < cheapest:
+        raise SystemExit(f"error: --ms {min(budgets):g} is too little: the cheapest setting takes {cheapest:.3g} ms")
     final = {"num_images": settings.final_images, "seed": settings.final_seed}
     choices = [choose(settings.changed(ms=ms), calibration, out, device).best.candidate for ms in budgets]
     with joined_ranks() as ranks:

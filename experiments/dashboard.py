@@ -83,12 +83,12 @@ class Dashboard:
                 by_time = wandb.plot.scatter(table, TIME, key, title=f"{key} by time")
                 plots |= {f"{key} against fraction": by_fraction, f"{key} against time": by_time}
             run.define_metric("*", step_metric=FRACTION)
-            run.log(plots, step=0)
+            run.log(plots)
             # A step for each point of the first curve: the panel of images has a slider over them, metrics are curves.
-            for step, point in enumerate(sweep.curves()[0][2], start=1):
+            for point in sweep.curves()[0][2]:
                 measured = {**point.metrics, "ms for an image": 1000 * point.seconds_per_image}
                 strip = self._strip(load_run(self.out / point.run))
-                run.log({FRACTION: point.small_fraction, BY_FRACTION: strip, **measured}, step=step)
+                run.log({FRACTION: point.small_fraction, BY_FRACTION: strip, **measured})
         self._mark(run_id, content)
 
     def _run(self, name: str, run_id: str, config: dict) -> DashboardRun:

@@ -1,6 +1,7 @@
 """Shares that a pipeline's call decides as it runs: one denoiser until the latents change steadily, then another."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -62,7 +63,9 @@ class LatentChange:
         return (first,) * num_first + (then,) * (len(timesteps) - num_first)
 
     def warn_of_rounding(self, allocation: Allocation) -> None:
-        """Nothing is rounded."""
+        """Warn where a run is too short for the other denoiser."""
+        if len(set(allocation)) == 1:
+            warnings.warn(f"min_steps={self.min_steps} leaves one denoiser all {len(allocation)} steps", stacklevel=2)
 
     def start(self, allocation: Allocation, steps: Sequence[Step]) -> "LatentChangeOfCall":
         """Begin a run."""
@@ -87,7 +90,7 @@ class LatentChangeOfCall:
             raise UserError("LatentChange cannot see the latents of this pipeline; share its steps out before the call")
         if step.index != self.step:  # a solver of second order asks again within a step
             self.step = step.index
-            growth = self._growth(latents)
+            growth = self._growth(latents.detach().float())  # the sums of a large latent are beyond fp16
             is_steady = 0 < growth < self.rule.delta or math.isinf(self.rule.delta)
             self.has_switched |= step.index >= self.rule.min_steps and is_steady
         return partial(ask, self.then if self.has_switched else self.first)
@@ -98,7 +101,7 @@ class LatentChangeOfCall:
         if self.before is not None:
             change = math.tanh(float((latents - self.before).abs().sum() / self.before.abs().sum()))
             growth, self.change = change - self.change, change
-        self.before = latents.detach()
+        self.before = latents
         return growth
 
 

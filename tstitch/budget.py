@@ -15,7 +15,6 @@ from tstitch.dropin.stitch import find_stitched
 from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.errors import UserError
 from tstitch.routers.track import track_allocation
-from tstitch.solvers.scheduler_steps import PlannedStep
 
 FEW, MANY, REPEATS = 2, 6, 3  # steps of the runs that are timed, and how often each is
 
@@ -85,24 +84,32 @@ def fit_budget(
         True
     """
     _, stitched = find_stitched(pipe)
-    if not num_inference_steps or min(num_inference_steps) < 1 or not budget_ms > 0:
+    is_list = isinstance(num_inference_steps, Sequence) and len(num_inference_steps) > 0
+    if not is_list or min(num_inference_steps) < 1 or not budget_ms > 0:
         raise UserError(
-            f"fit_budget needs numbers of steps and milliseconds above 0, got {list(num_inference_steps)!r} and "
+            f"fit_budget needs a list of numbers of steps and milliseconds above 0, got {num_inference_steps!r} and "
             f"{budget_ms!r}"
         )
+    if isinstance(prompts, str) or not prompts:
+        raise UserError(f"fit_budget needs a list of prompts, got {prompts!r}")
+    if stitched.residency == "swap":
+        raise UserError("fit_budget cannot time residency='swap', whose networks move at each switch; use 'both'")
     most = max(num_inference_steps)
+    inputs = [{**call, "prompt": prompt, "seed": seed} for prompt in prompts for seed in seeds]
     calibration = calibrate(pipe, prompts, num_inference_steps=most, seeds=seeds, **call)
     costs = _measure(pipe, stitched, {**call, "prompt": prompts[0]})
     candidates = []
     for count in sorted(set(num_inference_steps)):
-        planned = stitched.plan(count)
-        disagreement = _at([step.timestep for step in planned], calibration.timesteps, calibration.disagreement)
-        candidates += [(count, each) for each in _allocations(planned, disagreement, costs, budget_ms / 1000)]
+        with sharing(stitched, fraction=1):  # the steps of a call that runs: of a late start, of shifted timesteps
+            _latents(pipe, count, inputs[0])
+        timesteps = stitched.trajectory.timesteps
+        disagreement = _at(timesteps, calibration.timesteps, calibration.disagreement)
+        losses = disagreement * _moves(_sigmas(pipe.scheduler, timesteps))
+        candidates += [(count, each) for each in _allocations(losses, costs, budget_ms / 1000)]
     if not candidates:
         least = costs.of((0,) * min(num_inference_steps))
         raise UserError(f"budget_ms={budget_ms:g} is too little: {min(num_inference_steps)} steps of the small "
                         f"denoiser alone take {1000 * least:.0f} ms")  # fmt: skip
-    inputs = [{**call, "prompt": prompt, "seed": seed} for prompt in prompts for seed in seeds]
     with sharing(stitched, fraction=0):
         wanted = [_latents(pipe, most, own) for own in inputs]
     settings = []
@@ -118,26 +125,34 @@ def fit_budget(
     return Fit(best, tuple(others))
 
 
-def _allocations(
-    planned: Sequence[PlannedStep], disagreement: np.ndarray, costs: _Costs, budget: float
-) -> list[Allocation]:
-    """The allocations with as many large steps as fit: small first, and by the weighted disagreement."""
-    total = len(planned)
+def _allocations(losses: np.ndarray, costs: _Costs, budget: float) -> list[Allocation]:
+    """The allocations with as many large steps as fit: small first, and small where the losses (T,) are least."""
+    total = len(losses)
     left = budget - costs.of((0,) * total)
     if left < 0:
         return []
     dearer = costs.large - costs.small
-    num_large = total if dearer <= 0 else min(total, int(left / dearer))
+    num_large = total if dearer <= 0 else int(min(total, left / dearer))
     num_small = total - num_large
-    weighted = track_allocation((disagreement * _moves(planned)).tolist(), num_small)
-    return list(dict.fromkeys([(0,) * num_small + (1,) * num_large, weighted]))
+    return list(dict.fromkeys([(0,) * num_small + (1,) * num_large, track_allocation(losses.tolist(), num_small)]))
 
 
-def _moves(planned: Sequence[PlannedStep]) -> np.ndarray:
+def _sigmas(scheduler: object, timesteps: Sequence[float]) -> np.ndarray:
+    """The noise levels of timesteps, of a scheduler that has been run; NaN where it knows none."""
+    grid = scheduler.timesteps.tolist()
+    if hasattr(scheduler, "sigmas") and len(scheduler.sigmas) >= len(grid):
+        return np.array([float(scheduler.sigmas[grid.index(timestep)]) for timestep in timesteps])
+    alphas = getattr(scheduler, "alphas_cumprod", None)
+    if alphas is None:
+        return np.full(len(timesteps), np.nan)
+    return np.array([float((1 / alphas[int(timestep)] - 1) ** 0.5) for timestep in timesteps])
+
+
+def _moves(sigmas: np.ndarray) -> np.ndarray:
     """How far each step moves the latents by its prediction (`tstitch.routers.track.step_weights`); 1 if unknown."""
-    if any(step.sigma is None for step in planned):
-        return np.ones(len(planned))
-    sigmas = np.array([*(step.sigma for step in planned), 0.0])
+    if np.isnan(sigmas).any():
+        return np.ones(len(sigmas))
+    sigmas = np.append(sigmas, 0.0)
     scale = 1.0 if sigmas.max() <= 1 else 1 / np.sqrt(1 + sigmas[1:] ** 2)  # flow matching keeps the latents' scale
     return np.abs(np.diff(sigmas)) * scale
 
@@ -150,7 +165,7 @@ def _at(timesteps: Sequence[float], known: Sequence[float], values: Sequence[flo
 
 def _latents(pipe: object, num_steps: int, own: Mapping[str, object]) -> torch.Tensor:
     """The latents of a call, float64 on the host."""
-    settings = {"output_type": "latent", **own, "num_inference_steps": num_steps}
+    settings = {**own, "output_type": "latent", "num_inference_steps": num_steps}
     generator = torch.Generator().manual_seed(settings.pop("seed"))
     output = pipe(**settings, generator=generator, return_dict=False)[0]
     return torch.as_tensor(output).double().cpu()

@@ -76,8 +76,9 @@ def calibrate(
     rows, trajectory = [], None
     for given in [{}] if prompts is None else [{"prompt": prompt} for prompt in prompts]:
         for seed in seeds:
-            settings = {"output_type": "latent", **call, **given, "num_inference_steps": num_inference_steps}
+            settings = {**call, **given, "output_type": "latent", "num_inference_steps": num_inference_steps}
             large, small = _Recorder([], []), _Recorder([], [])
+            stitched.counter.watch()  # a scheduler that came after `stitch`, before its `step` is recorded
             for fraction, recorder, replay in ((0, large, None), (1, small, large.results)):
                 with sharing(stitched, fraction=fraction), _recording(pipe.scheduler, recorder, replay):
                     pipe(**settings, generator=torch.Generator().manual_seed(seed))

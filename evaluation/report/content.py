@@ -127,7 +127,7 @@ def make_report(
             strips=[make_strip(sweep_in[directory], directory) for directory in directories],
             decided=[own for directory in directories for own in decided_in(sweep_in[directory], directory)],
             tables=beside_paper(sweep),
-            others=[point for other, _ in sweeps if _is_scored_alike(other, sweep) for point in other.points],
+            others=[point for other, _ in sweeps if _are_of_one_large(other, sweep) for point in other.points],
             prefix=f"{number}_" if len(joined) > 1 else "",
         )
         for number, (sweep, directories) in enumerate(joined, start=1)
@@ -149,9 +149,12 @@ def make_report(
     return Report(title, chapters, list(commands), findings, glance if glance.rows else None, front)
 
 
-def _is_scored_alike(sweep: Sweep, other: Sweep) -> bool:
-    """Tell whether the FIDs of two sweeps are of the same features and the same real images."""
-    return all(sweep.protocol.get(key) == other.protocol.get(key) for key in ("extractor", "reference"))
+def _are_of_one_large(sweep: Sweep, other: Sweep) -> bool:
+    """Tell whether two sweeps have the same large denoiser, noise, evaluation and machine."""
+    alike = ("extractor", "reference", "num_images", "seed")
+    large = [list(each.protocol.get("denoisers", {}).values())[-1:] for each in (sweep, other)]
+    is_alike = all(sweep.protocol.get(key) == other.protocol.get(key) for key in alike)
+    return is_alike and sweep.timed_on == other.timed_on and large[0] == large[1]
 
 
 def make_chapter(

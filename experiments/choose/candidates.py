@@ -98,7 +98,7 @@ def list_candidates(
     if not fitting:
         least = min(_gigabytes(each.plan) for each in within)
         raise UserError(f"gb={settings.gb:g} is too little: the denoisers of the smallest setting have {least:.3g} GB")
-    return fitting
+    return list({(each.title, each.plan.allocation): each for each in fitting}.values())  # lists may name one twice
 
 
 def _allocations(

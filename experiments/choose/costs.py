@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product, starmap
@@ -73,28 +73,52 @@ def measure_costs(
     return fit_costs([(seconds[2 * model], seconds[2 * model + 1]) for model in range(num)])
 
 
-def machine_of(device: torch.device) -> dict:
-    """What the costs depend on besides the networks."""
-    return {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
-
-
 def kept_costs(settings: ChooseSettings, out: Path, device: torch.device) -> dict[tuple[Execution, float], Costs]:
-    """The costs by execution and scale: measured once for a machine, and kept."""
-    machine, path = machine_of(device), out / COSTS
-    kept = read_json(path) if path.is_file() else {}
-    kept = kept if isinstance(kept, dict) and kept.get("machine") == machine else {"machine": machine, "costs": {}}
-    costs = {}
+    """The costs by execution and scale: measured once for a machine, its networks and the way of timing, and kept."""
+    costs = read_costs(settings, out, device)
     for execution in starmap(Execution, product(settings.precisions, settings.compiles)):
         for scale in settings.guidance_scales:
-            key = f"{settings.pair.name} {execution} {'guided' if scale != 1 else 'unguided'}"
-            if key not in kept["costs"]:
+            alike = next(
+                (own for (how, of), own in costs.items() if how == execution and (of == 1) == (scale == 1)), None
+            )
+            if alike is None:
                 print(f"measuring the denoisers in {execution}")
-                kept["costs"][key] = asdict(measure_costs(settings, execution, scale, device))
-                out.mkdir(parents=True, exist_ok=True)
-                write_json(path, kept)
-            stored = kept["costs"][key]
-            costs[execution, scale] = Costs(tuple(stored["of_step"]), stored["fixed"])
-    return costs
+                alike = measure_costs(settings, execution, scale, device)
+            costs[execution, scale] = alike
+            write_costs(out, settings, device, costs)
+    asked = product(starmap(Execution, product(settings.precisions, settings.compiles)), settings.guidance_scales)
+    return {key: costs[key] for key in asked}
+
+
+def read_costs(settings: ChooseSettings, out: Path, device: torch.device) -> dict[tuple[Execution, float], Costs]:
+    """Read the costs that were measured as they would be now; empty where there are none."""
+    kept = read_json(out / COSTS) if (out / COSTS).is_file() else None
+    if not isinstance(kept, dict) or kept.get("measured") != _measured(settings, device):
+        return {}
+    return {
+        (Execution(own["precision"], own["compile"]), own["scale"]): Costs(tuple(own["of_step"]), own["fixed"])
+        for own in kept["costs"]
+    }
+
+
+def write_costs(
+    out: Path, settings: ChooseSettings, device: torch.device, costs: Mapping[tuple[Execution, float], Costs]
+) -> None:
+    """Keep costs, with what they depend on."""
+    rows = [{**asdict(how), "scale": scale, **asdict(own)} for (how, scale), own in costs.items()]
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / COSTS, {"measured": _measured(settings, device), "costs": rows})
+
+
+def _measured(settings: ChooseSettings, device: torch.device) -> dict:
+    """What costs depend on besides the execution: machine, networks, and how times are measured."""
+    return {
+        "device": device_name(device),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "networks": [each.path for each in settings.pair.denoisers.values()],
+        **settings.latency.as_dict(),
+    }
 
 
 def fit_costs(seconds: Sequence[tuple[float, float]]) -> Costs:

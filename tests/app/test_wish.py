@@ -54,6 +54,24 @@ def test_fields_of_a_pipeline_are_quoted(begin: Fields) -> None:
     assert command_line("prompts", ['prompt="it\'s"']) == "python -m scripts.prompts 'prompt=\"it'\"'\"'s\"'"
 
 
+@pytest.mark.parametrize(
+    "text", ["a\\b", "ends in \\", 'a \\" b', "a ${oc.env:HOME} tag", "\\${x}", "two\nlines", "'", "{[,=:]}", "\\\\"]
+)
+def test_a_prompt_is_what_was_typed(begin: Fields, text: str) -> None:
+    overrides = replace(begin.first, prompt=text, guidance="7").overrides()
+    assert compose_settings("prompts", overrides).prompt == text
+
+
+def test_what_a_command_line_says_of_routers_and_steps_is_what_the_page_begins_with() -> None:
+    own = fields_of(*TINY, "router=probe", "router.threshold=0.33").first
+    assert own.knobs == "order=small_to_large threshold=0.33 every=4 min_steps=0"
+    assert (
+        fields_of(*TINY, "stitch.fractions=null", "stitch.denoiser_per_step=[1,0,1,0,1]").first.per_step == "1,0,1,0,1"
+    )
+    assert fields_of(*TINY, "router=ml_em", "stitch.fraction=0.7").first.shares == (0.7,)
+    assert fields_of(*TINY, "stitch.fraction=0.333").first.shares == (0.333,)
+
+
 @pytest.mark.parametrize("router", files_of("router"))
 def test_every_router_makes_images_with_what_its_choice_fills_in(studio: Studio, begin: Fields, router: str) -> None:
     knobs = default_knobs(router, begin.pair)
@@ -86,7 +104,10 @@ def test_what_was_made_is_not_made_again(studio: Studio, begin: Fields) -> None:
         ({"router": "probe", "knobs": "", "per_step": "0,0,0,1,1"}, "router=probe decides by itself"),
         ({"sampler": "nope"}, "unknown sampler 'nope'; known: ddim"),
         ({"num_steps": 2.5}, "sampler.num_steps must be a whole number"),
-        ({"shares": (1.5,)}, "stitch.fraction must be a number from 0 to 1, got 1.5"),
+        ({"shares": (1.5,)}, "the shares are 1.5 together; 1 or less is accepted"),
+        ({"shares": (-0.5,)}, "stitch.fraction must be a number from 0 to 1, got -0.5"),
+        ({"seed": "${oc.env:HOME}"}, "is an interpolation"),
+        ({"router": "probe", "knobs": "threshold=${oc.env:HOME}"}, "is an interpolation"),
     ],
 )
 def test_bad_fields_are_named(studio: Studio, begin: Fields, change: dict, message: str) -> None:

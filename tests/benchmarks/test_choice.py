@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from benchmarks.choice import compare, list_grid
-from experiments.choose.costs import COSTS, Costs, Execution, machine_of
+from experiments.choose.costs import Costs, Execution, write_costs
 from tests.experiments.test_choose import CALIBRATION, settings_of
-from tstitch.runs.json_files import write_json
 
 FLOAT32 = Execution("float32", "none")
 OF_STEP, FIXED = (0.0002, 0.001), 0.002
@@ -31,9 +30,9 @@ def test_the_grid_has_every_setting_once() -> None:
 @pytest.mark.long
 def test_no_point_of_the_grid_beats_a_choice_beyond_its_interval(tmp_path: Path) -> None:
     device = torch.device("cpu")
-    costs = {"digits_dit_s_xl float32 guided": {"of_step": OF_STEP, "fixed": FIXED}}
-    write_json(tmp_path / COSTS, {"machine": machine_of(device), "costs": costs})
-    result = compare(settings_of(*SMALL), [3.2, 5, 9], tmp_path, device)
+    settings = settings_of(*SMALL)
+    write_costs(tmp_path, settings, device, {(FLOAT32, 1.1): Costs(OF_STEP, FIXED)})
+    result = compare(settings, [3.2, 5, 9], tmp_path, device)
     assert [each["num_fitting"] for each in result["budgets"]] == [8, 16, 26]
     assert len(result["grid"]) == 26
     fids = sorted((point["seconds"], point["fid"]) for point in result["grid"])

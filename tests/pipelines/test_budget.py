@@ -1,21 +1,20 @@
 """A stitched pipeline within a budget of time: costs by hand, weights by the formula, and whole choices."""
 
+import math
+
 import numpy as np
 import pytest
 
 from tests.pipelines.families import FAMILIES, PROMPT, run
 from tstitch import budget, fit_budget, stitch
-from tstitch.budget import _allocations, _Costs, _moves
+from tstitch.budget import _allocations, _Costs, _moves, _sigmas
+from tstitch.dropin.stitch import find_stitched
 from tstitch.errors import UserError
 from tstitch.routers.track import step_weights
-from tstitch.solvers.scheduler_steps import PlannedStep, schedule_of
+from tstitch.solvers.scheduler_steps import schedule_of
 from tstitch.solvers.steps import Step
 
 TINY = {"num_inference_steps": [2, 4], "seeds": [0]}
-
-
-def planned(*sigmas: float | None) -> list[PlannedStep]:
-    return [PlannedStep(0, 999 - index, sigma, 1.0) for index, sigma in enumerate(sigmas)]
 
 
 @pytest.mark.parametrize(
@@ -23,8 +22,7 @@ def planned(*sigmas: float | None) -> list[PlannedStep]:
 )
 def test_the_large_one_gets_as_many_steps_as_fit(seconds: float, large: int | None) -> None:
     costs = _Costs(small=0.2, large=1.2, fixed=0.2)
-    disagreement = np.array([1.0, 4.0, 3.0, 2.0])
-    allocations = _allocations(planned(None, None, None, None), disagreement, costs, seconds + 1e-9)
+    allocations = _allocations(np.array([1.0, 4.0, 3.0, 2.0]), costs, seconds + 1e-9)
     if large is None:
         assert allocations == []
         return
@@ -35,8 +33,8 @@ def test_the_large_one_gets_as_many_steps_as_fit(seconds: float, large: int | No
 
 
 def test_a_small_one_that_is_no_cheaper_gets_nothing() -> None:
-    allocations = _allocations(planned(None, None), np.ones(2), _Costs(small=2.0, large=1.0, fixed=0.0), 4.0)
-    assert allocations == [(1, 1)]
+    assert _allocations(np.ones(2), _Costs(small=2.0, large=1.0, fixed=0.0), 4.0) == [(1, 1)]
+    assert _allocations(np.ones(2), _Costs(small=1.0, large=2.0, fixed=0.0), math.inf) == [(1, 1)]
 
 
 def test_steps_move_as_in_the_formula() -> None:
@@ -47,8 +45,10 @@ def test_steps_move_as_in_the_formula() -> None:
     timesteps = [int(step.timestep) for step in stitched.plan(5)]
     bars = [*(float(alphas[t]) for t in timesteps), 1.0]
     steps = [Step(i, t, None, bars[i], bars[i + 1]) for i, t in enumerate(timesteps)]
-    assert _moves(stitched.plan(5)) == pytest.approx(step_weights(steps), rel=1e-4)
-    assert _moves(planned(1.0, 0.5, 0.25)) == pytest.approx([0.5, 0.25, 0.25]), "flow matching"
+    pipe.scheduler.set_timesteps(5)
+    assert _moves(_sigmas(pipe.scheduler, timesteps)) == pytest.approx(step_weights(steps), rel=1e-4)
+    assert _moves(np.array([1.0, 0.5, 0.25])) == pytest.approx([0.5, 0.25, 0.25]), "flow matching"
+    assert _moves(np.array([np.nan, np.nan])).tolist() == [1, 1]
 
 
 @pytest.fixture
@@ -56,7 +56,8 @@ def timed(monkeypatch) -> None:
     """One second for a step of the small one, three for one of the large one, and half a second for all else."""
 
     def seconds(pipe: object, num_steps: int, call: dict) -> float:
-        run_of_small = pipe.unet.shares.values[0] == 1
+        _, stitched = find_stitched(pipe)
+        run_of_small = stitched.shares.values[0] == 1
         return 0.5 + num_steps * (1.0 if run_of_small else 3.0)
 
     monkeypatch.setattr(budget, "_seconds", seconds)
@@ -80,6 +81,25 @@ def test_the_nearest_setting_within_the_budget_is_taken(timed, milliseconds: flo
         assert (fit.best.allocation, fit.best.distance) == ((1, 1, 1, 1), 0), "the large denoiser's own latents"
 
 
+WITH_PROMPTS = [name for name in FAMILIES if name != "dit"]
+
+
+@pytest.mark.parametrize("name", WITH_PROMPTS)
+def test_every_family_is_fitted_twice_and_runs_as_it_says(timed, name: str) -> None:
+    """With late starts, shifted timesteps and shares that were explicit before."""
+    family = FAMILIES[name]
+    pipe = family.build()
+    steps = family.call.get("num_inference_steps", 5)
+    call = {key: value for key, value in family.call.items() if key not in ("generator", "num_inference_steps")}
+    prompts = [call.pop("prompt", PROMPT)]
+    stitched = stitch(pipe, family.denoiser("small"), fraction=0.5)
+    for _ in range(2):
+        fit = fit_budget(pipe, prompts, budget_ms=9000, num_inference_steps=[steps - 1, steps], seeds=[0], **call)
+        pipe(prompts[0], num_inference_steps=fit.best.num_inference_steps, **call)
+        assert stitched.allocation == fit.best.allocation
+        assert {0, 1} == set(stitched.allocation)
+
+
 def test_times_of_this_machine_are_enough_for_a_whole_choice() -> None:
     family = FAMILIES["sd"]
     pipe = family.build()
@@ -100,7 +120,10 @@ def test_mistakes_are_named_and_change_nothing(timed) -> None:
         UserError, match=r"budget_ms=2400 is too little: 2 steps of the small denoiser alone take 2500 ms"
     ):
         fit_budget(pipe, [PROMPT], budget_ms=2400, **TINY)
-    for wrong in ({"budget_ms": 0}, {"budget_ms": 100, "num_inference_steps": []}):
-        with pytest.raises(UserError, match="needs numbers of steps and milliseconds above 0"):
+    for wrong in ({"budget_ms": 0}, *({"budget_ms": 100, "num_inference_steps": steps} for steps in ([], 4))):
+        with pytest.raises(UserError, match="needs a list of numbers of steps and milliseconds above 0"):
             fit_budget(pipe, [PROMPT], **wrong)
+    for prompts in (None, [], PROMPT):
+        with pytest.raises(UserError, match="needs a list of prompts"):
+            fit_budget(pipe, prompts, budget_ms=100)
     assert (run(family, pipe) == before).all()

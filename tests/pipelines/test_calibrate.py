@@ -93,6 +93,18 @@ def test_a_step_of_several_calls_is_one_of_the_calibration(scheduler: str) -> No
     assert len(calibration.disagreement) == len(stitched.plan(NUM_STEPS)) == NUM_STEPS
 
 
+@pytest.mark.parametrize("scheduler", ["PNDMScheduler", "HeunDiscreteScheduler"])
+def test_a_scheduler_that_came_after_stitch_is_still_heard_afterwards(scheduler: str) -> None:
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    stitched = stitch(pipe, family.denoiser("small"), fraction=0.4)
+    set_scheduler(pipe, scheduler)
+    calibration = calibrate(pipe, [PROMPT], num_inference_steps=NUM_STEPS)
+    stitched.allocate(allocation=calibration.allocation(0.4))
+    pipe(PROMPT, num_inference_steps=NUM_STEPS)
+    assert stitched.allocation == calibration.allocation(0.4)
+
+
 def test_mistakes_are_named() -> None:
     family = FAMILIES["sd"]
     pipe = family.build()

@@ -71,6 +71,22 @@ def test_a_step_of_two_calls_is_decided_once() -> None:
     assert stitched.allocation == (1, 1, 1, 0, 0)
 
 
+def test_sums_of_large_latents_in_fp16_do_not_overflow() -> None:
+    latents = [torch.full((2, 4, 128, 128), 2.0, dtype=torch.float16) * factor for factor in (1, 1.5, 1.8, 2.2)]
+    steps = [Step(index, 9 - index, None, math.nan, math.nan) for index in range(4)]
+    route = LatentChange(0.5).start((), steps)
+    taken = [route(step, own, lambda model, *_: model)(own, 0) for step, own in zip(steps, latents, strict=True)]
+    assert taken == [1, 1, 1, 0], "0.5, 0.2, 0.22: the second change is smaller, the third a little larger"
+
+
+def test_a_run_that_is_too_short_for_the_other_denoiser_is_warned_of() -> None:
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    stitch(pipe, family.denoiser("small"), rule=LatentChange(0.1, min_steps=9))
+    with pytest.warns(UserWarning, match="min_steps=9 leaves one denoiser all 5 steps"):
+        run(family, pipe)
+
+
 def test_mistakes_are_named() -> None:
     family = FAMILIES["sd"]
     pipe, small = family.build(), family.denoiser("small")
