@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import permutation_test, rankdata, spearmanr
 
 from evaluation.records import Record, read_record
@@ -189,6 +190,7 @@ def draw_flatness(stitched: Sequence[Stitched]) -> Figure:
             if not isnan(rho):
                 axes.set_title(f"rank correlation {rho:+.2f}", fontsize=10)
             axes.set_xlabel(name)
+            axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.set_ylabel("flat fraction")
             axes.grid(alpha=0.25)
         for axes in all_axes[len(names) :]:
