@@ -53,7 +53,7 @@ class LatentChange:
 
     @property
     def values(self) -> tuple[float, int, str]:
-        """What it was made with, as it is shown."""
+        """Its settings, as they are shown."""
         return self.delta, self.min_steps, self.order
 
     def allocate(self, timesteps: Sequence[float], schedule: NoiseSchedule | None = None) -> Allocation:

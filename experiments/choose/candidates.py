@@ -37,7 +37,7 @@ class Candidate:
 
     @property
     def overrides(self) -> list[str]:
-        """What was chosen, as overrides of `scripts.sample`."""
+        """The choice as overrides of `scripts.sample`."""
         steps = ",".join(map(str, self.plan.allocation))
         return [
             f"sampler={self.plan.sampler_name}",

@@ -111,7 +111,7 @@ def write_costs(
 
 
 def _measured(settings: ChooseSettings, device: torch.device) -> dict:
-    """What costs depend on besides the execution: machine, networks, and how times are measured."""
+    """The facts that costs depend on besides the execution: machine, networks, and how times are measured."""
     return {
         "device": device_name(device),
         "torch": torch.__version__,
