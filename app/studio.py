@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from app.wish import Wish, command_line
 from cli.composition import checked_settings
 from cli.explain import explain_composition
+from experiments.mix import COUNTS
 from models.checkout import CONFIG_DIR
 from sampling.job import RunPlan
 from sampling.jobs import Jobs, make_jobs, plan_run
@@ -28,7 +29,6 @@ from tstitch.runs.shards import Block
 from tstitch.runs.timing import StageClock
 
 LARGE, STITCHED, SMALL = "Large alone", "Stitched", "Small alone"
-EVALUATIONS = "evaluations"
 WARM_UP_STEPS = 3
 Watch = Callable[[str, int, int], None]  # gets a column's title, the steps that are done, and of how many
 
@@ -129,7 +129,7 @@ class Studio:
         seconds, evaluations = time.perf_counter() - began, None
         if plan.allocation is None:
             alike = [job.evaluations.get(name, 0) / plan.num_images for name in plan.names]
-            evaluations = shard.decisions.get(EVALUATIONS, np.tile(alike, (plan.num_images, 1)))
+            evaluations = shard.decisions.get(COUNTS, np.tile(alike, (plan.num_images, 1)))
         return Picture(
             title, shard.images, seconds, plan.names, plan.allocation, evaluations, plan.describe(), command
         )  # fmt: skip

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from html import escape
-from io import BytesIO
 from itertools import groupby
 
 import gradio as gr
-import numpy as np
-from PIL import Image
 
 from app.fields import Fields, default_knobs
 from app.studio import LARGE, SMALL, STITCHED, CancelledError, Picture, Studio
+from evaluation.report.page import data_url
 from settings.names import files_of
 from tstitch.errors import UserError
 
@@ -122,7 +119,7 @@ def show(picture: Picture) -> str:
     """A column as HTML: the time, who took which step, and the images."""
     each = picture.seconds / len(picture.images)
     time = f'<p class="time">{picture.seconds:.2f} s, {1000 * each:.0f} ms for an image</p>'
-    images = "".join(f'<img src="{_as_address(image)}" alt="image {n}">' for n, image in enumerate(picture.images))
+    images = "".join(f'<img src="{data_url(image)}" alt="image {n}">' for n, image in enumerate(picture.images))
     return (
         f'<h3>{picture.title}</h3>{time}{_who(picture)}<div class="images">{images}</div>'
         f"<p>{escape(picture.description)}</p>"
@@ -148,10 +145,3 @@ def _who(picture: Picture) -> str:
         for name, few, many in zip(names, low, high, strict=True)
     )
     return f"<p>evaluations of an image: {', '.join(shown)}</p>"
-
-
-def _as_address(image: np.ndarray) -> str:
-    """A PNG of an image (H, W, 3) uint8, as an address that holds it."""
-    file = BytesIO()
-    Image.fromarray(image).save(file, "png")
-    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

@@ -15,11 +15,10 @@ from evaluation.metrics.influence import fid_spread
 from evaluation.metrics.sources import open_source
 from experiments.axes import parse_fractions
 from experiments.choose.calibration import calibrate
-from experiments.choose.candidates import Candidate
+from experiments.choose.candidates import Candidate, sampled_with
 from experiments.choose.choose import POINTS, choose
 from experiments.choose.costs import Costs, Execution, kept_costs
 from experiments.choose.rounds import Sampler
-from experiments.places import sampler_named
 from models.checkout import CONFIG_DIR, ROOT
 from sampling.configuration import checked
 from sampling.plan import make_plan
@@ -38,15 +37,8 @@ def list_grid(settings: ChooseSettings, costs: dict[tuple[Execution, float], Cos
         for num_steps in settings.num_steps:
             for (execution, scale), cost in costs.items():
                 for shares in parse_fractions(f"0:1:{PART:g}", len(settings.pair.denoisers)):
-                    own = settings.changed(
-                        sampler=sampler_named(sampler, settings.sampler, settings.pair.grid).changed(
-                            num_steps=num_steps
-                        ),
-                        guidance={"scale": scale},
-                        precision=execution.precision,
-                        compile=execution.compile,
-                        stitch={"fractions": shares},
-                    )
+                    given = sampled_with(settings, sampler, num_steps, scale, execution)
+                    own = given.changed(stitch={"fractions": shares})
                     plan = make_plan(own)
                     grid.append(Candidate(plan, own, cost.seconds(plan.allocation)))
     return list({(each.title, each.plan.allocation): each for each in grid}.values())

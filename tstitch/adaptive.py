@@ -1,9 +1,8 @@
 """Shares that a pipeline's call decides as it runs: one denoiser until the latents change steadily, then another."""
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
@@ -12,6 +11,8 @@ from tstitch.allocate import Shares, parse_shares
 from tstitch.allocation import Allocation
 from tstitch.errors import UserError
 from tstitch.router import Ask
+from tstitch.routers.latent_change import LatentChangeRoute, LatentChangeRouter
+from tstitch.routers.switching import Switches
 from tstitch.schedule import NoiseSchedule
 from tstitch.solvers.steps import Predict, Step
 
@@ -69,40 +70,30 @@ class LatentChange:
 
     def start(self, allocation: Allocation, steps: Sequence[Step]) -> "LatentChangeOfCall":
         """Begin a run."""
-        return LatentChangeOfCall(self, *ORDERS[self.order])
+        first, then = ORDERS[self.order]
+        rule = LatentChangeRouter(first, then, self.delta, self.min_steps)
+        return LatentChangeOfCall(LatentChangeRoute(rule, Switches.of(first, then, 1, len(steps))))
 
 
 @dataclass
 class LatentChangeOfCall:
-    """The latents before the last step, how much the step before it changed them, and whether the call has switched."""
+    """The rule of `tstitch.routers.latent_change`, to which the latents of a whole call are one image."""
 
-    rule: LatentChange
-    first: int
-    then: int
-    has_switched: bool = False
+    route: LatentChangeRoute
     step: int = -1
-    before: Tensor | None = None
-    change: float = field(default=math.nan)
-    decisions: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def decisions(self) -> Mapping[str, Tensor]:
+        return self.route.decisions
 
     def __call__(self, step: Step, latents: object, ask: Ask) -> Predict:
         if not isinstance(latents, Tensor):
             raise UserError("LatentChange cannot see the latents of this pipeline; share its steps out before the call")
         if step.index != self.step:  # a solver of second order asks again within a step
             self.step = step.index
-            growth = self._growth(latents.detach().float())  # the sums of a large latent are beyond fp16
-            is_steady = 0 < growth < self.rule.delta or math.isinf(self.rule.delta)
-            self.has_switched |= step.index >= self.rule.min_steps and is_steady
-        return partial(ask, self.then if self.has_switched else self.first)
-
-    def _growth(self, latents: Tensor) -> float:
-        """D_i - D_(i-1) of the two last steps; NaN before there are two."""
-        growth = math.nan
-        if self.before is not None:
-            change = math.tanh(float((latents - self.before).abs().sum() / self.before.abs().sum()))
-            growth, self.change = change - self.change, change
-        self.before = latents
-        return growth
+            self.route(step, latents.detach().float()[None], ask)  # the sums of a large latent are beyond fp16
+        switches = self.route.switches
+        return partial(ask, switches.first if switches.waiting.all() else switches.then)
 
 
 def parse_rule(num_denoisers: int, given: Mapping[str, object]) -> Shares | LatentChange:

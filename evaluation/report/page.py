@@ -23,7 +23,7 @@ def render_html(report: Report) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(TEMPLATE.read_text())
     return template.render(
-        report=report, svg=_svg, data_url=_data_url, curves_data=_curves_data, script=SCRIPT.read_text()
+        report=report, svg=_svg, data_url=data_url, curves_data=_curves_data, script=SCRIPT.read_text()
     )
 
 
@@ -77,7 +77,7 @@ def _svg(picture: Picture) -> str:
     return svg_text(picture.figure, f"{picture.name}-")
 
 
-def _data_url(image: np.ndarray) -> str:
+def data_url(image: np.ndarray) -> str:
     """Return an image (H, W, 3) uint8 as the address of a PNG inside the page."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", optimize=True)

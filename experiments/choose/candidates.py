@@ -82,11 +82,7 @@ def list_candidates(
     for sampler in settings.samplers:
         for num_steps in settings.num_steps:
             for (execution, scale), cost in costs.items():
-                given = settings.changed(
-                    sampler=sampler_named(sampler, settings.sampler, settings.pair.grid).changed(num_steps=num_steps),
-                    guidance={"scale": scale},
-                    **asdict(execution),
-                )
+                given = sampled_with(settings, sampler, num_steps, scale, execution)
                 steps = make_plan(given).steps
                 cheapest = min(cheapest, cost.seconds((0,) * len(steps)))
                 for allocation in _allocations(given, steps, cost, settings.ms / 1000, calibration):
@@ -99,6 +95,14 @@ def list_candidates(
         least = min(_gigabytes(each.plan) for each in within)
         raise UserError(f"gb={settings.gb:g} is too little: the denoisers of the smallest setting have {least:.3g} GB")
     return list({(each.title, each.plan.allocation): each for each in fitting}.values())  # lists may name one twice
+
+
+def sampled_with(
+    settings: ChooseSettings, sampler: str, num_steps: int, scale: float, execution: Execution
+) -> ChooseSettings:
+    """The settings with another sampler, number of steps, guidance scale and execution."""
+    own = sampler_named(sampler, settings.sampler, settings.pair.grid).changed(num_steps=num_steps)
+    return settings.changed(sampler=own, guidance={"scale": scale}, **asdict(execution))
 
 
 def _allocations(
