@@ -76,17 +76,16 @@ def measure_costs(
 def kept_costs(settings: ChooseSettings, out: Path, device: torch.device) -> dict[tuple[Execution, float], Costs]:
     """The costs by execution and scale: measured once for a machine, its networks and the way of timing, and kept."""
     costs = read_costs(settings, out, device)
-    for execution in starmap(Execution, product(settings.precisions, settings.compiles)):
-        for scale in settings.guidance_scales:
-            alike = next(
-                (own for (how, of), own in costs.items() if how == execution and (of == 1) == (scale == 1)), None
-            )
-            if alike is None:
-                print(f"measuring the denoisers in {execution}")
-                alike = measure_costs(settings, execution, scale, device)
-            costs[execution, scale] = alike
-            write_costs(out, settings, device, costs)
-    asked = product(starmap(Execution, product(settings.precisions, settings.compiles)), settings.guidance_scales)
+    executions = starmap(Execution, product(settings.precisions, settings.compiles))
+    asked = list(product(executions, settings.guidance_scales))
+    for execution, scale in asked:
+        is_guided = scale != 1
+        alike = [own for (how, of), own in costs.items() if how == execution and (of != 1) == is_guided]
+        if not alike:
+            print(f"measuring the denoisers in {execution}")
+            alike = [measure_costs(settings, execution, scale, device)]
+        costs[execution, scale] = alike[0]
+        write_costs(out, settings, device, costs)
     return {key: costs[key] for key in asked}
 
 
