@@ -17,12 +17,13 @@ from experiments.axes import parse_fractions
 from experiments.choose.calibration import calibrate
 from experiments.choose.candidates import Candidate, sampled_with
 from experiments.choose.choose import POINTS, choose
-from experiments.choose.costs import Costs, Execution, kept_costs
+from experiments.choose.costs import Execution, kept_costs
 from experiments.choose.rounds import Sampler
 from models.checkout import CONFIG_DIR, ROOT
 from sampling.configuration import checked
 from sampling.plan import make_plan
 from settings.choose import ChooseSettings
+from tstitch.costs import Costs
 from tstitch.runs.json_files import write_json
 from tstitch.runs.machine import device_name
 from tstitch.runs.ranks import choose_device, joined_ranks

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import torch
 
 from tstitch.allocation import Allocation
 from tstitch.calibration import calibrate, sharing
+from tstitch.costs import Costs, fit_costs
 from tstitch.dropin.stitch import find_stitched
 from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.errors import UserError
 from tstitch.routers.track import track_allocation
+from tstitch.solvers.scheduler_steps import noise_levels
 
 FEW, MANY, REPEATS = 2, 6, 3  # steps of the runs that are timed, and how often each is
 
@@ -41,18 +44,6 @@ class Fit:
 
     best: Setting
     others: tuple[Setting, ...]
-
-
-@dataclass(frozen=True)
-class _Costs:
-    """Seconds of a step of the small and of the large denoiser, and of all that does not depend on the steps."""
-
-    small: float
-    large: float
-    fixed: float
-
-    def of(self, allocation: Allocation) -> float:
-        return self.fixed + sum(self.large if model else self.small for model in allocation)
 
 
 def fit_budget(
@@ -104,10 +95,10 @@ def fit_budget(
             _latents(pipe, count, inputs[0])
         timesteps = stitched.trajectory.timesteps
         disagreement = _at(timesteps, calibration.timesteps, calibration.disagreement)
-        losses = disagreement * _moves(_sigmas(pipe.scheduler, timesteps))
+        losses = disagreement * _moves(noise_levels(pipe.scheduler, timesteps))
         candidates += [(count, each) for each in _allocations(losses, costs, budget_ms / 1000)]
     if not candidates:
-        least = costs.of((0,) * min(num_inference_steps))
+        least = costs.seconds((0,) * min(num_inference_steps))
         raise UserError(f"budget_ms={budget_ms:g} is too little: {min(num_inference_steps)} steps of the small "
                         f"denoiser alone take {1000 * least:.0f} ms")  # fmt: skip
     with sharing(stitched, fraction=0):
@@ -119,40 +110,30 @@ def fit_budget(
                 (_latents(pipe, count, own) - want).square().mean() for own, want in zip(inputs, wanted, strict=True)
             ]
         distance = float(torch.stack(squares).mean().sqrt())
-        settings.append(Setting(count, allocation, 1000 * costs.of(allocation), distance))
+        settings.append(Setting(count, allocation, 1000 * costs.seconds(allocation), distance))
     best, *others = sorted(settings, key=lambda each: (each.distance, each.milliseconds))
     stitched.allocate(allocation=best.allocation)
     return Fit(best, tuple(others))
 
 
-def _allocations(losses: np.ndarray, costs: _Costs, budget: float) -> list[Allocation]:
+def _allocations(losses: np.ndarray, costs: Costs, budget: float) -> list[Allocation]:
     """The allocations with as many large steps as fit: small first, and small where the losses (T,) are least."""
     total = len(losses)
-    left = budget - costs.of((0,) * total)
+    left = budget - costs.seconds((0,) * total)
     if left < 0:
         return []
-    dearer = costs.large - costs.small
+    small, large = costs.of_step
+    dearer = large - small
     num_large = total if dearer <= 0 else int(min(total, left / dearer))
     num_small = total - num_large
     return list(dict.fromkeys([(0,) * num_small + (1,) * num_large, track_allocation(losses.tolist(), num_small)]))
 
 
-def _sigmas(scheduler: object, timesteps: Sequence[float]) -> np.ndarray:
-    """The noise levels of timesteps, of a scheduler that has been run; NaN where it knows none."""
-    grid = scheduler.timesteps.tolist()
-    if hasattr(scheduler, "sigmas") and len(scheduler.sigmas) >= len(grid):
-        return np.array([float(scheduler.sigmas[grid.index(timestep)]) for timestep in timesteps])
-    alphas = getattr(scheduler, "alphas_cumprod", None)
-    if alphas is None:
-        return np.full(len(timesteps), np.nan)
-    return np.array([float((1 / alphas[int(timestep)] - 1) ** 0.5) for timestep in timesteps])
-
-
-def _moves(sigmas: np.ndarray) -> np.ndarray:
+def _moves(levels: Sequence[float | None]) -> np.ndarray:
     """How far each step moves the latents by its prediction (`tstitch.routers.track.step_weights`); 1 if unknown."""
-    if np.isnan(sigmas).any():
-        return np.ones(len(sigmas))
-    sigmas = np.append(sigmas, 0.0)
+    if None in levels:
+        return np.ones(len(levels))
+    sigmas = np.append(levels, 0.0)
     scale = 1.0 if sigmas.max() <= 1 else 1 / np.sqrt(1 + sigmas[1:] ** 2)  # flow matching keeps the latents' scale
     return np.abs(np.diff(sigmas)) * scale
 
@@ -171,16 +152,15 @@ def _latents(pipe: object, num_steps: int, own: Mapping[str, object]) -> torch.T
     return torch.as_tensor(output).double().cpu()
 
 
-def _measure(pipe: object, stitched: StitchedDenoiser, call: Mapping[str, object]) -> _Costs:
-    """Time each denoiser alone at two numbers of steps, after a run that is not timed: the slope is a step's cost."""
-    slopes, rests = [], []
+def _measure(pipe: object, stitched: StitchedDenoiser, call: Mapping[str, object]) -> Costs:
+    """Time each denoiser alone, after a run that is not timed."""
+    seconds = []
     for fraction in (1, 0):
         with sharing(stitched, fraction=fraction):
             _seconds(pipe, FEW, call)
-            few, many = (sorted(_seconds(pipe, n, call) for _ in range(REPEATS))[REPEATS // 2] for n in (FEW, MANY))
-        slopes.append(max((many - few) / (MANY - FEW), 1e-9))
-        rests.append(few - FEW * slopes[-1])
-    return _Costs(*slopes, max(sum(rests) / len(rests), 0.0))
+            few, many = (median(_seconds(pipe, n, call) for _ in range(REPEATS)) for n in (FEW, MANY))
+        seconds.append((few, many))
+    return fit_costs(FEW, MANY, seconds)
 
 
 def _seconds(pipe: object, num_steps: int, call: Mapping[str, object]) -> float:

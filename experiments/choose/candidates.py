@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from experiments.choose.costs import Costs, Execution, execution_of
+from experiments.choose.costs import Execution, execution_of
 from experiments.places import sampler_named
 from models.pair import build_denoiser
 from models.placement.precision import DTYPES
@@ -17,6 +17,7 @@ from sampling.calibration import read_disagreement
 from sampling.plan import Plan, make_plan
 from settings.choose import ChooseSettings
 from tstitch.allocation import Allocation
+from tstitch.costs import Costs
 from tstitch.errors import UserError
 from tstitch.routers.knapsack import best_allocation
 from tstitch.routers.track import step_weights

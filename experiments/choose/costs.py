@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product, starmap
@@ -14,24 +14,12 @@ from evaluation.speed.latency import measure_latency
 from sampling.jobs import make_jobs
 from sampling.plan import Plan, make_plan
 from settings.choose import ChooseSettings
-from tstitch.allocation import Allocation
+from tstitch.costs import Costs, fit_costs
 from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.machine import device_name
 
 COSTS = "costs.json"
 FEW, MANY = 4, 12  # solver steps of the two runs of each denoiser
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Seconds of an image: of a step of each denoiser, and of all that does not depend on the steps."""
-
-    of_step: tuple[float, ...]
-    fixed: float
-
-    def seconds(self, allocation: Allocation) -> float:
-        """The seconds of an image that is sampled by an allocation."""
-        return self.fixed + sum(self.of_step[model] for model in allocation)
 
 
 @dataclass(frozen=True)
@@ -53,7 +41,7 @@ def execution_of(plan: Plan) -> Execution:
 def measure_costs(
     settings: ChooseSettings, execution: Execution, scale: float | list[float], device: torch.device
 ) -> Costs:
-    """Time each denoiser alone at two numbers of steps: the slope is a step's cost, the rest is fixed."""
+    """The seconds of an image, from each denoiser alone at two numbers of steps."""
     num = len(settings.pair.denoisers)
     plans = [
         make_plan(
@@ -70,7 +58,7 @@ def measure_costs(
     jobs, size = make_jobs(plans, device), settings.latency.batch_size
     calls = [partial(jobs.job(plan).sample, range(size)) for plan in plans]
     seconds = [latency.median_s / size for latency in measure_latency(calls, settings.latency.repeats, device)]
-    return fit_costs([(seconds[2 * model], seconds[2 * model + 1]) for model in range(num)])
+    return fit_costs(FEW, MANY, [(seconds[2 * model], seconds[2 * model + 1]) for model in range(num)])
 
 
 def kept_costs(settings: ChooseSettings, out: Path, device: torch.device) -> dict[tuple[Execution, float], Costs]:
@@ -118,13 +106,3 @@ def _measured(settings: ChooseSettings, device: torch.device) -> dict:
         "networks": [each.path for each in settings.pair.denoisers.values()],
         **settings.latency.as_dict(),
     }
-
-
-def fit_costs(seconds: Sequence[tuple[float, float]]) -> Costs:
-    """Fit the costs to the seconds of each denoiser alone with `FEW` and with `MANY` steps.
-
-    What does not depend on the steps is the same for all denoisers: the mean of what each says.
-    """
-    of_step = tuple(max((many - few) / (MANY - FEW), 1e-9) for few, many in seconds)
-    rest = [few - FEW * step for (few, _), step in zip(seconds, of_step, strict=True)]
-    return Costs(of_step, max(sum(rest) / len(rest), 0.0))

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from benchmarks.choice import compare, list_grid
-from experiments.choose.costs import Costs, Execution, write_costs
+from experiments.choose.costs import Execution, write_costs
 from tests.experiments.test_choose import CALIBRATION, settings_of
+from tstitch.costs import Costs
 
 FLOAT32 = Execution("float32", "none")
 OF_STEP, FIXED = (0.0002, 0.001), 0.002

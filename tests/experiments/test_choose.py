@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 
 from experiments.choose.ablation import ablations
 from experiments.choose.candidates import list_candidates
-from experiments.choose.costs import FEW, MANY, Costs, Execution, fit_costs
+from experiments.choose.costs import FEW, MANY, Execution
 from models.checkout import CONFIG_DIR
 from sampling.configuration import checked
 from sampling.plan import make_plan
@@ -16,6 +16,7 @@ from settings.choose import ChooseSettings
 from tests.conftest import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
+from tstitch.costs import Costs, fit_costs
 from tstitch.errors import UserError
 
 CALIBRATION = str(ROOT / "models/zoo/calibration/digits_dit_s_xl.json")
@@ -30,7 +31,7 @@ def settings_of(*overrides: str) -> ChooseSettings:
 
 def test_costs_are_the_line_through_two_measurements() -> None:
     seconds = [(0.003 + FEW * step, 0.003 + MANY * step) for step in (0.0002, 0.001)]
-    costs = fit_costs(seconds)
+    costs = fit_costs(FEW, MANY, seconds)
     assert costs.of_step == pytest.approx((0.0002, 0.001))
     assert costs.fixed == pytest.approx(0.003)
     assert costs.seconds((0, 0, 1)) == pytest.approx(0.003 + 2 * 0.0002 + 0.001)

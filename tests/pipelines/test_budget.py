@@ -7,11 +7,12 @@ import pytest
 
 from tests.pipelines.families import FAMILIES, PROMPT, run
 from tstitch import budget, fit_budget, stitch
-from tstitch.budget import _allocations, _Costs, _moves, _sigmas
+from tstitch.budget import _allocations, _moves
+from tstitch.costs import Costs
 from tstitch.dropin.stitch import find_stitched
 from tstitch.errors import UserError
 from tstitch.routers.track import step_weights
-from tstitch.solvers.scheduler_steps import schedule_of
+from tstitch.solvers.scheduler_steps import noise_levels, schedule_of
 from tstitch.solvers.steps import Step
 
 TINY = {"num_inference_steps": [2, 4], "seeds": [0]}
@@ -21,7 +22,7 @@ TINY = {"num_inference_steps": [2, 4], "seeds": [0]}
     ("seconds", "large"), [(0.9, None), (1.0, 0), (1.6, 0), (2.0, 1), (2.99, 1), (3.0, 2), (5.0, 4), (99.0, 4)]
 )
 def test_the_large_one_gets_as_many_steps_as_fit(seconds: float, large: int | None) -> None:
-    costs = _Costs(small=0.2, large=1.2, fixed=0.2)
+    costs = Costs((0.2, 1.2), fixed=0.2)
     allocations = _allocations(np.array([1.0, 4.0, 3.0, 2.0]), costs, seconds + 1e-9)
     if large is None:
         assert allocations == []
@@ -29,12 +30,12 @@ def test_the_large_one_gets_as_many_steps_as_fit(seconds: float, large: int | No
     assert allocations[0] == (0,) * (4 - large) + (1,) * large
     by_disagreement = {0: (0, 0, 0, 0), 1: (0, 1, 0, 0), 2: (0, 1, 1, 0), 4: (1, 1, 1, 1)}[large]
     assert allocations[-1] == by_disagreement
-    assert all(costs.of(each) <= seconds + 1e-9 for each in allocations)
+    assert all(costs.seconds(each) <= seconds + 1e-9 for each in allocations)
 
 
 def test_a_small_one_that_is_no_cheaper_gets_nothing() -> None:
-    assert _allocations(np.ones(2), _Costs(small=2.0, large=1.0, fixed=0.0), 4.0) == [(1, 1)]
-    assert _allocations(np.ones(2), _Costs(small=1.0, large=2.0, fixed=0.0), math.inf) == [(1, 1)]
+    assert _allocations(np.ones(2), Costs((2.0, 1.0), fixed=0.0), 4.0) == [(1, 1)]
+    assert _allocations(np.ones(2), Costs((1.0, 2.0), fixed=0.0), math.inf) == [(1, 1)]
 
 
 def test_steps_move_as_in_the_formula() -> None:
@@ -46,9 +47,9 @@ def test_steps_move_as_in_the_formula() -> None:
     bars = [*(float(alphas[t]) for t in timesteps), 1.0]
     steps = [Step(i, t, None, bars[i], bars[i + 1]) for i, t in enumerate(timesteps)]
     pipe.scheduler.set_timesteps(5)
-    assert _moves(_sigmas(pipe.scheduler, timesteps)) == pytest.approx(step_weights(steps), rel=1e-4)
-    assert _moves(np.array([1.0, 0.5, 0.25])) == pytest.approx([0.5, 0.25, 0.25]), "flow matching"
-    assert _moves(np.array([np.nan, np.nan])).tolist() == [1, 1]
+    assert _moves(noise_levels(pipe.scheduler, timesteps)) == pytest.approx(step_weights(steps), rel=1e-4)
+    assert _moves([1.0, 0.5, 0.25]) == pytest.approx([0.5, 0.25, 0.25]), "flow matching"
+    assert _moves([None, None]).tolist() == [1, 1]
 
 
 @pytest.fixture

@@ -96,17 +96,26 @@ def plan_steps(scheduler: object, shares: Shares, settings: dict) -> list[Planne
         raise UserError(f"{type(scheduler).__name__}.set_timesteps does not take {settings}: {error}") from error
     trajectory, schedule = make_trajectory(scheduler), schedule_of(scheduler)
     allocation = allocate(shares, trajectory, schedule)
-    calls = [trajectory.step_of_call.index(step) for step in range(len(allocation))]
-    sigmas = _sigmas(scheduler, trajectory.timesteps, calls)
+    sigmas = noise_levels(scheduler, trajectory.timesteps)
     share = {model: allocation.count(model) / len(allocation) for model in set(allocation)}
     rows = zip(allocation, trajectory.timesteps, sigmas, strict=True)
     return [PlannedStep(model, timestep, sigma, share[model]) for model, timestep, sigma in rows]
 
 
-def _sigmas(scheduler: object, timesteps: Sequence[float], calls: Sequence[int]) -> list[float | None]:
-    if hasattr(scheduler, "sigmas") and len(scheduler.sigmas) > max(calls):
+def noise_levels(scheduler: object, timesteps: Sequence[float]) -> list[float | None]:
+    """The noise levels of a run's steps, of a scheduler with its timesteps set; None where it knows none.
+
+    Args:
+        timesteps: of the steps, in order; some or all of the scheduler's own.
+    """
+    grid = scheduler.timesteps.tolist()
+    if hasattr(scheduler, "sigmas") and len(scheduler.sigmas) >= len(grid):
+        calls, begin = [], 0
+        for timestep in timesteps:
+            begin = grid.index(timestep, begin) + 1  # several steps may have one timestep
+            calls.append(begin - 1)
         return [float(scheduler.sigmas[call]) for call in calls]
     alphas = getattr(scheduler, "alphas_cumprod", None)
     if alphas is None:
-        return [None] * len(calls)
+        return [None] * len(timesteps)
     return [float((1 / alphas[int(t)] - 1) ** 0.5) for t in timesteps]
