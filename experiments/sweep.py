@@ -288,6 +288,7 @@ def _shared_protocol(points: Sequence[SweepPoint]) -> dict:
     devices = dict.fromkeys(protocol["device_name"] for protocol in protocols)
     described = {"pair": " to ".join(points[0].plan.names), **shared, "device_name": " and ".join(devices)}
     if "denoisers" in first:
-        denoisers = {name: digest for protocol in protocols for name, digest in protocol["denoisers"].items()}
+        used = {name: file for protocol in protocols for name, file in protocol["denoisers"].items()}
+        denoisers = {name: used[name] for name in points[0].plan.names if name in used}
         described |= {"denoisers": denoisers, "guidance_channels": first["guidance"]["channels"]}
     return described

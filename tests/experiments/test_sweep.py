@@ -36,6 +36,7 @@ def test_sweep_then_report(capfd, monkeypatch, tmp_path: Path) -> None:
     assert sweep["points"][1]["paired"]["distance"] == pytest.approx(distance, rel=1e-6)
     assert sweep["protocol"]["num_images"] == 24
     assert sweep["protocol"]["reference_num_images"] == 5000
+    assert list(sweep["protocol"]["denoisers"]) == ["digits_dit_s", "digits_dit_xl"], "small to large"
     with (out / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["fractions"] for row in rows[:3]] == ["0/1", "0.5/0.5", "1/0"]
