@@ -118,6 +118,11 @@ def describe_fastest(points: Sequence[Point], scale: Scale) -> str:
     kept = [point for point in points if point.distance <= (1 + FLAT_WITHIN) * large.distance]
     title = large.distance_title
     fastest = min(kept, key=lambda point: point.seconds_per_image)
+    if fastest is large:
+        return (
+            f"Guidance scale {scale}: no faster one of {len(points)} points has {title} within {FLAT_WITHIN:.0%} of "
+            f"the large model's {large.distance:.2f}."
+        )
     return (
         f"Guidance scale {scale}: the fastest of {len(points)} points with {title} within {FLAT_WITHIN:.0%} of "
         f"the large model's {large.distance:.2f} is {fastest.label} ({title} {fastest.distance:.2f}), "

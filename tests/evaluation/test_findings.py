@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.report.findings import describe_curves, describe_finding, describe_point, find_flat_point, last_flat
+from evaluation.report.findings import (
+    describe_curves,
+    describe_fastest,
+    describe_finding,
+    describe_point,
+    find_flat_point,
+    last_flat,
+)
 from evaluation.report.render import comma_separated, markdown
 from evaluation.report.results import results_table
 from evaluation.report.sweep import Asked, Point, Sweep, join_sweeps
@@ -35,6 +42,10 @@ def test_words_state_the_numbers() -> None:
     assert "The small model alone has FID 50.00 (5.0x) and is 10.0x faster" in text
     assert "no fraction tried keeps FID within 10%" in describe_finding([CURVE[0], CURVE[3]], 1.5)
     assert "nothing to compare with" in describe_finding(CURVE[1:], 1.5)
+    assert "the fastest of 3 points with FID within 10% of the large model's 10.00 is" in describe_fastest(
+        CURVE[:3], 1.5
+    )
+    assert "no faster one of 2 points has FID within 10%" in describe_fastest([CURVE[0], CURVE[3]], 1.5)
 
 
 def test_a_point_alone_is_compared_with_the_large_model_of_another_sweep() -> None:
