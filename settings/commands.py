@@ -11,6 +11,7 @@ from settings.results import (
     EvaluateSettings,
     FlatnessSettings,
     MergeSettings,
+    MixturesSettings,
     ReportSettings,
     TableSettings,
 )
@@ -35,6 +36,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "merge": MergeSettings,
     "report": ReportSettings,
     "flatness": FlatnessSettings,
+    "mixtures": MixturesSettings,
     "table": TableSettings,
     "train": TrainSettings,
 }

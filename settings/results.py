@@ -1,4 +1,4 @@
-"""The settings of the commands that read what others wrote: evaluate, compare, merge, report, flatness, table."""
+"""The settings of the commands that read what others wrote: evaluate, compare, merge, report, ..."""
 
 from typing import Annotated
 
@@ -107,6 +107,13 @@ class FlatnessSettings(Settings):
     sweeps: Paths = Field(description="directories of finished sweeps of two models")
     analyses: Paths = Field(description="what scripts.analyse wrote of the same weights: directories or JSON files")
     out: PathName = Field(description="directory of flatness.md, .csv and .png")
+
+
+class MixturesSettings(Settings):
+    """The settings of `scripts.mixtures`."""
+
+    sweeps: Paths = Field(description="directories of finished sweeps of two models, such as experiment=mixtures")
+    out: PathName = Field(description="directory of mixtures.md, .csv and .png")
 
 
 class TableSettings(Settings):

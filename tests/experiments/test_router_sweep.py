@@ -74,3 +74,22 @@ def test_a_router_of_a_sweep_fits_its_other_settings(capfd, monkeypatch, tmp_pat
     arguments = ["routers=[{kind: ml_em}]", "samplers=[ddim,dpmpp_2m]", f"out={tmp_path / 'out'}"]
     outcome = run_here(capfd, monkeypatch, "sweep", *TINY, *arguments)
     check_one_line(outcome, "would poison the history of sampler=dpmpp_2m")
+
+
+def test_its_points_are_held_against_the_first_steps_for_the_small_model(capfd, monkeypatch, tmp_path, out) -> None:
+    outcome = run_here(capfd, monkeypatch, "mixtures", f"sweeps=[{out}]", f"out={tmp_path / 'page'}")
+    assert outcome.code == 0, outcome.err
+    rows = list(csv.DictReader((tmp_path / "page/mixtures.csv").open()))
+    points = json.loads((out / "sweep.json").read_text())["points"]
+    assert len(rows) == len(points) and {row["sweep"] for row in rows} == {"digits_dit_s_xl, 6 steps"}
+    for row, point in zip(rows, points, strict=True):
+        assert float(row["FID"]) == pytest.approx(point["metrics"]["fid16"], rel=1e-6)
+        assert float(row["diversity"]) > 0
+        if row["method"] != "small to large":
+            assert row["verdict"] in ("better", "open", "worse")
+    assert "| held |" in (tmp_path / "page/mixtures.md").read_text()
+    assert (tmp_path / "page/mixtures.png").stat().st_size > 10_000
+
+
+def test_mixtures_need_fid_of_two_models(capfd, monkeypatch, tmp_path) -> None:
+    check_one_line(run_here(capfd, monkeypatch, "mixtures", f"sweeps=[{tmp_path}]"), "holds no sweep")

@@ -21,6 +21,7 @@ NEEDED = {
     "merge": ["run=runs/digits"],
     "report": ["sweep=runs/sweep"],
     "flatness": ["sweeps=[runs/sweep]", "analyses=[runs/analysis]"],
+    "mixtures": ["sweeps=[runs/sweep]"],
 }
 VARIANTS = {
     "sample with U-Nets": ("sample", ["pair=fashion_unet_s_l"]),

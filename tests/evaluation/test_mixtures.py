@@ -1,0 +1,122 @@
+"""Ways to mix models beside T-Stitch's: verdicts at equal time, by hand; diversity by its closed form."""
+
+import math
+
+import numpy as np
+import pytest
+
+from evaluation.metrics.diversity import class_diversity
+from evaluation.metrics.influence import fid_spread
+from evaluation.metrics.statistics import statistics
+from evaluation.report.mixtures import (
+    FIRST,
+    Mixed,
+    budgets_table,
+    draw_mixtures,
+    judge,
+    methods_of,
+    points_table,
+    same_share_table,
+    verdicts_table,
+)
+from evaluation.report.sweep import Asked, Point
+
+NUM, DIM = 400, 4
+
+
+def point(share: float, ms: float, **others: object) -> Point:
+    time = {f"seconds_per_image{end}": ms / 1000 for end in ("", "_min", "_max")}
+    settings = {"guidance_scale": 1.5, "sampler": "ddim", "num_steps": 10, "order": "small_to_large", "rule": "steps"}
+    settings |= {"allocation": [0], "paired": {"distance": others.pop("levels", 10.0)}}
+    return Point(**{"fractions": [share, 1 - share], "metrics": {"fid4": 1.0}, "latency": time, **settings, **others})
+
+
+def mixed_of(points: list[Point], shifts: list[float]) -> Mixed:
+    """Points whose features are normal and share their noise; the FID of each is about its shift squared."""
+    noise = np.random.default_rng(0).normal(size=(NUM, DIM))
+    reference = np.random.default_rng(1).normal(size=(100_000, DIM))
+    fids = fid_spread((noise + np.eye(DIM)[0] * shift for shift in shifts), statistics(reference))
+    return Mixed("a, 10 steps", points, fids, [1.0] * len(points))
+
+
+# First steps for the small model: 20, 15 and 10 ms, shifts 1, 1.5 and 3.
+CURVE = [point(0, 20, levels=0.0), point(0.5, 15, levels=5.0), point(1, 10, levels=20.0)]
+SHIFTS = [1.0, 1.5, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("ms", "shift", "verdict"),
+    [
+        (15, 1.2, "better"),  # than 1.5 in the same time
+        (15.2, 1.2, "better"),  # within 2%
+        (16, 1.2, "open"),  # not better than 1.0 in 20 ms, not worse than 1.5 in 15 ms
+        (16, 0.9, "better"),  # than what takes longer
+        (14, 1.7, "open"),
+        (15, 1.7, "worse"),
+        (16, 1.7, "worse"),  # than what is faster
+        (9, 9.0, "open"),  # faster than any
+        (30, 1.5, "worse"),
+        (15, 1.5, "open"),  # the same images
+    ],
+)
+def test_a_point_is_held_against_what_takes_as_long(ms: float, shift: float, verdict: str) -> None:
+    mixed = mixed_of([*CURVE, point(0.5, ms, router="held", knob="every=2")], [*SHIFTS, shift])
+    assert mixed.of(FIRST) == [0, 1, 2]
+    told, difference = judge(mixed, 3)
+    assert told == verdict
+    assert (difference is None) == (verdict == "open")
+    if (ms, shift) == (15, 1.2):
+        assert difference.value == pytest.approx(1.2**2 - 1.5**2, abs=0.2)
+
+
+def test_methods_are_orders_routers_and_models_with_other_steps() -> None:
+    assert methods_of(point(0.5, 1), 10) == [FIRST]
+    assert methods_of(point(0.5, 1, order="large_ends"), 10) == ["large ends"]
+    assert methods_of(point(0, 1, order="large_ends"), 10) == [FIRST], "the large model alone has no order"
+    assert methods_of(point(0, 1, num_steps=5), 10) == ["the large model, other steps"]
+    assert methods_of(point(1, 1, num_steps=99), 10) == ["the small model, other steps"]
+    other = Asked([0.5, 0.5], 1.5, 10, "small_to_large", "steps", router="track")
+    both = point(0.5, 1, asked=[Asked([0.5, 0.5], 1.5, 10, "small_to_large", "steps"), other])
+    assert methods_of(both, 10) == [FIRST, "track"], "one run that two methods ask for"
+
+
+def test_tables_count_choose_and_compare() -> None:
+    others = [
+        point(0.5, 15, order="random", levels=9.0),
+        point(0.5, 15, router="track", levels=3.0),
+        point(0.4, 16, router="held", knob="every=2", allocation=[]),
+        point(0, 8, num_steps=4),
+    ]
+    mixed = mixed_of([*CURVE, *others], [*SHIFTS, 1.7, 1.2, 1.7, 0.8])
+    assert verdicts_table([mixed]).rows == [
+        ["random", "0/0/1"], ["track", "1/0/0"], ["held", "0/0/1"], ["the large model, other steps", "1/0/0"],
+    ]  # fmt: skip
+    budgets = {
+        row[1]: dict(zip(budgets_table([mixed]).columns, row, strict=True)) for row in budgets_table([mixed]).rows
+    }
+    assert {ms: row["best within it"] for ms, row in budgets.items()} == dict.fromkeys(
+        ("10.0", "15.0", "20.0"), "the large model, other steps, 4 steps"
+    )
+    assert budgets["15.0"]["nearest to the large model's images"] == "track, 0.5/0.5"
+    assert budgets["15.0"]["levels"] == 3.0 and budgets["15.0"]["levels of the first steps"] == 5.0
+    assert budgets["20.0"]["high95"] < 0, "of 1.0 and 0.8, with the same noise"
+    assert budgets["20.0"]["as good as it"] == "0 of 6"
+    rows = {row[0]: row[2] for row in same_share_table([mixed]).rows}
+    assert set(rows) == {"random", "track"}, "whose knob is the share"
+    assert rows["track"].startswith("-0.") and rows["track"].endswith("), -2.0")
+    assert rows["random"].startswith("+0.") and rows["random"].endswith("), +4.0")
+    assert "Of 2 differences in FID whose interval leaves 0 out, 2 have" in same_share_table([mixed]).notes[1]
+    listed = points_table([mixed])
+    assert len(listed.rows) == 7 and all(len(row) == len(listed.columns) for row in listed.rows)
+    labels = {text.get_text() for text in draw_mixtures([mixed]).legends[0].get_texts()}
+    assert {FIRST, "other orders", "track", "held", "front of all"} <= labels
+
+
+def test_diversity_is_that_of_normal_features() -> None:
+    rng, deviations = np.random.default_rng(0), np.array([1.0, 2.0, 3.0])
+    labels = np.repeat(np.arange(10), 2000)
+    features = rng.normal(size=(20_000, 3)) * deviations + 100 * labels[:, None]
+    assert class_diversity(features, labels) == pytest.approx(math.sqrt(2 * np.square(deviations).sum()), rel=0.01)
+    two = np.array([[0.0, 0.0], [3.0, 4.0], [9.0, 9.0]])
+    assert class_diversity(two, np.array([0, 0, 1])) == pytest.approx(5), "of one pair"
+    assert math.isnan(class_diversity(two, np.arange(3)))
