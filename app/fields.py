@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from omegaconf import OmegaConf
 
-from app.wish import ALLOCATION, Wish, is_of_a_field
+from app.wish import Wish, is_of_a_field
 from models.checkout import CONFIG_DIR, ROOT
 from sampling.job import RunPlan
 from settings.app import AppSettings, PromptAppSettings, Served
+from settings.names import ALLOCATION
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from settings.names import ALLOCATION
 from settings.router import ROUTERS
 from tstitch.errors import UserError
 
-ALLOCATION = "allocation"
 OF_FIELDS = (
     "stitch", "router", "sampler.num_steps", "guidance.scale", "seed", "num_images", "batch_size",
     "prompt", "captions", "scheduler", "call.num_inference_steps", "call.guidance_scale",

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from models.checkout import CONFIG_DIR
 from settings.check import check_router, check_router_fits
+from settings.names import ALLOCATION
 from settings.prompts import PromptSettings
 from settings.router import Router
 from settings.sampling import Sampler, SamplingSettings
@@ -69,7 +70,7 @@ def prompt_place(base: PromptSettings, chosen: dict) -> Place[PromptSettings]:
 
 def _asked(
     fractions: list[float], scale: object, num_steps: object, order: object, rule: object,
-    router: str = "allocation", knob: str | None = None,
+    router: str = ALLOCATION, knob: str | None = None,
 ) -> dict:  # fmt: skip
     return {
         "fractions": fractions, "guidance_scale": scale, "num_steps": num_steps, "order": order, "rule": rule,

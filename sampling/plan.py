@@ -16,6 +16,7 @@ from models.weights.catalog import explain_missing
 from sampling.identity import plan_identity
 from sampling.precision import choose_precision, choose_precisions, on_cpu, show_precisions
 from sampling.routing import make_router
+from settings.names import ALLOCATION
 from settings.networks import Autoencoder, Denoiser
 from settings.router import AnyRouter
 from settings.sampling import SamplingSettings
@@ -29,8 +30,6 @@ from tstitch.routers.ml_em import MLEMRouter
 from tstitch.schedule import NoiseSchedule, make_schedule, make_timesteps
 from tstitch.solvers.make import solver_factory
 from tstitch.solvers.steps import Solver, Step, trajectory_steps
-
-ALLOCATED = "allocation"
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class Plan:
     @property
     def title(self) -> str:
         """A name among the plans of its pair: its fractions, or its router."""
-        if self.routing.kind == ALLOCATED:
+        if self.routing.kind == ALLOCATION:
             return show_fractions(self.fractions)
         shares = [] if self.fractions is None else [show_fractions(self.fractions)]
         if isinstance(self.router, MLEMRouter):

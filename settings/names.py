@@ -16,6 +16,7 @@ LABELS = ("random", "balanced")
 DEVICES = ("auto", "cpu", "cuda")
 RULES = ("steps", "timestep", "timestep_strict")
 ORDERS = ("small_to_large", "large_to_small", "interleave", "decreasing", "random", "large_ends", "small_ends")
+ALLOCATION = "allocation"  # the router whose steps are known before the run
 DIRECTIONS = ("small_to_large", "large_to_small")
 ML_EM_DRAWS = ("bernoulli", "systematic")
 ML_EM_PROBABILITIES = ("fixed", "geometric", "optimal")

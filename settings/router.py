@@ -8,7 +8,7 @@ from settings.base import Settings
 from settings.choice import choose_by, mark
 from settings.kinds import Number, OneOf, Whole
 from settings.lists import ListOf
-from settings.names import DIRECTIONS, ML_EM_DRAWS, ML_EM_PROBABILITIES, files_of
+from settings.names import ALLOCATION, DIRECTIONS, ML_EM_DRAWS, ML_EM_PROBABILITIES, files_of
 from settings.types import Count, NotNegative, PathName, Positive, Share, Size, Switch
 
 Direction = Annotated[str, OneOf(DIRECTIONS)]
@@ -54,7 +54,7 @@ class Router(Settings):
 class Allocated(Router):
     """The allocation that `stitch` and `allocation` say (T-Stitch)."""
 
-    kind_name: ClassVar[str] = "allocation"
+    kind_name: ClassVar[str] = ALLOCATION
     takes_shares: ClassVar[bool] = True
 
 
@@ -162,7 +162,7 @@ class RouterChoice(Settings):
 
 ROUTERS = (Allocated, Track, Knapsack, LatentChange, Probe, MDD, MLEM, Held, Hybrid)
 AnyRouter = Annotated[
-    Annotated[Allocated, Tag(mark("allocation"))]
+    Annotated[Allocated, Tag(mark(ALLOCATION))]
     | Annotated[Track, Tag(mark("track"))]
     | Annotated[Knapsack, Tag(mark("knapsack"))]
     | Annotated[LatentChange, Tag(mark("latent_change"))]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from evaluation.metrics.metric_names import metrics_among
-from evaluation.report.sweep import ALLOCATION, Point, Scale, Sweep
+from evaluation.report.sweep import Point, Scale, Sweep
+from settings.names import ALLOCATION
 
 FLAT_WITHIN = 0.10
 

@@ -11,7 +11,8 @@ from evaluation.report.findings import FLAT_WITHIN, find_flat_point
 from evaluation.report.pareto import pareto_front
 from evaluation.report.plots import PlainLog
 from evaluation.report.render import Table
-from evaluation.report.sweep import ALLOCATION, Point, Sweep
+from evaluation.report.sweep import Point, Sweep
+from settings.names import ALLOCATION
 from tstitch.allocation import show_fractions
 
 SHARED = ("num_images", "seed", "extractor", "reference", "reference_num_images")

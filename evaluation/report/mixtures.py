@@ -11,7 +11,8 @@ from evaluation.metrics.spread import Spread
 from evaluation.report.figures import PALETTE, figure
 from evaluation.report.pareto import pareto_front
 from evaluation.report.render import Table
-from evaluation.report.sweep import ALLOCATION, Point
+from evaluation.report.sweep import Point
+from settings.names import ALLOCATION
 from tstitch.allocation import show_fractions
 
 FIRST = "small to large"  # T-Stitch's order

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from evaluation.report.sweep import ALLOCATION, Point
+from evaluation.report.sweep import Point
+from settings.names import ALLOCATION
 
 KINDS = ("points", "models", "memory", "analysis")
 SETTINGS = ("sampler", "num_steps", "guidance_scale", "order")

@@ -1,7 +1,8 @@
 """The results table of a sweep, which its CSV file, its pages and the dashboard share."""
 
 from evaluation.report.render import Cell, Table
-from evaluation.report.sweep import ALLOCATION, Point, Sweep
+from evaluation.report.sweep import Point, Sweep
+from settings.names import ALLOCATION
 from tstitch.allocation import show_fractions
 
 SMALL_FRACTION, TIME, DISTANCE = "small_fraction", "ms_per_image", "distance_from_large"

@@ -10,13 +10,13 @@ from typing import TypeVar
 from evaluation.metrics.metric_names import DISTANCES, METRIC_NAMES, MetricName, is_metric, metrics_among
 from evaluation.records import read_record
 from evaluation.report.sweep_file import SweepRecord
+from settings.names import ALLOCATION
 from tstitch.allocation import show_fractions
 from tstitch.errors import UserError
 from tstitch.runs.json_files import write_json
 
 Scale = float | list[float]
 T = TypeVar("T")
-ALLOCATION = "allocation"  # the router whose steps are known before the run
 MAKE_AGAIN = "the sweep's command writes it anew and keeps the points that are finished"
 
 
