@@ -29,9 +29,10 @@ def main(settings: MixturesSettings) -> None:
     with joined_ranks() as ranks:
         mixed = gather_mixtures([Path(place) for place in settings.sweeps], ranks, choose_device("auto", 0))
     tables = "\n".join(markdown(make(mixed)) for make in (verdicts_table, budgets_table, same_share_table))
+    points, drawn = points_table(mixed), draw_mixtures(mixed)
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(table_file, comma_separated(points_table(mixed)).encode())
-    save(draw_mixtures(mixed), picture)
+    write_atomically(table_file, comma_separated(points).encode())
+    save(drawn, picture)
     write_atomically(page, f"{tables}\n![FID against time, for each sweep]({picture.name})\n".encode())
     print(tables, page, sep="\n")
 

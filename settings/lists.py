@@ -39,6 +39,8 @@ class ListOf(Kind):
     def limit(self, value: object) -> str:
         if not isinstance(value, list):
             return ""
+        if len(value) < self.shortest:
+            return f", at least {self.shortest} of them"
         if len(value) > self.longest:
             return f", at most {self.longest:,} of them"
         return next(filter(None, map(self.item.limit, value)), "")

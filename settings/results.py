@@ -13,6 +13,7 @@ from settings.over_fractions import StepCounts
 from settings.types import BatchSize, Count, Draws, NumSteps, PathName, Ranks, Switch, Words
 
 Paths = Annotated[list[str], ListOf(PathText(), shortest=0, is_distinct=True)]
+SomePaths = Annotated[list[str], ListOf(PathText(), is_distinct=True)]
 MOST_DENOISERS = 3  # of the pairs of an experiment
 
 
@@ -104,15 +105,15 @@ class ReportSettings(Settings):
 class FlatnessSettings(Settings):
     """The settings of `scripts.flatness`."""
 
-    sweeps: Paths = Field(description="directories of finished sweeps of two models")
-    analyses: Paths = Field(description="what scripts.analyse wrote of the same weights: directories or JSON files")
+    sweeps: SomePaths = Field(description="directories of finished sweeps of two models")
+    analyses: SomePaths = Field(description="what scripts.analyse wrote of the same weights: directories or JSON files")
     out: PathName = Field(description="directory of flatness.md, .csv and .png")
 
 
 class MixturesSettings(Settings):
     """The settings of `scripts.mixtures`."""
 
-    sweeps: Paths = Field(description="directories of finished sweeps of two models, such as experiment=mixtures")
+    sweeps: SomePaths = Field(description="directories of finished sweeps of two models, such as experiment=mixtures")
     out: PathName = Field(description="directory of mixtures.md, .csv and .png")
 
 

@@ -154,9 +154,12 @@ def same_share_table(mixed: Sequence[Mixed]) -> Table:
         rows.append([method, f"{fraction:g}", *cells])
     notes = [
         "Difference in FID from the first steps for the small model at the same share, with its 95% interval; then by "
-        "how many of 255 levels the images are farther from the large model's own ones.",
-        f"Of {told_apart} differences in FID whose interval leaves 0 out, {agreed} have the sign of that in distance.",
+        "how many of 255 levels the images are farther from the large model's own ones."
     ]
+    if told_apart:
+        notes += [
+            f"Of {told_apart} differences in FID with an interval without 0, {agreed} have that sign in distance."
+        ]
     return Table("At the same share of the small model", ["method", "share", *(own.name for own in mixed)], rows, notes)
 
 

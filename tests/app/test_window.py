@@ -140,4 +140,7 @@ def test_the_window_of_a_pipeline(tmp_path: Path) -> None:
 def test_mistakes_before_the_window_are_one_line(capfd, monkeypatch) -> None:
     check_one_line(run_here(capfd, monkeypatch, "app", "port=x"), "port must be a whole number of 0 or more, got 'x'")
     check_one_line(run_here(capfd, monkeypatch, "app", "pair=dit_s_xl"), "weights fetch pair=dit_s_xl")
-    check_one_line(run_here(capfd, monkeypatch, "app_prompts", "small=[]"), "small must be a list of paths, got []")
+    check_one_line(
+        run_here(capfd, monkeypatch, "app_prompts", "small=[]"),
+        "small must be a list of paths, at least 1",
+    )

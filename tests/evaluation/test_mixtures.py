@@ -105,7 +105,7 @@ def test_tables_count_choose_and_compare() -> None:
     assert set(rows) == {"random", "track"}, "whose knob is the share"
     assert rows["track"].startswith("-0.") and rows["track"].endswith("), -2.0")
     assert rows["random"].startswith("+0.") and rows["random"].endswith("), +4.0")
-    assert "Of 2 differences in FID whose interval leaves 0 out, 2 have" in same_share_table([mixed]).notes[1]
+    assert "Of 2 differences in FID with an interval without 0, 2 have" in same_share_table([mixed]).notes[1]
     listed = points_table([mixed])
     assert len(listed.rows) == 7 and all(len(row) == len(listed.columns) for row in listed.rows)
     labels = {text.get_text() for text in draw_mixtures([mixed]).legends[0].get_texts()}

@@ -108,7 +108,7 @@ def test_memory_is_of_the_networks_that_a_point_uses(measured: dict) -> None:
         ("precisions=bf16", "tf32, bf16, fp16, auto, or of lists of them, got 'bf16'"),
         ("precisions=[float32,fp8]", "tf32, bf16, fp16, auto, or of lists of them, got 'fp8' in ['float32', 'fp8']"),
         ("precisions=[[bf16]]", "precision needs one value or 2, got ['bf16']"),
-        ("compiles=[]", "compiles must be a list of names out of none, default, max, got []"),
+        ("compiles=[]", "compiles must be a list of names out of none, default, max, at least 1 of them, got []"),
         ("compiles=[none,fast]", "compiles must be a list of names out of none, default, max, got 'fast' in"),
         ("batch_sizes=[0]", "batch_sizes must be a list of whole numbers of 1 or more, got 0 in [0]"),
         ("fractions=[2]", "fractions must be a list of numbers from 0 to 1, or of lists of them"),

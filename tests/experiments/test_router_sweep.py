@@ -93,3 +93,4 @@ def test_its_points_are_held_against_the_first_steps_for_the_small_model(capfd, 
 
 def test_mixtures_need_fid_of_two_models(capfd, monkeypatch, tmp_path) -> None:
     check_one_line(run_here(capfd, monkeypatch, "mixtures", f"sweeps=[{tmp_path}]"), "holds no sweep")
+    check_one_line(run_here(capfd, monkeypatch, "mixtures", "sweeps=[]"), "a list of paths, at least 1 of them")
