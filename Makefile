@@ -52,7 +52,7 @@ sweep: $(READY) ## Sweep a pair: make sweep PAIR=fashion_unet_s_l [FRACTIONS=0,0
 	$(PY) -m scripts.sweep pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) num_images=$(NUM) \
 		'fractions=$(FRACTIONS_VALUE)' precision=auto $(if $(GPUS),ranks=$(GPUS)) out=$(or $(OUT),null)
 
-table: $(READY) ## A table or figure of the paper beside ours: make table NAME=table1 [PAIRS=digits] [TABLE_SETTINGS='num_images=256']
+table: $(READY) ## A table or figure of the paper beside ours: make table NAME=table9 [PAIRS=digits] [TABLE_SETTINGS='num_images=256']
 	$(PY) -m scripts.table name=$(NAME) pairs=$(PAIRS) precision=auto $(if $(GPUS),ranks=$(GPUS)) $(TABLE_SETTINGS)
 
 tables: $(READY) ## All of them: make tables PAIRS=digits (26 minutes on one thread with DIGITS_SIZE, which it takes for the digits)

@@ -245,7 +245,8 @@ def _analysis_page(paper: Paper, overrides: list[str], command: str) -> Page:
     device = choose_device(own.device, local_rank=0)
     with joined_ranks(), torch.inference_mode():
         analysis = analyse(own.analysis, make_plan(own), own, device)
-    where = f"{own.pair.name}, {own.num_images} images, {dry.precision}, on {device_name(device)}."
+    how = f"{own.sampler.name.upper()}, {len(dry.timesteps)} steps"
+    where = f"{own.pair.name}, {how}, {own.num_images} images, {dry.precision}, on {device_name(device)}."
     notes = [*analysis.sentences, *paper.notes, where]
     picture = draw_analysis(own.analysis, analysis.data)
     return Page(Table(paper.title, analysis.columns, analysis.rows, notes), picture, command, [])

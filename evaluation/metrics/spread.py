@@ -62,7 +62,7 @@ def describe_difference(names: tuple[str, str], first_fid: float, difference: Sp
     elif low > allowed:
         verdict = f"is worse by more than {margin:.0%}"
     elif low > 0:
-        verdict = f"is worse, by more or less than {margin:.0%}"
+        verdict = f"is worse, whether by more than {margin:.0%} cannot be told"
     else:
         verdict = "cannot be told apart with so few images"
     text = f"{names[1]} against {names[0]}: FID {difference.value:+.3f}, 95% interval {low:+.3f} to {high:+.3f}"

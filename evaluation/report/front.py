@@ -63,7 +63,7 @@ def describe_front(sweeps: Sequence[Sweep]) -> list[str]:
     winners = [own for own in on_front(placed) if own in three]
     of = f"{len(three)} points of three models and {len(placed) - len(three)} of fewer"
     if not winners:
-        return [f"Of {of}, the front has none of three models: what they reach, a pair reaches in the same time."]
+        return [f"Of {of}, the front has none of three models: another one is as fast and as good as each."]
     shown = "; ".join(
         f"{pair} {show_fractions(point.fractions)}, {point.num_steps} steps, guidance {point.guidance_scale}: "
         f"{point.distance_title} {point.distance:.2f} in {1000 * point.seconds_per_image:.1f} ms"

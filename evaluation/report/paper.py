@@ -62,15 +62,29 @@ class Paper:
                 return values
         return {}
 
+    def fids_of_curve(self, point: Point) -> list[tuple[float, float]]:
+        """Return the paper's share of the small model and FID, rising, all along the curve of a point's settings."""
+        found = {
+            fractions[0] if isinstance(fractions, Sequence) else fractions: fid
+            for curve in self._curves(_requests(point)[0])
+            for fractions, fid in zip(curve["fractions"], curve.get("fid", []), strict=False)
+            if fid is not None
+        }
+        return sorted(found.items())
+
     def _values(self, request: Mapping[str, object]) -> dict[str, float]:
-        for curve in self.curves:
-            if any(key in curve and curve[key] != request[key] for key in SETTINGS):
-                continue
+        for curve in self._curves(request):
             for position, fractions in enumerate(curve["fractions"]):
                 if same_fractions(fractions, request["fractions"]):
                     columns = {key: values[position] for key, values in curve.items() if key not in SETTINGS}
                     return {key: value for key, value in columns.items() if key != "fractions" and value is not None}
         return {}
+
+    def _curves(self, request: Mapping[str, object]) -> list[dict]:
+        """List the curves whose settings are those of a request."""
+        return [
+            curve for curve in self.curves if all(key not in curve or curve[key] == request[key] for key in SETTINGS)
+        ]
 
 
 def _requests(point: Point) -> list[dict]:

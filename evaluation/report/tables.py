@@ -168,11 +168,8 @@ def _shapes(paper: Paper, sweep: Sweep) -> list[str]:
 
 
 def _flat_in_paper(paper: Paper, points: Sequence[Point]) -> str:
-    fids = [
-        ((point.asked or [point])[0].fractions[0], paper.values_at(point).get("fid")) for point in points
-    ]  # the paper's own fractions are those it asked for
-    known = [(fraction, fid) for fraction, fid in fids if fid is not None]
-    if len(known) < 2 or known[0][0] != 0:
+    known = paper.fids_of_curve(points[0])
+    if len(known) < 3 or known[0][0] != 0:  # the ends alone do not say where it leaves them
         return ""
     flat, _ = known[last_flat([fid for _, fid in known])]
     return f" The paper's FID stays within {FLAT_WITHIN:.0%} up to {flat:g}."

@@ -84,6 +84,24 @@ def test_the_papers_numbers_are_found_by_what_was_asked() -> None:
     assert (row["fractions"], row["asked"], row["FID paper"]) == ("0.2/0.8", "0.25/0.75", "2.5")
 
 
+@pytest.mark.parametrize(
+    ("fractions", "fids", "said"),
+    [
+        ([0, 0.2, 0.4, 1], [10, 10.5, 12, 40], "up to 0.2."),
+        ([0, 1], [10, 40], None),
+        ([0.2, 0.4, 1], [10, 12, 40], None),
+    ],
+)
+def test_the_papers_curve_is_flat_by_all_of_its_fractions(fractions, fids, said: str | None) -> None:
+    paper = Paper("t", "points", {}, {}, curves=[{"fractions": fractions, "fid": fids, "sampler": "ddim"}])
+    ours = [
+        Point([own, 1 - own], 1.5, "ddim", 10, "small_to_large", "steps", [0], {"fid5k": fid}, LATENCY)
+        for own, fid in ((0, 10.0), (0.5, 20.0))
+    ]
+    text = " ".join(points_table(paper, Sweep(ours, {"pair": "a"}), []).notes)
+    assert (f"The paper's FID stays within 10% {said}" in text) if said else "The paper's FID" not in text
+
+
 def test_files_and_pages_show_what_ran(capfd, monkeypatch, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     settings = [*TINY, "fractions=[0,0.1,0.3,0.6]", "sampler.num_steps=4", f"out={out}"]

@@ -104,6 +104,7 @@ def test_a_finished_sweep_is_judged_where_its_protocol_is_the_papers(capfd, monk
     rows = list(csv.DictReader((tmp_path / "tables" / "fig5_s_xl.csv").open()))
     assert [row["within 0.74"] for row in rows] == ["yes", "no", "yes"]
     assert [row["difference"] for row in rows] == ["+0.11", "+1.91", "+0.04"]
+    assert "The paper's FID stays within 10% up to 0.5." in outcome.out
     sweep["protocol"]["num_images"] = 1000
     (found / "sweep.json").write_text(json.dumps(sweep))
     outcome = make(capfd, monkeypatch, tmp_path, "name=fig5_s_xl", f"sweep={found}")
