@@ -18,7 +18,7 @@ def main(settings: MixturesSettings) -> None:
     from evaluation.report.figures import save
     from evaluation.report.mixtures import budgets_table, draw_mixtures, points_table, same_share_table, verdicts_table
     from evaluation.report.render import comma_separated, markdown
-    from experiments.mixtures import gather_mixtures
+    from experiments.paired import gather_mixtures
     from tstitch.runs.atomic import write_atomically
     from tstitch.runs.outputs import check_output
     from tstitch.runs.ranks import choose_device, joined_ranks

@@ -10,6 +10,7 @@ from settings.results import (
     CompareSettings,
     EvaluateSettings,
     FlatnessSettings,
+    FrontsSettings,
     MergeSettings,
     MixturesSettings,
     ReportSettings,
@@ -37,6 +38,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "report": ReportSettings,
     "flatness": FlatnessSettings,
     "mixtures": MixturesSettings,
+    "fronts": FrontsSettings,
     "table": TableSettings,
     "train": TrainSettings,
 }

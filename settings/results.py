@@ -117,6 +117,13 @@ class MixturesSettings(Settings):
     out: PathName = Field(description="directory of mixtures.md, .csv and .png")
 
 
+class FrontsSettings(Settings):
+    """The settings of `scripts.fronts`."""
+
+    sweeps: SomePaths = Field(description="directories of finished sweeps of one noise, of any numbers of models")
+    out: PathName = Field(description="directory of fronts.md, .csv and .png")
+
+
 class TableSettings(Settings):
     """The settings of `scripts.table`."""
 

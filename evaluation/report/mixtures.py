@@ -30,7 +30,7 @@ class Mixed:
         diversity: of each point, the distance between two images of a class in the features.
     """
 
-    name: str
+    pair: str
     points: list[Point]
     fids: FIDSpread
     diversity: list[float]
@@ -38,6 +38,10 @@ class Mixed:
     @property
     def num_steps(self) -> int:
         return Counter(point.num_steps for point in self.points).most_common(1)[0][0]
+
+    @property
+    def name(self) -> str:
+        return f"{self.pair}, {self.num_steps} steps"
 
     def of(self, method: str) -> list[int]:
         """List the points of a method, by the share of the small model."""

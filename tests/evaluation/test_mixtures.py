@@ -36,7 +36,7 @@ def mixed_of(points: list[Point], shifts: list[float]) -> Mixed:
     noise = np.random.default_rng(0).normal(size=(NUM, DIM))
     reference = np.random.default_rng(1).normal(size=(100_000, DIM))
     fids = fid_spread((noise + np.eye(DIM)[0] * shift for shift in shifts), statistics(reference))
-    return Mixed("a, 10 steps", points, fids, [1.0] * len(points))
+    return Mixed("a", points, fids, [1.0] * len(points))
 
 
 # First steps for the small model: 20, 15 and 10 ms, shifts 1, 1.5 and 3.

@@ -22,6 +22,7 @@ NEEDED = {
     "report": ["sweep=runs/sweep"],
     "flatness": ["sweeps=[runs/sweep]", "analyses=[runs/analysis]"],
     "mixtures": ["sweeps=[runs/sweep]"],
+    "fronts": ["sweeps=[runs/sweep]"],
 }
 VARIANTS = {
     "sample with U-Nets": ("sample", ["pair=fashion_unet_s_l"]),
