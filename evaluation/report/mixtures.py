@@ -61,12 +61,11 @@ class Mixed:
 
 def methods_of(point: Point, num_steps: int) -> list[str]:
     """Name the methods that led to a point: an order, a router with its settings, or a model alone with other steps."""
-    if point.num_steps != num_steps:
-        return [f"the {'large' if point.is_large_alone else 'small'} model, other steps"]
-    if point.is_large_alone or point.is_alone(0):
-        return [FIRST]
     every = [series for _, series in point.curves]
-    return list(dict.fromkeys(own.order.replace("_", " ") if own.router == ALLOCATION else own.router for own in every))
+    names = [own.order.replace("_", " ") if own.router == ALLOCATION else own.router for own in every]
+    if point.is_large_alone or point.is_alone(0):
+        names = [FIRST if point.num_steps == num_steps else f"the {'large' if point.is_large_alone else 'small'} model"]
+    return list(dict.fromkeys(name if point.num_steps == num_steps else f"{name}, other steps" for name in names))
 
 
 def judge(mixed: Mixed, index: int) -> tuple[str, Spread | None]:

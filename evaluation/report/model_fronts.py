@@ -102,7 +102,7 @@ def draw_model_fronts(scored: Scored) -> Figure:
             front = scored.front(count)
             ms = [1000 * scored.seconds[k] for k in front]
             axes.step(
-                ms, scored.fids.values[front], where="post", color=colour,
+                ms, scored.fids.values[front], where="post", color=colour, linewidth=1 + scored.most_models - count,
                 label=COUNTS[1] if count == 1 else f"up to {COUNTS[count]}",
             )  # fmt: skip
             intervals = [scored.fids.spread(k).interval for k in front]

@@ -75,6 +75,7 @@ def test_methods_are_orders_routers_and_models_with_other_steps() -> None:
     assert methods_of(point(0, 1, order="large_ends"), 10) == [FIRST], "the large model alone has no order"
     assert methods_of(point(0, 1, num_steps=5), 10) == ["the large model, other steps"]
     assert methods_of(point(1, 1, num_steps=99), 10) == ["the small model, other steps"]
+    assert methods_of(point(0.5, 1, num_steps=5), 10) == ["small to large, other steps"]
     other = Asked([0.5, 0.5], 1.5, 10, "small_to_large", "steps", router="track")
     both = point(0.5, 1, asked=[Asked([0.5, 0.5], 1.5, 10, "small_to_large", "steps"), other])
     assert methods_of(both, 10) == [FIRST, "track"], "one run that two methods ask for"
