@@ -1,4 +1,4 @@
-"""Choices for budgets of time beside an exhaustive grid: `python -m benchmarks.choice OUT --ms 4 8 16 pair=...`.
+"""Choices for budgets of time beside an exhaustive grid: `python -m benchmarks.choice OUT --ms 4,8,16 pair=...`.
 
 The grid has every solver, number of steps, guidance scale, execution, and share of the denoisers' steps in parts of a
 quarter, small first. It is sampled with the noise of the reported numbers, on which nothing is chosen. For each budget:
@@ -6,6 +6,7 @@ the best point of the grid that fits by the same measured costs, and how much be
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -91,11 +92,15 @@ def compare(settings: ChooseSettings, budgets: list[float], out: Path, device: t
     }
 
 
-def main() -> None:
+def _budgets(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="the directory of all points, which are kept")
-    parser.add_argument("--ms", type=float, nargs="+", required=True, help="budgets: milliseconds for an image")
-    arguments, overrides = parser.parse_known_args()
+    parser.add_argument("--ms", type=_budgets, required=True, help="budgets: milliseconds for an image, with commas")
+    arguments, overrides = parser.parse_known_args(argv)
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         settings = checked("choose", compose("choose", [f"ms={max(arguments.ms):g}", *overrides]))
     device = choose_device(settings.device, local_rank=0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.choice import compare, list_grid
+from benchmarks.choice import compare, list_grid, main
 from experiments.choose.costs import Execution, write_costs
 from tests.experiments.test_choose import CALIBRATION, settings_of
 from tstitch.costs import Costs
@@ -26,6 +26,12 @@ def test_the_grid_has_every_setting_once() -> None:
     assert len(grid) == 2 * 2 * sum(shares.values())
     assert all(each.is_in_order for each in grid)
     assert min(each.seconds for each in grid) == pytest.approx(FIXED + 2 * OF_STEP[0])
+
+
+def test_the_command_takes_budgets_and_settings(tmp_path: Path) -> None:
+    write_costs(tmp_path, settings_of(*SMALL), torch.device("cpu"), {(FLOAT32, 1.1): Costs(OF_STEP, FIXED)})
+    with pytest.raises(SystemExit, match=r"--ms 0\.1 is too little: the cheapest setting takes 2\.4 ms"):
+        main([str(tmp_path), "--ms", "0.1,9", *SMALL[1:]])
 
 
 @pytest.mark.long
