@@ -1,4 +1,4 @@
-"""What a trajectory costs, from the times of each model alone at two numbers of steps."""
+"""The cost of a trajectory, from the times of each model alone at two numbers of steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each model more gains: the best FID within a time with one model, with two, with three."""
+"""The best FID within a time with one model, with two, with three, and the gain of each model more."""
 
 from dataclasses import dataclass
 from itertools import pairwise

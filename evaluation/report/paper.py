@@ -64,13 +64,13 @@ class Paper:
 
     def fids_of_curve(self, point: Point) -> list[tuple[float, float]]:
         """Return the paper's share of the small model and FID, rising, all along the curve of a point's settings."""
-        found = {
+        reported = {
             fractions[0] if isinstance(fractions, Sequence) else fractions: fid
             for curve in self._curves(_requests(point)[0])
             for fractions, fid in zip(curve["fractions"], curve.get("fid", []), strict=False)
             if fid is not None
         }
-        return sorted(found.items())
+        return sorted(reported.items())
 
     def _values(self, request: Mapping[str, object]) -> dict[str, float]:
         for curve in self._curves(request):

@@ -1,4 +1,4 @@
-"""What each model more gains: fronts by number of models, by hand."""
+"""The gain of each model more: fronts by number of models, by hand."""
 
 import json
 from pathlib import Path
