@@ -87,7 +87,7 @@ def _grid_points(axes: dict, settings: SweepSettings | PromptSweepSettings) -> l
         if not place.takes_shares and named["fractions"] != values["fractions"][0]:
             continue  # the fractions decide nothing
         plan = plan_run(place.settings)
-        asked = place.asked if plan.fractions is not None else {**place.asked, "fractions": []}
+        asked = place.asked if place.takes_shares else {**place.asked, "fractions": []}
         points.append(PlannedPoint(place.settings, plan, (asked,)))
     return points
 

@@ -15,7 +15,10 @@ from evaluation.report.sweep import Point, Sweep
 from settings.names import ALLOCATION
 from tstitch.allocation import show_fractions
 
-SHARED = ("num_images", "seed", "extractor", "reference", "reference_num_images")
+SHARED = (
+    "num_images", "seed", "labels", "extractor", "extractor_sha256", "reference", "reference_sha256",
+    "reference_num_images",
+)  # fmt: skip
 FEW = 3  # points that make a curve of their own
 Placed = tuple[str, Point]  # a point with the name of its pair
 
@@ -29,20 +32,25 @@ class Group:
 
 
 def are_comparable(sweeps: Sequence[Sweep]) -> bool:
-    """Tell whether points of several sweeps may stand in one plot: noise, evaluation and machine are the same."""
+    """Tell whether points of several sweeps may stand in one plot: noise, evaluation and timing are the same."""
     protocols = [[sweep.timed_on, *(sweep.protocol.get(key) for key in SHARED)] for sweep in sweeps]
-    return all(other == protocols[0] for other in protocols[1:]) and all(
-        point.distance is not None for sweep in sweeps for point in sweep.points
-    )
+    points = [point for sweep in sweeps for point in sweep.points]
+    measured = {(point.distance_title, point.latency.get("batch_size")) for point in points}
+    has_distance = all(point.distance is not None for point in points)
+    return has_distance and len(measured) == 1 and all(other == protocols[0] for other in protocols[1:])
 
 
 def at_best_guidance(sweeps: Sequence[Sweep]) -> list[Placed]:
     """List the points of the guidance scale with the least FID, for each pair, share of the steps and sampler."""
     best: dict[tuple, Placed] = {}
+    precisions = {sweep.protocol.get("precision") for sweep in sweeps}
     for sweep in sweeps:
+        pair = sweep.protocol["pair"]
+        if len(precisions) > 1:
+            pair = f"{pair}, {sweep.protocol.get('precision')}"
         for point in sweep.points:
-            pair = sweep.protocol["pair"]
-            key = (pair, *(point.fractions if point.allocation else (point.knob,)), *astuple(point.series))
+            shares = point.asked[0].fractions if point.asked else point.fractions
+            key = (pair, *(shares if point.knob is None else [point.knob]), *astuple(point.series))
             if key not in best or point.distance < best[key][1].distance:
                 best[key] = pair, point
     return list(best.values())

@@ -71,25 +71,27 @@ def methods_of(point: Point, num_steps: int) -> list[str]:
 def judge(mixed: Mixed, index: int) -> tuple[str, Spread | None]:
     """Hold a point against the first steps for the small model at the same time.
 
-    It is better where its FID is below that of the cheapest such point that takes as long or longer, and worse where
-    it is above that of the dearest one that takes as long or less; each by more than the 95% interval. Between two of
+    It is worse where its FID is above that of the best such point that takes as long or less, and better where it is
+    below that of the cheapest one that takes as long or longer; each by more than the 95% interval. Between two of
     them a line is not drawn.
 
     Returns:
-        the verdict, and the difference of FID that decided it; None where it is open.
+        the verdict, and the difference of FID that decided it; None where it is open, as of a run that both ask for.
     """
     seconds = [point.seconds_per_image for point in mixed.points]
     first = mixed.of(FIRST)
-    dearer = [k for k in first if seconds[k] * SAME_TIME >= seconds[index]]
+    if index in first:
+        return OPEN, None
     cheaper = [k for k in first if seconds[k] <= seconds[index] * SAME_TIME]
+    if cheaper:
+        against_best = mixed.fids.difference(min(cheaper, key=mixed.fids.values.__getitem__), index)
+        if against_best.interval[0] > 0:
+            return WORSE, against_best
+    dearer = [k for k in first if seconds[k] * SAME_TIME >= seconds[index]]
     if dearer:
         against_dearer = mixed.fids.difference(min(dearer, key=seconds.__getitem__), index)
         if against_dearer.interval[1] < 0:
             return BETTER, against_dearer
-    if cheaper:
-        against_cheaper = mixed.fids.difference(max(cheaper, key=seconds.__getitem__), index)
-        if against_cheaper.interval[0] > 0:
-            return WORSE, against_cheaper
     return OPEN, None
 
 
@@ -104,8 +106,9 @@ def verdicts_table(mixed: Sequence[Mixed]) -> Table:
             cells.append("/".join(str(counts[verdict]) for verdict in (BETTER, OPEN, WORSE)) if counts else None)
         rows.append([method, *cells])
     notes = [
-        "Points that are better / cannot be told apart / worse than the first steps for the small model, at the same "
-        "time (within 2%), by the 95% interval of the paired difference in FID."
+        "Points that are better / not decided / worse than the first steps for the small model, at the same time "
+        "(within 2%), by the 95% interval of the paired difference in FID. A point between two of theirs in time is "
+        "better if it beats the slower one, and worse if the faster one beats it."
     ]
     return Table("Which wins where", ["method", *(own.name for own in mixed)], rows, notes)
 
@@ -150,14 +153,15 @@ def same_share_table(mixed: Sequence[Mixed]) -> Table:
                 cells.append(None)
                 continue
             low, high = spread.interval
-            cells.append(f"{spread.value:+.2f} ({low:+.2f} to {high:+.2f}), {farther:+.1f}")
-            if low > 0 or high < 0:
+            text = f"{spread.value:+.2f} ({low:+.2f} to {high:+.2f})"
+            cells.append(text if farther is None else f"{text}, {farther:+.1f}")
+            if farther is not None and (low > 0 or high < 0):
                 told_apart += 1
                 agreed += (spread.value > 0) == (farther > 0)
         rows.append([method, f"{fraction:g}", *cells])
     notes = [
         "Difference in FID from the first steps for the small model at the same share, with its 95% interval; then by "
-        "how many of 255 levels the images are farther from the large model's own ones."
+        "how many of 255 levels the images are farther from those of the large model at its own guidance scale."
     ]
     if told_apart:
         notes += [
@@ -166,7 +170,7 @@ def same_share_table(mixed: Sequence[Mixed]) -> Table:
     return Table("At the same share of the small model", ["method", "share", *(own.name for own in mixed)], rows, notes)
 
 
-def _at_same_share(mixed: Mixed) -> dict[tuple[str, float], tuple[Spread, float]]:
+def _at_same_share(mixed: Mixed) -> dict[tuple[str, float], tuple[Spread, float | None]]:
     """Differences in FID and in distance by method and share; the large model alone at other steps has none."""
     first = {round(mixed.points[k].small_fraction, 3): k for k in mixed.of(FIRST)}
     compared = {}
@@ -178,8 +182,8 @@ def _at_same_share(mixed: Mixed) -> dict[tuple[str, float], tuple[Spread, float]
             if method == FIRST or rival is None or point.num_steps != mixed.num_steps or point.knob is not None:
                 continue
             ours, theirs = mixed.levels(k), mixed.levels(rival)
-            if ours is not None and theirs is not None:
-                compared[method, share] = mixed.fids.difference(rival, k), ours - theirs
+            farther = None if ours is None or theirs is None else ours - theirs
+            compared[method, share] = mixed.fids.difference(rival, k), farther
     return compared
 
 

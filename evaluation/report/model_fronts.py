@@ -71,6 +71,7 @@ def model_fronts_table(scored: Scored) -> Table:
     notes = [
         f"Model {count} lowers FID by more than the 95% interval at {sum(told)} of {len(told)} times."
         for count, told in gains.items()
+        if told
     ]
     notes.append(
         "The best point within a time, of at most so many models: its shares of the steps, small to large, and how "
@@ -83,6 +84,8 @@ def times_of(scored: Scored) -> np.ndarray:
     """Times (s) from the fastest to the slowest point of the front, evenly spaced in the logarithm."""
     front = scored.front(scored.most_models)
     first, last = (scored.seconds[front[end]] for end in (0, -1))
+    if first == last:
+        return np.array([first])
     times = np.geomspace(first, last, NUM_TIMES)
     times[[0, -1]] = first, last  # without rounding, which would leave these points out
     return times
@@ -100,6 +103,8 @@ def draw_model_fronts(scored: Scored) -> Figure:
                 color=colour,
             )  # fmt: skip
             front = scored.front(count)
+            if not front:
+                continue
             ms = [1000 * scored.seconds[k] for k in front]
             axes.step(
                 ms, scored.fids.values[front], where="post", color=colour, linewidth=1 + scored.most_models - count,

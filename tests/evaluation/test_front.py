@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from evaluation.report.front import are_comparable, at_best_guidance, describe_front, draw_front, glance_table, on_front
-from evaluation.report.sweep import Point, Sweep
+from evaluation.report.sweep import Asked, Point, Sweep
 
 PROTOCOL = {"pair": "s_xl", "num_images": 1000, "seed": 0, "extractor": "fashion", "reference": "r"}
 
@@ -31,6 +31,17 @@ def test_each_setting_is_taken_at_the_guidance_scale_of_least_fid() -> None:
     assert best == {(0, 20): 10.0, (0.5, 20): 10.5, (1, 20): 30.0, (0, 10): 14.0}
 
 
+def test_shares_and_precisions_are_no_variants_of_one_point() -> None:
+    def ml_em(asked: float) -> Point:
+        chosen = [Asked([asked, 1 - asked], 1.5, 20, "small_to_large", "steps", "ml_em")]
+        return replace(point([0.5, 0.5], 10.0, 1.0), allocation=[], router="ml_em", asked=chosen)
+
+    assert len(at_best_guidance([Sweep([ml_em(0.2), ml_em(0.4), ml_em(0.4)], PROTOCOL)])) == 2
+    in_bf16 = replace(TWO, protocol={**PROTOCOL, "precision": "bf16"})
+    pairs = [pair for pair, _ in at_best_guidance([replace(TWO, protocol={**PROTOCOL, "precision": "tf32"}), in_bf16])]
+    assert pairs == ["s_xl, tf32"] * 4 + ["s_xl, bf16"] * 4
+
+
 def test_the_front_has_what_nothing_beats_in_both() -> None:
     front = [(pair, own.distance) for pair, own in on_front(at_best_guidance([TWO, THREE]))]
     assert front == [("s_xl", 30.0), ("s_b_xl", 10.4), ("s_xl", 10.0)]
@@ -47,7 +58,11 @@ def test_a_point_of_three_models_on_the_front_is_named_and_none_is_said_plainly(
 
 def test_sweeps_with_other_noise_or_another_machine_do_not_stand_in_one_plot() -> None:
     assert are_comparable([TWO, THREE])
-    assert not are_comparable([TWO, replace(THREE, protocol={**THREE.protocol, "seed": 1})])
+    for key, value in {"seed": 1, "labels": "balanced", "reference_sha256": "0"}.items():
+        assert not are_comparable([TWO, replace(THREE, protocol={**THREE.protocol, key: value})])
+    assert not are_comparable([TWO, replace(THREE, points=[replace(THREE.points[0], metrics={"fd_dinov2_1k": 9.0})])])
+    larger = replace(THREE.points[0], latency={**THREE.points[0].latency, "batch_size": 64})
+    assert not are_comparable([TWO, replace(THREE, points=[larger])])
     elsewhere = replace(THREE.points[0], latency={**THREE.points[0].latency, "machine": {"device": "another"}})
     assert not are_comparable([TWO, Sweep([elsewhere], THREE.protocol)])
 

@@ -1,6 +1,7 @@
 """Ways to mix models beside T-Stitch's: verdicts at equal time, by hand; diversity by its closed form."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,17 @@ def test_a_point_is_held_against_what_takes_as_long(ms: float, shift: float, ver
         assert difference.value == pytest.approx(1.2**2 - 1.5**2, abs=0.2)
 
 
+def test_a_dip_of_the_first_steps_counts_and_a_run_that_both_ask_for_does_not() -> None:
+    dip = [point(0, 20, levels=0.0), point(0.5, 16, levels=5.0), point(1, 8, levels=20.0)]
+    held = point(0.5, 19, router="held", knob="every=2")
+    assert judge(mixed_of([*dip, held], [2.0, 1.0, 4.0, 1.5]), 3)[0] == "worse", "than 16 ms, though better than 20 ms"
+    asked = [Asked([0.5, 0.5], 1.5, 10, "small_to_large", "steps", router=name) for name in ("allocation", "track")]
+    both = [point(0, 20), point(0.5, 19.8, asked=asked), point(1, 8)]
+    mixed = mixed_of(both, [2.0, 1.0, 4.0])
+    assert mixed.of("track") == [1]
+    assert verdicts_table([mixed]).rows == [["track", "0/1/0"]]
+
+
 def test_methods_are_orders_routers_and_models_with_other_steps() -> None:
     assert methods_of(point(0.5, 1), 10) == [FIRST]
     assert methods_of(point(0.5, 1, order="large_ends"), 10) == ["large ends"]
@@ -107,6 +119,9 @@ def test_tables_count_choose_and_compare() -> None:
     assert rows["track"].startswith("-0.") and rows["track"].endswith("), -2.0")
     assert rows["random"].startswith("+0.") and rows["random"].endswith("), +4.0")
     assert "Of 2 differences in FID with an interval without 0, 2 have" in same_share_table([mixed]).notes[1]
+    without = Mixed("a", [replace(own, paired=None) for own in mixed.points], mixed.fids, mixed.diversity)
+    rows = {row[0]: row[2] for row in same_share_table([without]).rows}
+    assert rows["track"].endswith(")") and len(same_share_table([without]).notes) == 1, "FID alone"
     listed = points_table([mixed])
     assert len(listed.rows) == 7 and all(len(row) == len(listed.columns) for row in listed.rows)
     labels = {text.get_text() for text in draw_mixtures([mixed]).legends[0].get_texts()}

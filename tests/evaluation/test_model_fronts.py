@@ -63,6 +63,15 @@ def test_the_table_says_what_a_model_more_gains() -> None:
     assert labels == ["one model", "up to two models", "up to three models"]
 
 
+def test_fronts_without_a_model_alone_and_of_one_point() -> None:
+    pair = scored([([0.5, 0.5], 2, 1), ([0.6, 0.4], 1, 2)])
+    table = model_fronts_table(pair)
+    assert [row[1] for row in table.rows] == [None] * len(table.rows) and len(table.notes) == 1
+    labels = [text.get_text() for text in draw_model_fronts(pair).axes[0].get_legend().get_texts()]
+    assert labels == ["up to two models"]
+    assert len(model_fronts_table(scored([([1, 0], 2, 1)])).rows) == 1
+
+
 def test_the_command_reads_sweeps_of_one_noise(capfd, monkeypatch, tmp_path: Path) -> None:
     tiny = ["num_images=24", "batch_size=24", "sampler.num_steps=4", "latency.repeats=1"]
     sweeps = [tmp_path / "a", tmp_path / "b"]
@@ -79,3 +88,18 @@ def test_the_command_reads_sweeps_of_one_noise(capfd, monkeypatch, tmp_path: Pat
     (sweeps[1] / "sweep.json").write_text(json.dumps(content))
     outcome = run_here(capfd, monkeypatch, "fronts", f"sweeps=[{sweeps[0]},{sweeps[1]}]", f"out={tmp_path / 'p'}")
     check_one_line(outcome, "the same noise, evaluation and machine")
+    point = json.loads((sweeps[0] / "sweep.json").read_text())["points"][0]
+    result = sweeps[0] / point["run"] / "result.json"
+    scored_now = json.loads(result.read_text())
+    scored_now["asked"]["metrics"] = ["inception_score"]
+    result.write_text(json.dumps(scored_now))
+    outcome = run_here(capfd, monkeypatch, "fronts", f"sweeps=[{sweeps[0]}]", f"out={tmp_path / 'p'}")
+    check_one_line(outcome, "result.json has no FID; the sweep's command makes it anew")
+    scored_now["asked"] |= {"metrics": ["fid"], "reference": str(sweeps[1] / point_of(sweeps[1]) / "samples.npz")}
+    result.write_text(json.dumps(scored_now))
+    outcome = run_here(capfd, monkeypatch, "fronts", f"sweeps=[{sweeps[0]}]", f"out={tmp_path / 'p'}")
+    check_one_line(outcome, " in the sweep; the sweep's command scores it anew")
+
+
+def point_of(sweep: Path) -> str:
+    return json.loads((sweep / "sweep.json").read_text())["points"][0]["run"]

@@ -91,6 +91,12 @@ def test_its_points_are_held_against_the_first_steps_for_the_small_model(capfd, 
     assert (tmp_path / "page/mixtures.png").stat().st_size > 10_000
 
 
-def test_mixtures_need_fid_of_two_models(capfd, monkeypatch, tmp_path) -> None:
+def test_mixtures_need_fid_of_two_models_at_one_scale_of_each(capfd, monkeypatch, tmp_path, out: Path) -> None:
+    content = json.loads((out / "sweep.json").read_text())
+    content["points"].append(content["points"][1] | {"guidance_scale": 3.0})
+    (tmp_path / "scales").mkdir()
+    (tmp_path / "scales/sweep.json").write_text(json.dumps(content))
+    outcome = run_here(capfd, monkeypatch, "mixtures", f"sweeps=[{tmp_path / 'scales'}]", f"out={tmp_path / 'page'}")
+    check_one_line(outcome, "0.5/0.5 several times, with other samplers or guidance; tune= chooses one")
     check_one_line(run_here(capfd, monkeypatch, "mixtures", f"sweeps=[{tmp_path}]"), "holds no sweep")
     check_one_line(run_here(capfd, monkeypatch, "mixtures", "sweeps=[]"), "a list of paths, at least 1 of them")

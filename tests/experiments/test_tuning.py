@@ -8,7 +8,8 @@ from tests.scripts.test_bad_input import check_one_line
 
 TINY = ["num_images=16", "batch_size=16", "sampler.num_steps=3", "latency.repeats=1", "pair.evaluation.bootstrap=2"]
 TUNE = "tune={guidance_scales: [1.0,4.0], num_images: 8, seed: 5}"
-GRIDS = "also=[{routers: [{kind: held, every: 2}]},{fractions: [[0,1]], num_steps: [2]}]"
+ML_EM = "{routers: [{kind: ml_em}], fractions: [0.34,0.67]}"
+GRIDS = f"also=[{{routers: [{{kind: held, every: 2}}]}},{{fractions: [[0,1]], num_steps: [2]}},{ML_EM}]"
 
 
 def test_each_point_has_the_scale_of_least_fid_on_the_other_seed(capfd, monkeypatch, tmp_path: Path) -> None:
@@ -17,20 +18,22 @@ def test_each_point_has_the_scale_of_least_fid_on_the_other_seed(capfd, monkeypa
     outcome = run_here(capfd, monkeypatch, "sweep", *arguments)
     assert outcome.code == 0, outcome.err
     tuned, found = (json.loads((place / "sweep.json").read_text())["points"] for place in (out / "tuning", out))
-    assert len(tuned) == 2 * len(found) == 10
+    assert len(tuned) == 2 * len(found) == 14
     for point in found:
-        setting = [point[key] for key in ("fractions", "num_steps", "router", "knob")]
-        at = {own["guidance_scale"]: own["metrics"]["fid8"] for own in tuned if setting == [
-            own[key] for key in ("fractions", "num_steps", "router", "knob")
-        ]}  # fmt: skip
+        setting = _setting(point)
+        at = {own["guidance_scale"]: own["metrics"]["fid8"] for own in tuned if setting == _setting(own)}
         assert len(at) == 2
         assert point["guidance_scale"] == min(at, key=at.get)
         assert "fid16" in point["metrics"]
     compared = [point for point in found if point["paired"] is not None]
-    assert len(compared) == 3, "all three of the large model's steps, whatever their scale is"
+    assert len(compared) == 5, "all five of the large model's steps, whatever their scale is"
     before = (out / "tuning/sweep.json").read_bytes()
     assert run_here(capfd, monkeypatch, "sweep", *arguments).code == 0
     assert (out / "tuning/sweep.json").read_bytes() == before
+
+
+def _setting(point: dict) -> list:
+    return [point["asked"][0]["fractions"], *(point[key] for key in ("num_steps", "router", "knob"))]
 
 
 def test_what_would_choose_by_the_result_is_refused(capfd, monkeypatch, tmp_path: Path) -> None:
