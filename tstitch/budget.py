@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from tstitch.dropin.stitch import find_stitched
 from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.errors import UserError
 from tstitch.routers.track import track_allocation
-from tstitch.solvers.scheduler_steps import noise_levels
+from tstitch.solvers.scheduler_steps import noise_levels, schedule_of
 
 FEW, MANY, REPEATS = 2, 6, 3  # steps of the runs that are timed, and how often each is
+HIGHEST = 4096.0  # a noise level: some schedules begin with no signal at all
 
 
 @dataclass(frozen=True)
@@ -75,32 +77,35 @@ def fit_budget(
         True
     """
     _, stitched = find_stitched(pipe)
-    is_list = isinstance(num_inference_steps, Sequence) and len(num_inference_steps) > 0
-    if not is_list or min(num_inference_steps) < 1 or not budget_ms > 0:
+    if not _are_whole(num_inference_steps, least=1) or not budget_ms > 0:
         raise UserError(
             f"fit_budget needs a list of numbers of steps and milliseconds above 0, got {num_inference_steps!r} and "
             f"{budget_ms!r}"
         )
     if isinstance(prompts, str) or not prompts:
         raise UserError(f"fit_budget needs a list of prompts, got {prompts!r}")
+    if not _are_whole(seeds, least=0):
+        raise UserError(f"fit_budget needs a list of seeds, got {seeds!r}")
+    if own := {"generator", "output_type", "return_dict"} & call.keys():
+        raise UserError(f"fit_budget sets {min(own)} itself; seeds= are those of the start noise")
     if stitched.residency == "swap":
         raise UserError("fit_budget cannot time residency='swap', whose networks move at each switch; use 'both'")
     most = max(num_inference_steps)
     inputs = [{**call, "prompt": prompt, "seed": seed} for prompt in prompts for seed in seeds]
     calibration = calibrate(pipe, prompts, num_inference_steps=most, seeds=seeds, **call)
-    costs = _measure(pipe, stitched, {**call, "prompt": prompts[0]})
+    costs = _measure(pipe, stitched, {**call, "prompt": prompts[0]}, most)
     candidates = []
     for count in sorted(set(num_inference_steps)):
         with sharing(stitched, fraction=1):  # the steps of a call that runs: of a late start, of shifted timesteps
             _latents(pipe, count, inputs[0])
         timesteps = stitched.trajectory.timesteps
         disagreement = _at(timesteps, calibration.timesteps, calibration.disagreement)
-        losses = disagreement * _moves(noise_levels(pipe.scheduler, timesteps))
-        candidates += [(count, each) for each in _allocations(losses, costs, budget_ms / 1000)]
-    if not candidates:
-        least = costs.seconds((0,) * min(num_inference_steps))
-        raise UserError(f"budget_ms={budget_ms:g} is too little: {min(num_inference_steps)} steps of the small "
-                        f"denoiser alone take {1000 * least:.0f} ms")  # fmt: skip
+        losses = disagreement * _moves(pipe.scheduler, noise_levels(pipe.scheduler, timesteps))
+        fitting = _allocations(losses, costs, budget_ms / 1000)
+        if not fitting and not candidates:
+            raise UserError(f"budget_ms={budget_ms:g} is too little: {count} steps of the small denoiser alone take "
+                            f"{1000 * costs.seconds((0,) * len(timesteps)):.0f} ms")  # fmt: skip
+        candidates += [(count, each) for each in fitting]
     with sharing(stitched, fraction=0):
         wanted = [_latents(pipe, most, own) for own in inputs]
     settings = []
@@ -129,13 +134,21 @@ def _allocations(losses: np.ndarray, costs: Costs, budget: float) -> list[Alloca
     return list(dict.fromkeys([(0,) * num_small + (1,) * num_large, track_allocation(losses.tolist(), num_small)]))
 
 
-def _moves(levels: Sequence[float | None]) -> np.ndarray:
+def _are_whole(values: object, least: int) -> bool:
+    is_list = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
+    return is_list and all(isinstance(value, int) and value >= least for value in values)
+
+
+def _moves(scheduler: object, levels: Sequence[float | None]) -> np.ndarray:
     """How far each step moves the latents by its prediction (`tstitch.routers.track.step_weights`); 1 if unknown."""
     if None in levels:
         return np.ones(len(levels))
-    sigmas = np.append(levels, 0.0)
-    scale = 1.0 if sigmas.max() <= 1 else 1 / np.sqrt(1 + sigmas[1:] ** 2)  # flow matching keeps the latents' scale
-    return np.abs(np.diff(sigmas)) * scale
+    sigmas = np.minimum(np.append(levels, 0.0), HIGHEST)
+    moves, prediction = np.abs(np.diff(sigmas)), scheduler.config.get("prediction_type")
+    if scheduler.config.get("use_flow_sigmas") or prediction == "flow_prediction" or schedule_of(scheduler) is None:
+        return moves
+    moves /= np.sqrt(1 + sigmas[1:] ** 2)
+    return moves / np.sqrt(1 + sigmas[:-1] ** 2) if prediction == "v_prediction" else moves
 
 
 def _at(timesteps: Sequence[float], known: Sequence[float], values: Sequence[float]) -> np.ndarray:
@@ -152,15 +165,22 @@ def _latents(pipe: object, num_steps: int, own: Mapping[str, object]) -> torch.T
     return torch.as_tensor(output).double().cpu()
 
 
-def _measure(pipe: object, stitched: StitchedDenoiser, call: Mapping[str, object]) -> Costs:
-    """Time each denoiser alone, after a run that is not timed."""
-    seconds = []
+def _measure(pipe: object, stitched: StitchedDenoiser, call: Mapping[str, object], most: int) -> Costs:
+    """Time each denoiser alone, after a run that is not timed, over the steps that ran: a late start skips some."""
+    with sharing(stitched, fraction=1):
+        _seconds(pipe, most, call)
+    skipping = most / len(stitched.trajectory.timesteps)
+    asked = [math.ceil(count * skipping) for count in (FEW, MANY)]
+    seconds, ran = [], []
     for fraction in (1, 0):
         with sharing(stitched, fraction=fraction):
-            _seconds(pipe, FEW, call)
-            few, many = (median(_seconds(pipe, n, call) for _ in range(REPEATS)) for n in (FEW, MANY))
-        seconds.append((few, many))
-    return fit_costs(FEW, MANY, seconds)
+            _seconds(pipe, asked[0], call)
+            times = []
+            for count in asked:
+                times.append(median(_seconds(pipe, count, call) for _ in range(REPEATS)))
+                ran.append(len(stitched.trajectory.timesteps))
+        seconds.append(tuple(times))
+    return fit_costs(*ran[:2], seconds)
 
 
 def _seconds(pipe: object, num_steps: int, call: Mapping[str, object]) -> float:

@@ -1,7 +1,9 @@
 """A stitched pipeline within a budget of time: costs by hand, weights by the formula, and whole choices."""
 
 import math
+from itertools import pairwise
 
+import diffusers
 import numpy as np
 import pytest
 
@@ -47,19 +49,37 @@ def test_steps_move_as_in_the_formula() -> None:
     bars = [*(float(alphas[t]) for t in timesteps), 1.0]
     steps = [Step(i, t, None, bars[i], bars[i + 1]) for i, t in enumerate(timesteps)]
     pipe.scheduler.set_timesteps(5)
-    assert _moves(noise_levels(pipe.scheduler, timesteps)) == pytest.approx(step_weights(steps), rel=1e-4)
-    assert _moves([1.0, 0.5, 0.25]) == pytest.approx([0.5, 0.25, 0.25]), "flow matching"
-    assert _moves([None, None]).tolist() == [1, 1]
+    levels = noise_levels(pipe.scheduler, timesteps)
+    assert _moves(pipe.scheduler, levels) == pytest.approx(step_weights(steps), rel=1e-4)
+    late = slice(3, None)  # noise levels below 1, as flow matching has them
+    assert _moves(pipe.scheduler, levels[late]) == pytest.approx(step_weights(steps)[late], rel=1e-4)
+    flow = FAMILIES["sd3"].build().scheduler
+    assert _moves(flow, [1.0, 0.5, 0.25]) == pytest.approx([0.5, 0.25, 0.25]), "flow matching"
+    assert _moves(pipe.scheduler, [None, None]).tolist() == [1, 1]
+
+
+def test_a_schedule_that_begins_without_signal_has_finite_weights() -> None:
+    """Of a velocity: |d x_next / d v| is the sine of the angle between the two noise levels."""
+    zero_snr = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "prediction_type": "v_prediction"}
+    scheduler = diffusers.DDIMScheduler(**zero_snr)
+    scheduler.set_timesteps(4)
+    timesteps = scheduler.timesteps.tolist()
+    angles = [math.acos(min(1.0, float(scheduler.alphas_cumprod[t]) ** 0.5)) for t in timesteps]
+    sines = [math.sin(angle - after) for angle, after in pairwise([*angles, 0.0])]
+    assert _moves(scheduler, noise_levels(scheduler, timesteps)) == pytest.approx(sines, abs=1e-3)
 
 
 @pytest.fixture
 def timed(monkeypatch) -> None:
     """One second for a step of the small one, three for one of the large one, and half a second for all else."""
 
+    run_timed = budget._seconds
+
     def seconds(pipe: object, num_steps: int, call: dict) -> float:
+        run_timed(pipe, num_steps, call)
         _, stitched = find_stitched(pipe)
         run_of_small = stitched.shares.values[0] == 1
-        return 0.5 + num_steps * (1.0 if run_of_small else 3.0)
+        return 0.5 + len(stitched.trajectory.timesteps) * (1.0 if run_of_small else 3.0)
 
     monkeypatch.setattr(budget, "_seconds", seconds)
 
@@ -98,7 +118,9 @@ def test_every_family_is_fitted_twice_and_runs_as_it_says(timed, name: str) -> N
         fit = fit_budget(pipe, prompts, budget_ms=9000, num_inference_steps=[steps - 1, steps], seeds=[0], **call)
         pipe(prompts[0], num_inference_steps=fit.best.num_inference_steps, **call)
         assert stitched.allocation == fit.best.allocation
-        assert {0, 1} == set(stitched.allocation)
+        seconds = 0.5 + sum(3.0 if model else 1.0 for model in fit.best.allocation)
+        assert fit.best.milliseconds == pytest.approx(1000 * seconds), "of the steps that run, late starts included"
+        assert seconds <= 9
 
 
 def test_times_of_this_machine_are_enough_for_a_whole_choice() -> None:
@@ -124,6 +146,14 @@ def test_mistakes_are_named_and_change_nothing(timed) -> None:
     for wrong in ({"budget_ms": 0}, *({"budget_ms": 100, "num_inference_steps": steps} for steps in ([], 4))):
         with pytest.raises(UserError, match="needs a list of numbers of steps and milliseconds above 0"):
             fit_budget(pipe, [PROMPT], **wrong)
+    for wrong, message in (
+        ({"num_inference_steps": "12"}, "list of numbers of steps"),
+        ({"num_inference_steps": [2.0]}, "list of numbers of steps"),
+        ({"seeds": 5}, "needs a list of seeds, got 5"),
+        ({"generator": None}, "sets generator itself"),
+    ):
+        with pytest.raises(UserError, match=message):
+            fit_budget(pipe, [PROMPT], budget_ms=100, **{**TINY, **wrong})
     for prompts in (None, [], PROMPT):
         with pytest.raises(UserError, match="needs a list of prompts"):
             fit_budget(pipe, prompts, budget_ms=100)
