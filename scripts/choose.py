@@ -36,7 +36,7 @@ def main(settings: ChooseSettings) -> None:
     device = choose_device(settings.device, local_rank=0)
     calibration = settings.calibration or calibrate(settings, out, device)
     choice = choose(settings, calibration, out, device)
-    overrides = chosen_overrides(choice, list(HydraConfig.get().overrides.task))
+    overrides = chosen_overrides(choice, settings, list(HydraConfig.get().overrides.task))
     path = write_choice(choice, settings, overrides, out)
     print("\n".join([*describe_choice(choice, settings, overrides), str(path)]))
 

@@ -22,6 +22,8 @@ def ablations(best: Candidate, settings: ChooseSettings) -> dict[str, ChooseSett
         without["without stitching"] = best.settings.changed(stitch=alone(settings))
     if best.settings.sampler != baseline.sampler:
         without["without its solver and steps"] = best.settings.changed(sampler=baseline.sampler, stitch=shares)
+    if (scale == 1) != (settings.pair.guidance_scale == 1):
+        without["without its guidance scale"] = best.settings.changed(guidance={"scale": settings.pair.guidance_scale})
     if best.execution != PLAIN:
         without[f"without {best.execution}"] = best.settings.changed(
             precision=baseline.precision, compile=baseline.compile

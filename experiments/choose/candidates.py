@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from experiments.choose.costs import Execution, execution_of
-from experiments.places import sampler_named
+from experiments.choose.costs import Execution, execution_of, sampled_with
 from models.pair import build_denoiser
 from models.placement.precision import DTYPES
 from sampling.calibration import read_disagreement
@@ -71,7 +70,7 @@ def list_candidates(
     """List the settings within the budget: for each solver, steps, scale and execution at most two allocations.
 
     They are the one that costs the most of those from small to large, and the one of the least weighted disagreement
-    of all (`tstitch.routers.knapsack`), where that is another.
+    of all (`tstitch.routers.knapsack`), where that is another. Where memory is limited, also each denoiser alone.
 
     Args:
         costs: by execution and guidance scale.
@@ -89,21 +88,13 @@ def list_candidates(
                 for allocation in _allocations(given, steps, cost, settings.ms / 1000, calibration):
                     own = given.changed(stitch={"fractions": None, "denoiser_per_step": list(allocation)})
                     within.append(Candidate(make_plan(own), own, cost.seconds(allocation)))
-    fitting = [each for each in within if settings.gb is None or _gigabytes(each.plan) <= settings.gb]
+    fitting = [each for each in within if fits_memory(settings, each.plan)]
     if not within:
         raise UserError(f"ms={settings.ms:g} is too little: the cheapest setting takes {1000 * cheapest:.3g} ms")
     if not fitting:
-        least = min(_gigabytes(each.plan) for each in within)
+        least = min(gigabytes(each.plan) for each in within)
         raise UserError(f"gb={settings.gb:g} is too little: the denoisers of the smallest setting have {least:.3g} GB")
     return list({(each.title, each.plan.allocation): each for each in fitting}.values())  # lists may name one twice
-
-
-def sampled_with(
-    settings: ChooseSettings, sampler: str, num_steps: int, scale: float, execution: Execution
-) -> ChooseSettings:
-    """The settings with another sampler, number of steps, guidance scale and execution."""
-    own = sampler_named(sampler, settings.sampler, settings.pair.grid).changed(num_steps=num_steps)
-    return settings.changed(sampler=own, guidance={"scale": scale}, **asdict(execution))
 
 
 def _allocations(
@@ -122,10 +113,16 @@ def _allocations(
         return []
     counts = [best.count(model) for model in range(num_models)]
     in_order = tuple(model for model, count in enumerate(counts) for _ in range(count))
-    return list(dict.fromkeys([in_order, best]))
+    alone = [(model,) * len(steps) for model in range(num_models)] if settings.gb is not None else []
+    return list(dict.fromkeys([in_order, best, *(each for each in alone if cost.seconds(each) <= budget_s)]))
 
 
-def _gigabytes(plan: Plan) -> float:
+def fits_memory(settings: ChooseSettings, plan: Plan) -> bool:
+    """Whether a plan's denoisers fit into the memory that was given."""
+    return settings.gb is None or gigabytes(plan) <= settings.gb
+
+
+def gigabytes(plan: Plan) -> float:
     """The weights of the denoisers that are in memory together, in their precisions."""
     with torch.device("meta"):
         networks = {index: build_denoiser(plan.specs[index]).network for index in plan.used}

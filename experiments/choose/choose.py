@@ -83,18 +83,20 @@ def choose(settings: ChooseSettings, calibration: str, out: Path, device: torch.
         return _held_against_baseline(scored, len(candidates), sampler)
 
 
-def chosen_overrides(choice: Choice, overrides: Sequence[str]) -> list[str]:
+def chosen_overrides(choice: Choice, settings: ChooseSettings, overrides: Sequence[str]) -> list[str]:
     """The overrides of `scripts.sample` that make images as chosen.
 
     Args:
-        overrides: of `scripts.choose`; those that the choice has no say in are kept.
+        overrides: of `scripts.choose`; those that the choice has no say in are kept, those of a solver where it is the
+            chosen one.
     """
     chosen = choice.best.candidate.overrides
+    is_own_solver = choice.best.candidate.settings.sampler.name == settings.sampler.name
     of_choice = {*ChooseSettings.model_fields} - {*SamplingSettings.model_fields}
     replaced = {"out", "seed", "num_images", *(each.partition("=")[0] for each in chosen)}
     keys = {each: each.partition("=")[0] for each in overrides}
     kept = [each for each, key in keys.items() if key not in replaced and key.partition(".")[0] not in of_choice]
-    return [*kept, *chosen]
+    return [*(each for each in kept if is_own_solver or not each.startswith("sampler.")), *chosen]
 
 
 def describe_choice(choice: Choice, settings: ChooseSettings, overrides: Sequence[str]) -> list[str]:
@@ -105,7 +107,8 @@ def describe_choice(choice: Choice, settings: ChooseSettings, overrides: Sequenc
     """
     best, (own, baseline) = choice.best.candidate, choice.fid
     seconds, baseline_s = choice.own_seconds, choice.baseline_seconds
-    against = f"{settings.against.sampler}, {settings.against.num_steps} steps of the large denoiser alone in float32"
+    against = f"{settings.against.sampler}, {settings.against.num_steps} steps of the large denoiser alone "
+    against += f"in float32, guidance {settings.pair.guidance_scale:g}"
     lines = [
         "",
         shlex.join(["python", "-m", "scripts.sample", *overrides]),

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from evaluation.speed.latency import measure_latency
+from experiments.places import sampler_named
 from sampling.jobs import make_jobs
 from sampling.plan import Plan, make_plan
 from settings.choose import ChooseSettings
@@ -38,6 +39,14 @@ def execution_of(plan: Plan) -> Execution:
     return Execution(plan.precision, plan.compile)
 
 
+def sampled_with(
+    settings: ChooseSettings, sampler: str, num_steps: int, scale: float | list[float], execution: Execution
+) -> ChooseSettings:
+    """The settings with another sampler, number of steps, guidance scale and execution."""
+    own = sampler_named(sampler, settings.sampler, settings.pair.grid).changed(num_steps=num_steps)
+    return settings.changed(sampler=own, guidance={"scale": scale}, **asdict(execution))
+
+
 def measure_costs(
     settings: ChooseSettings, execution: Execution, scale: float | list[float], device: torch.device
 ) -> Costs:
@@ -45,11 +54,8 @@ def measure_costs(
     num = len(settings.pair.denoisers)
     plans = [
         make_plan(
-            settings.changed(
-                **asdict(execution),
-                stitch={"fractions": [float(k == model) for k in range(num)]},
-                guidance={"scale": scale},
-                sampler={"num_steps": num_steps},
+            sampled_with(settings, settings.samplers[0], num_steps, scale, execution).changed(
+                stitch={"fractions": [float(k == model) for k in range(num)]}
             )
         )
         for model in range(num)
@@ -58,7 +64,8 @@ def measure_costs(
     jobs, size = make_jobs(plans, device), settings.latency.batch_size
     calls = [partial(jobs.job(plan).sample, range(size)) for plan in plans]
     seconds = [latency.median_s / size for latency in measure_latency(calls, settings.latency.repeats, device)]
-    return fit_costs(FEW, MANY, [(seconds[2 * model], seconds[2 * model + 1]) for model in range(num)])
+    few, many = (len(plan.steps) for plan in plans[:2])  # some grids give other numbers than were asked for
+    return fit_costs(few, many, [(seconds[2 * model], seconds[2 * model + 1]) for model in range(num)])
 
 
 def kept_costs(settings: ChooseSettings, out: Path, device: torch.device) -> dict[tuple[Execution, float], Costs]:
@@ -103,6 +110,8 @@ def _measured(settings: ChooseSettings, device: torch.device) -> dict:
         "device": device_name(device),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "sampler": settings.samplers[0],
+        "residency": settings.residency,
         "networks": [each.path for each in settings.pair.denoisers.values()],
         **settings.latency.as_dict(),
     }

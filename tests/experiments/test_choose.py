@@ -2,16 +2,20 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
+from experiments.choose import costs
 from experiments.choose.ablation import ablations
 from experiments.choose.candidates import list_candidates
+from experiments.choose.choose import chosen_overrides
 from experiments.choose.costs import FEW, MANY, Execution
 from models.checkout import CONFIG_DIR
 from sampling.configuration import checked
-from sampling.plan import make_plan
+from sampling.plan import Plan, make_plan
 from settings.choose import ChooseSettings
 from tests.conftest import ROOT
 from tests.scripts.command import run_here
@@ -66,6 +70,9 @@ def test_each_part_of_a_choice_is_switched_off_in_turn() -> None:
     assert (slow.sampler_name, len(slow.allocation), slow.fractions, slow.compile) == ("ddim", 100, share, "default")
     assert (plain.sampler_name, plain.allocation) == ("dpmpp_2m", in_order.plan.allocation)
     assert (plain.precision, plain.compile) == ("float32", "none")
+    settings = settings_of("ms=8", "num_steps=[10]", "samplers=[dpmpp_2m]", "guidance_scales=[1]")
+    [unguided, *_] = list_candidates(settings, {(FLOAT32, 1.0): COSTS}, CALIBRATION)
+    assert "without its guidance scale" in ablations(unguided, settings)
 
 
 def test_a_budget_that_nothing_fits_into_says_what_would() -> None:
@@ -83,6 +90,49 @@ def test_memory_rules_out_two_networks_and_leaves_one() -> None:
     listed = list_candidates(settings, {(FLOAT32, 1.1): COSTS}, CALIBRATION)
     assert listed
     assert all(set(each.plan.allocation) == {0} for each in listed)
+
+
+def test_memory_leaves_one_network_also_where_the_time_would_pay_for_both() -> None:
+    settings = settings_of("ms=9", "gb=0.01", "num_steps=[5]", "guidance_scales=[1.1]")
+    listed = list_candidates(settings, {(FLOAT32, 1.1): COSTS}, CALIBRATION)
+    assert {each.plan.allocation for each in listed} == {(0,) * 5}
+    assert len(listed) == 2, "of each solver"
+
+
+def test_costs_are_of_the_steps_that_run_and_of_the_solvers_of_the_choice(monkeypatch) -> None:
+    timed = []
+
+    class Jobs:
+        def job(self, plan: Plan) -> "Jobs":
+            timed.append(plan)
+            return self
+
+        def sample(self, indices: range) -> None:
+            raise AssertionError
+
+    def seconds(calls: list, repeats: int, device: torch.device) -> list:
+        ms = [2 + len(plan.steps) * (4.0 if plan.allocation[0] else 0.5) for plan in timed]
+        return [SimpleNamespace(median_s=own / 1000) for own in ms]
+
+    monkeypatch.setattr(costs, "make_jobs", lambda plans, device: Jobs())
+    monkeypatch.setattr(costs, "measure_latency", seconds)
+    settings = settings_of("pair=fashion_unet_s_l", "ms=9", "sampler=heun", "samplers=[ddim]", "latency.batch_size=1")
+    measured = costs.measure_costs(settings, FLOAT32, 1.5, torch.device("cpu"))
+    assert {plan.sampler_name for plan in timed} == {"ddim"}
+    assert len(timed[1].steps) == 13, "where 12 were asked for"
+    assert measured.of_step == pytest.approx((0.0005, 0.004)) and measured.fixed == pytest.approx(0.002)
+
+
+def test_settings_of_a_solver_are_kept_for_that_solver_alone() -> None:
+    settings = settings_of("ms=9", "num_steps=[5]", "guidance_scales=[1.1]", "sampler=ddim", "sampler.eta=0.5")
+    given = ["ms=9", "sampler=ddim", "sampler.eta=0.5", "labels=balanced"]
+    for candidate in list_candidates(settings, {(FLOAT32, 1.1): COSTS}, CALIBRATION):
+        chosen = chosen_overrides(SimpleNamespace(best=SimpleNamespace(candidate=candidate)), settings, given)
+        is_ddim = candidate.plan.sampler_name == "ddim"
+        assert ("sampler.eta=0.5" in chosen) == is_ddim and "labels=balanced" in chosen
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            plan = make_plan(checked("sample", compose("sample", chosen)))
+        assert (plan.sampler, plan.allocation) == (candidate.plan.sampler, candidate.plan.allocation)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +178,8 @@ def test_a_choice_is_a_command_that_runs_and_the_same_command_samples_nothing_ag
     assert "\n0 images were sampled for it, of 8 settings that fit." in again.out
     assert json.loads((out / "choice.json").read_text())["allocation"] == choice["allocation"]
     given = choice["command"][3:]
-    assert given[:4] == ["pair=digits_dit_s_xl", "batch_size=40", "labels=balanced", "sampler.history=reset"]
+    assert given[:3] == ["pair=digits_dit_s_xl", "batch_size=40", "labels=balanced"]
+    is_given_solver = "sampler=ddim" in given
+    assert ("sampler.history=reset" in given) == is_given_solver, "another solver was run with its own history"
     sampled = run_here(capfd, monkeypatch, "sample", *given, "num_images=2", f"out={tmp_path / 'images'}")
     assert sampled.code == 0, sampled.err
