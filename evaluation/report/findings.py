@@ -56,8 +56,13 @@ def describe_curves(sweep: Sweep, others: Sequence[Point] = ()) -> list[str]:
     sentences = []
     for scale, series, points in sweep.curves():
         everything = [*sweep.points, *others]
-        is_alone = len(points) == 1
-        text = describe_point(points[0], everything) if is_alone else describe_finding(points, scale, everything)
+        if len(points) == 1:
+            text = describe_point(points[0], everything)
+        elif points[0].distance is None or sweep.is_whole(series, points):
+            text = describe_finding(points, scale, everything)
+        else:
+            listed = ", ".join(f"{point.label} {point.distance_title} {point.distance:.2f}" for point in points)
+            text = f"Guidance scale {scale}, where it suits best: {listed}."
         large = sweep.large_alone(points[0])
         if series.router != ALLOCATION and large is not None and large.distance is not None:
             decided = [describe_decisions(point) for point in points if point.decisions]

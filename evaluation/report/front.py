@@ -143,6 +143,7 @@ def glance_table(sweeps: Sequence[Sweep]) -> Table:
     for sweep in sweeps:
         for scale, series, points in sweep.curves():
             is_curve = series.router == ALLOCATION and len(points) >= FEW and len(points[0].fractions) == 2
+            is_curve = is_curve and sweep.is_whole(series, points)
             flat = find_flat_point(points) if is_curve else None
             if flat is None:
                 continue

@@ -8,6 +8,7 @@ from settings.names import ALLOCATION
 
 KINDS = ("points", "models", "memory", "analysis")
 SETTINGS = ("sampler", "num_steps", "guidance_scale", "order")
+T_STITCH = "small_to_large"  # the order of the paper's curves that name none
 METRICS = ("fid", "inception_score", "precision", "recall", "clip_score")
 
 
@@ -62,11 +63,11 @@ class Paper:
                 return values
         return {}
 
-    def fids_of_curve(self, point: Point) -> list[tuple[float, float]]:
-        """Return the paper's share of the small model and FID, rising, all along the curve of a point's settings."""
+    def fids_of_curve(self, settings: Mapping[str, object]) -> list[tuple[float, float]]:
+        """Return the paper's share of the small model and FID, rising, all along the curve of these `SETTINGS`."""
         reported = {
             fractions[0] if isinstance(fractions, Sequence) else fractions: fid
-            for curve in self._curves(_requests(point)[0])
+            for curve in self._curves(settings)
             for fractions, fid in zip(curve["fractions"], curve.get("fid", []), strict=False)
             if fid is not None
         }
@@ -81,10 +82,12 @@ class Paper:
         return {}
 
     def _curves(self, request: Mapping[str, object]) -> list[dict]:
-        """List the curves whose settings are those of a request."""
-        return [
-            curve for curve in self.curves if all(key not in curve or curve[key] == request[key] for key in SETTINGS)
-        ]
+        """List the curves whose settings are those of a request; a model alone has no order."""
+        if 1 not in request.get("fractions", ()) and request["order"] != T_STITCH:
+            curves = [curve for curve in self.curves if "order" in curve]
+        else:
+            curves = self.curves
+        return [curve for curve in curves if all(key not in curve or curve[key] == request[key] for key in SETTINGS)]
 
 
 def _requests(point: Point) -> list[dict]:

@@ -210,6 +210,11 @@ class Sweep:
         wanted = _without_order(point)
         return next((p for p in self.points if p.is_large_alone and _without_order(p) & wanted), None)
 
+    def is_whole(self, series: Series, points: Sequence[Point]) -> bool:
+        """Tell whether a curve has every fraction of its series; where guidance was tuned, others have some of them."""
+        everywhere = {point.small_fraction for point in self.points if series in (own for _, own in point.curves)}
+        return everywhere == {point.small_fraction for point in points}
+
     def curves(self) -> list[tuple[Scale, Series, list[Point]]]:
         """List guidance scale, series and points of every curve that has points."""
         return [

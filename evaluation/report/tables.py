@@ -7,7 +7,8 @@ from evaluation.metrics.metric_names import METRIC_NAMES
 from evaluation.report.findings import FLAT_WITHIN, describe_finding, last_flat
 from evaluation.report.paper import METRICS, Paper, same_fractions
 from evaluation.report.render import NO_VALUE, Table
-from evaluation.report.sweep import Point, Sweep
+from evaluation.report.sweep import Point, Scale, Series, Sweep
+from settings.names import ALLOCATION
 from tstitch.allocation import show_fractions
 
 TITLES = {metric.name: metric.title for metric in METRIC_NAMES}
@@ -159,16 +160,27 @@ def _shapes(paper: Paper, sweep: Sweep) -> list[str]:
     for scale, series, points in sweep.curves():
         if len(points) < 2 or not any(point.is_large_alone for point in points):
             continue
-        prefix = f"{series.sampler.upper()}, {series.num_steps} steps: " if len(sweep.series) > 1 else ""
+        prefix = f"{describe_series(series, sweep.series)}: " if len(sweep.series) > 1 else ""
         text = f"{prefix}{describe_finding(points, scale)}"
         if len(points[0].fractions) == 2:
-            text += _flat_in_paper(paper, points)
+            text += _flat_in_paper(paper, scale, series)
         notes.append(text)
     return notes
 
 
-def _flat_in_paper(paper: Paper, points: Sequence[Point]) -> str:
-    known = paper.fids_of_curve(points[0])
+def describe_series(series: Series, everything: Sequence[Series]) -> str:
+    """Name a curve by sampler and steps, and by order and router where these vary."""
+    parts = [series.sampler.upper(), f"{series.num_steps} steps"]
+    parts += [series.order.replace("_", " ")] if len({own.order for own in everything}) > 1 else []
+    parts += [f"router {series.router}"] if series.router != ALLOCATION else []
+    return ", ".join(parts)
+
+
+def _flat_in_paper(paper: Paper, scale: Scale, series: Series) -> str:
+    if series.router != ALLOCATION:
+        return ""
+    settings = {"sampler": series.sampler, "num_steps": series.num_steps, "order": series.order}
+    known = paper.fids_of_curve({**settings, "guidance_scale": scale})
     if len(known) < 3 or known[0][0] != 0:  # the ends alone do not say where it leaves them
         return ""
     flat, _ = known[last_flat([fid for _, fid in known])]

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_a_point_alone_is_compared_with_the_large_model_of_another_sweep() -> No
     assert "the large model alone 10.00), 1.67x faster" in describe_point(CURVE[2], CURVE)
     assert describe_curves(Sweep([CURVE[2]], {}), CURVE) == [describe_point(CURVE[2], CURVE)]
     assert "600.0 ms per image" in describe_curves(Sweep([CURVE[2]], {}))[0]
+
+
+def test_a_curve_that_lacks_fractions_tuned_to_another_scale_makes_no_claim() -> None:
+    tuned = [CURVE[0], replace(CURVE[1], guidance_scale=2.0), *CURVE[2:]]
+    of_scales = describe_curves(Sweep(tuned, {}))
+    assert of_scales[0].startswith("Guidance scale 1.5, where it suits best: 0/1 FID 10.00, ")
+    assert "stays within" not in " ".join(of_scales)
+    assert "stays within" in describe_curves(Sweep(CURVE, {}))[0]
 
 
 def test_sweeps_of_one_protocol_are_joined() -> None:

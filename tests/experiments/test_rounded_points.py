@@ -102,6 +102,30 @@ def test_the_papers_curve_is_flat_by_all_of_its_fractions(fractions, fids, said:
     assert (f"The paper's FID stays within 10% {said}" in text) if said else "The paper's FID" not in text
 
 
+def test_the_papers_numbers_are_of_its_own_order_and_of_no_router() -> None:
+    paper = Paper("t", "points", {}, {"fid": 1.0}, curves=[{"fractions": [0, 0.5, 1], "fid": [10, 10.5, 40]}])
+
+    def ran(share: float, order: str, router: str = "allocation") -> Point:
+        return Point([share, 1 - share], 1.5, "ddim", 10, order, "steps", [0], {"fid5k": 11.0}, LATENCY, router=router)
+
+    ours, other = "small_to_large", "large_to_small"
+    points = [
+        ran(0, ours),
+        ran(0.5, ours),
+        ran(0.5, other),
+        ran(0, other),
+        ran(0.5, ours, "track"),
+        ran(0, ours, "track"),
+    ]
+    assert [paper.values_at(point).get("fid") for point in points] == [10, 10.5, None, 10, None, None]
+    notes = [note for note in points_table(paper, Sweep(points, {"pair": "a"}), []).notes if "10 steps" in note]
+    assert ["The paper's FID stays within 10% up to 0.5." in note for note in notes] == [True, False, False]
+    assert [note.partition(": ")[0] for note in notes] == [
+        "DDIM, 10 steps, small to large", "DDIM, 10 steps, large to small",
+        "DDIM, 10 steps, small to large, router track",
+    ]  # fmt: skip
+
+
 def test_files_and_pages_show_what_ran(capfd, monkeypatch, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     settings = [*TINY, "fractions=[0,0.1,0.3,0.6]", "sampler.num_steps=4", f"out={out}"]
