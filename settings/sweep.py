@@ -87,7 +87,8 @@ class SweepSettings(Sweeping, OverFractions):
 
     @model_validator(mode="after")
     def _check_sweep(self) -> "SweepSettings":
-        if self.tune is not None and self.guidance_scales is not None:
+        swept = [self.guidance_scales, *(grid.as_dict().get("guidance_scales") for grid in self.also or [])]
+        if self.tune is not None and any(scales is not None for scales in swept):
             raise refuse("tune chooses the guidance scale of each point, so guidance_scales has no meaning with it")
         if self.tune is not None and self.tune.seed == self.seed:
             raise refuse(f"tune.seed={self.tune.seed} is the sweep's own seed; give another")

@@ -42,4 +42,6 @@ def test_what_would_choose_by_the_result_is_refused(capfd, monkeypatch, tmp_path
     check_one_line(same, "tune.seed=0 is the sweep's own seed; give another")
     both = run_here(capfd, monkeypatch, "sweep", *TINY, TUNE, "guidance_scales=[1]", out)
     check_one_line(both, "tune chooses the guidance scale of each point, so guidance_scales has no meaning with it")
+    also = run_here(capfd, monkeypatch, "sweep", *TINY, TUNE, "also=[{guidance_scales: [3]}]", out)
+    check_one_line(also, "so guidance_scales has no meaning with it")
     assert not (tmp_path / "out").exists()
