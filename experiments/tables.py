@@ -232,6 +232,8 @@ def quality_differences(paper: Paper, published: dict, sweep: Sweep, data: str |
     if published["num_steps"] is None:
         in_call = published.get("call", {}).get("num_inference_steps")
         theirs["num_steps"] = in_call or published["sampler"]["num_steps"]
+    if "sampler" in published and published["samplers"] is None:
+        theirs["sampler"], ours["sampler"] = published["sampler"]["name"], first.sampler
     return protocol_differences(replace(paper, protocol=theirs), ours)
 
 

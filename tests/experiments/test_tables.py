@@ -111,6 +111,12 @@ def test_a_finished_sweep_is_judged_where_its_protocol_is_the_papers(capfd, monk
     assert "num images: 5000 in the paper, 1000 here" in outcome.out
     rows = list(csv.DictReader((tmp_path / "tables" / "fig5_s_xl.csv").open()))
     assert {row["within 0.74"] for row in rows} == {"-"}
+    other = json.loads(json.dumps(sweep))
+    other["points"] = [point | {"sampler": "dpmpp_2m"} for point in other["points"]]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/sweep.json").write_text(json.dumps(other))
+    outcome = make(capfd, monkeypatch, tmp_path, "name=fig5_s_xl", f"sweep={tmp_path / 'other'}")
+    assert "sampler: ddim in the paper, dpmpp_2m here" in outcome.out
     outcome = make(capfd, monkeypatch, tmp_path, "name=fig5_s_xl", f"sweep={found}", "mix_protocols=true")
     rows = list(csv.DictReader((tmp_path / "tables" / "fig5_s_xl.csv").open()))
     assert {row["within 0.74"] for row in rows} == {"yes", "no"}
