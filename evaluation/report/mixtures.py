@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from evaluation.metrics.influence import FIDSpread
 from evaluation.metrics.spread import Spread
-from evaluation.report.figures import PALETTE, figure
+from evaluation.report.figures import INK, PALETTE, figure
 from evaluation.report.pareto import pareto_front
+from evaluation.report.plots import PlainLog
 from evaluation.report.render import Table
 from evaluation.report.sweep import Point
 from settings.names import ALLOCATION
@@ -209,32 +211,35 @@ def points_table(mixed: Sequence[Mixed]) -> Table:
 
 def draw_mixtures(mixed: Sequence[Mixed]) -> Figure:
     """Draw FID against time for each sweep, a colour for each family of methods, and the front of all."""
-    rows = -(-len(mixed) // COLUMNS)
+    columns = min(COLUMNS, len(mixed))
+    rows = -(-len(mixed) // columns)
+    width = max(7.4, 5 * columns)
     families = list(dict.fromkeys(_family(name) for own in mixed for name in own.methods))
-    with figure(5 * min(COLUMNS, len(mixed)), 3.9 * rows + 0.6) as drawn:
-        grid = drawn.subplots(rows, min(COLUMNS, len(mixed)), squeeze=False).flatten()
+    with figure(width, 3.9 * rows + 0.8) as drawn:
+        grid = drawn.subplots(rows, columns, squeeze=False).flatten()
         for axes, own in zip(grid, mixed, strict=False):
             ms = [1000 * point.seconds_per_image for point in own.points]
             for name in own.methods:
                 shown = own.of(name)
                 number = families.index(_family(name))
+                look = "o-" if name == FIRST else "o^"[number // len(PALETTE)]
                 axes.plot(
-                    [ms[k] for k in shown], own.fids.values[shown], "o-" if name == FIRST else "o", markersize=3.5,
-                    linewidth=1, color=PALETTE[number % len(PALETTE)], label=families[number],
-                )  # fmt: skip
-                intervals = [own.fids.spread(k).interval for k in shown]
-                axes.vlines(
-                    [ms[k] for k in shown], *zip(*intervals, strict=True), alpha=0.25, linewidth=1,
-                    color=PALETTE[number % len(PALETTE)],
+                    [ms[k] for k in shown], own.fids.values[shown], look, markersize=3.5, linewidth=1,
+                    color=PALETTE[number % len(PALETTE)], label=families[number],
                 )  # fmt: skip
             front = pareto_front(ms, own.fids.values)
-            axes.plot([ms[k] for k in front], own.fids.values[front], ":", color=PALETTE[-1], label="front of all")
+            intervals = [own.fids.spread(k).interval for k in front]
+            axes.vlines([ms[k] for k in front], *zip(*intervals, strict=True), alpha=0.3, linewidth=1, color=INK)
+            axes.plot([ms[k] for k in front], own.fids.values[front], ":", color=INK, label="front of all")
             axes.set(title=own.name, xlabel="time per image (ms)", ylabel="FID", xscale="log", yscale="log")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axis.set_minor_formatter(PlainLog(minor_thresholds=(2, 0.5)))
             axes.grid(alpha=0.25)
         for axes in grid[len(mixed) :]:
             axes.set_visible(False)
         known = {text: line for axes in grid for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-        drawn.legend(known.values(), known.keys(), loc="outside lower center", ncols=5)
+        drawn.legend(known.values(), known.keys(), loc="outside lower center", ncols=int(width / 2.4))
     return drawn
 
 
