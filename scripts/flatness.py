@@ -15,24 +15,18 @@ if TYPE_CHECKING:
 
 
 def main(settings: FlatnessSettings) -> None:
-    from evaluation.report.figures import save
     from evaluation.report.flatness import draw_flatness, flatness_table, gather
-    from evaluation.report.render import comma_separated, markdown
+    from evaluation.report.render import markdown
+    from evaluation.report.result_page import ResultPage
     from evaluation.report.sweep import read_sweep
-    from tstitch.runs.atomic import write_atomically
-    from tstitch.runs.outputs import check_output
 
-    out = Path(settings.out)
-    page, table_file, picture = (out / f"flatness.{suffix}" for suffix in ("md", "csv", "png"))
-    check_output(page, "a comparison of pairs", beside=[table_file, picture])
+    page = ResultPage(Path(settings.out), "flatness")
+    page.check("a comparison of pairs")
     places = [Path(place) for place in settings.sweeps]
     stitched = gather([(place, read_sweep(place)) for place in places], [Path(place) for place in settings.analyses])
     table = flatness_table(stitched)
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(table_file, comma_separated(table).encode())
-    save(draw_flatness(stitched), picture)
-    write_atomically(page, f"{markdown(table)}\n![The flat fraction against each measure]({picture.name})\n".encode())
-    print(markdown(table), page, sep="\n")
+    page.write(markdown(table), table, draw_flatness(stitched), "The flat fraction against each measure")
+    print(markdown(table), page.path, sep="\n")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
 
 from evaluation.report.figures import INK, PALETTE, figure
 from evaluation.report.findings import FLAT_WITHIN, find_flat_point
 from evaluation.report.pareto import pareto_front
-from evaluation.report.plots import PlainLog
+from evaluation.report.plots import use_plain_logs
 from evaluation.report.render import Table
 from evaluation.report.sweep import Point, Sweep
 from settings.names import ALLOCATION
@@ -106,11 +105,7 @@ def draw_front(sweeps: Sequence[Sweep]) -> Figure:
         )  # fmt: skip
         axes.set_xlabel("time per image (ms), each point at its best guidance scale")
         axes.set_ylabel(placed[0][1].distance_title)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axis.set_minor_formatter(PlainLog(minor_thresholds=(2, 0.5)))
+        use_plain_logs(axes)
         axes.grid(alpha=0.25)
         axes.legend()
     return drawn

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
 
 from evaluation.metrics.influence import FIDSpread
 from evaluation.metrics.spread import Spread
 from evaluation.report.figures import INK, PALETTE, figure
 from evaluation.report.pareto import pareto_front
-from evaluation.report.plots import PlainLog
+from evaluation.report.plots import use_plain_logs
 from evaluation.report.render import Table
 from evaluation.report.sweep import Point
 from settings.names import ALLOCATION
@@ -231,10 +230,8 @@ def draw_mixtures(mixed: Sequence[Mixed]) -> Figure:
             intervals = [own.fids.spread(k).interval for k in front]
             axes.vlines([ms[k] for k in front], *zip(*intervals, strict=True), alpha=0.3, linewidth=1, color=INK)
             axes.plot([ms[k] for k in front], own.fids.values[front], ":", color=INK, label="front of all")
-            axes.set(title=own.name, xlabel="time per image (ms)", ylabel="FID", xscale="log", yscale="log")
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-                axis.set_minor_formatter(PlainLog(minor_thresholds=(2, 0.5)))
+            axes.set(title=own.name, xlabel="time per image (ms)", ylabel="FID")
+            use_plain_logs(axes)
             axes.grid(alpha=0.25)
         for axes in grid[len(mixed) :]:
             axes.set_visible(False)

@@ -5,12 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
 
 from evaluation.metrics.influence import FIDSpread
 from evaluation.report.figures import PALETTE, figure
 from evaluation.report.pareto import pareto_front
-from evaluation.report.plots import PlainLog
+from evaluation.report.plots import use_plain_logs
 from evaluation.report.render import Table
 from evaluation.report.sweep import Point
 from tstitch.allocation import show_fractions
@@ -112,10 +111,8 @@ def draw_model_fronts(scored: Scored) -> Figure:
             )  # fmt: skip
             intervals = [scored.fids.spread(k).interval for k in front]
             axes.vlines(ms, *zip(*intervals, strict=True), color=colour, alpha=0.3, linewidth=1)
-        axes.set(xlabel="time per image (ms)", ylabel="FID", xscale="log", yscale="log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axis.set_minor_formatter(PlainLog(minor_thresholds=(2, 0.5)))
+        axes.set(xlabel="time per image (ms)", ylabel="FID")
+        use_plain_logs(axes)
         axes.grid(alpha=0.25)
         axes.legend()
     return drawn

@@ -31,6 +31,14 @@ class PlainLog(LogFormatter):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
+def use_plain_logs(axes: Axes) -> None:
+    """Make both axes logarithmic, labelled with plain numbers."""
+    axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(PlainLog(minor_thresholds=(2, 0.5)))
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric of a sweep as it is drawn: its kind, and its key in results, which carries the number of images."""
