@@ -160,7 +160,7 @@ def _shapes(paper: Paper, sweep: Sweep) -> list[str]:
     for scale, series, points in sweep.curves():
         if len(points) < 2 or not any(point.is_large_alone for point in points):
             continue
-        prefix = f"{describe_series(series, sweep.series)}: " if len(sweep.series) > 1 else ""
+        prefix = f"{_describe_series(series, sweep.series)}: " if len(sweep.series) > 1 else ""
         text = f"{prefix}{describe_finding(points, scale)}"
         if len(points[0].fractions) == 2:
             text += _flat_in_paper(paper, scale, series)
@@ -168,7 +168,7 @@ def _shapes(paper: Paper, sweep: Sweep) -> list[str]:
     return notes
 
 
-def describe_series(series: Series, everything: Sequence[Series]) -> str:
+def _describe_series(series: Series, everything: Sequence[Series]) -> str:
     """Name a curve by sampler and steps, and by order and router where these vary."""
     parts = [series.sampler.upper(), f"{series.num_steps} steps"]
     parts += [series.order.replace("_", " ")] if len({own.order for own in everything}) > 1 else []
