@@ -188,7 +188,7 @@ def test_a_grid_of_many_points_is_refused_at_once() -> None:
     ):
         with pytest.raises(UserError, match="points, and at most 10,000 are taken; shorten them"):
             check_settings("sweep", {**sweep, **changes})
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 30, "the grids were built before they were refused"
 
 
 def test_the_nearest_keys_come_first() -> None:
