@@ -15,17 +15,26 @@ if TYPE_CHECKING:
 
 
 def main(settings: MixturesSettings) -> None:
-    from evaluation.report.mixtures import budgets_table, draw_mixtures, points_table, same_share_table, verdicts_table
+    from evaluation.report.mixtures import (
+        budgets_table,
+        draw_mixtures,
+        metrics_table,
+        points_table,
+        same_share_table,
+        verdicts_table,
+    )
     from evaluation.report.render import markdown
     from evaluation.report.result_page import ResultPage
-    from experiments.paired import gather_mixtures
+    from experiments.mixed import gather_mixtures
     from tstitch.runs.ranks import choose_device, joined_ranks
 
     page = ResultPage(Path(settings.out), "mixtures")
     page.check("a comparison of ways to mix")
     with joined_ranks() as ranks:
-        mixed = gather_mixtures([Path(place) for place in settings.sweeps], ranks, choose_device("auto", 0))
-    tables = "\n".join(markdown(make(mixed)) for make in (verdicts_table, budgets_table, same_share_table))
+        places, references = ([Path(own) for own in given] for given in (settings.sweeps, settings.references))
+        mixed = gather_mixtures(places, references, ranks, choose_device("auto", 0))
+    made = (verdicts_table, metrics_table, same_share_table, budgets_table)
+    tables = "\n".join(markdown(make(mixed)) for make in made)
     page.write(tables, points_table(mixed), draw_mixtures(mixed), "FID against time, for each sweep")
     print(tables, page.path, sep="\n")
 

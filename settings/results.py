@@ -114,6 +114,9 @@ class MixturesSettings(Settings):
     """The settings of `scripts.mixtures`."""
 
     sweeps: SomePaths = Field(description="directories of finished sweeps of two models, such as experiment=mixtures")
+    references: Paths = Field(
+        description="references with features, for precision and recall; one for each extractor whose own has none"
+    )
     out: PathName = Field(description="directory of mixtures.md, .csv and .png")
 
 

@@ -7,8 +7,13 @@ CHUNK = 1024  # images at once
 
 def image_distance(images: np.ndarray, others: np.ndarray) -> float:
     """Return the root mean square difference of two arrays of images (N, H, W, 3) uint8, in levels of 255."""
-    total = 0.0
+    return float(np.sqrt(squared_distances(images, others).mean()))
+
+
+def squared_distances(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the mean squared difference (N,) of each image from the other of its row."""
+    distances = []
     for start in range(0, len(images), CHUNK):
         own, other = (each[start : start + CHUNK].astype(np.float32) for each in (images, others))
-        total += float(np.square(own - other).sum(dtype=np.float64))
-    return float(np.sqrt(total / images.size))
+        distances.append(np.square(own - other).mean(axis=(1, 2, 3), dtype=np.float64))
+    return np.concatenate(distances)

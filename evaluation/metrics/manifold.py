@@ -1,6 +1,7 @@
 """Improved precision and recall (Kynkäänniemi et al. 2019) with the neighbours of ADM's evaluator, in blocks."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,16 +29,76 @@ def precision_recall(samples: np.ndarray, reference: np.ndarray, nearest: int = 
     Raises:
         UserError: a set has no more than `nearest` vectors.
     """
-    fewest = min(len(samples), len(reference))
-    if fewest <= nearest:
-        raise UserError(f"precision and recall need more than {nearest} images in each set, got {fewest}")
-    # Distances do not change with the origin; at the mean, vectors are shortest and products lose the fewest digits.
-    origin = reference.mean(axis=0, dtype=np.float64)
-    first, second = (torch.from_numpy((features - origin).astype(np.float32)) for features in (samples, reference))
+    check_enough_neighbours(samples, reference, nearest)
+    first, second = _around_mean(reference, samples, reference)
     return (
         _share_inside(first, second, _squared_radii(second, nearest)),
         _share_inside(second, first, _squared_radii(first, nearest)),
     )
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Precision and recall of any part of a set; all N (N + M) distances are in memory.
+
+    Attributes:
+        is_inside: whether each image lies in the reference's manifold (N,).
+        within: squared distances among the images (N, N), infinite to themselves.
+        across: squared distances from the images to the reference's (N, M).
+    """
+
+    is_inside: np.ndarray
+    within: Tensor
+    across: Tensor
+    nearest: int
+
+    def precision(self, rows: np.ndarray) -> float:
+        """The share of the images of these rows inside the reference's manifold."""
+        return float(self.is_inside[rows].mean())
+
+    def recall(self, rows: np.ndarray) -> float:
+        """The share of the reference inside the manifold of the images of these rows."""
+        own = self.within[rows][:, rows]
+        squared_radii = own.kthvalue(self.nearest, dim=1).values
+        return float((self.across[rows] <= squared_radii[:, None]).any(dim=0).float().mean())
+
+
+class ReferenceManifold:
+    """A reference's features (M, D) with the radius of each, for the precision and recall of many sets."""
+
+    def __init__(self, features: np.ndarray, nearest: int = NEAREST):
+        self.features, self.nearest = features, nearest
+        [centred] = _around_mean(features, features)
+        self.squared_radii = _squared_radii(centred, nearest)
+
+    def of(self, samples: np.ndarray) -> Neighbourhood:
+        """Measure the distances of samples (N, D).
+
+        Raises:
+            UserError: a set has no more than `nearest` vectors.
+        """
+        check_enough_neighbours(samples, self.features, self.nearest)
+        first, second = _around_mean(self.features, samples, self.features)
+        within, across = _all_distances(first, first), _all_distances(first, second)
+        within.fill_diagonal_(torch.inf)
+        return Neighbourhood((across <= self.squared_radii).any(dim=1).numpy(), within, across, self.nearest)
+
+
+def check_enough_neighbours(samples: np.ndarray, reference: np.ndarray, nearest: int = NEAREST) -> None:
+    """Refuse sets without `nearest` neighbours."""
+    fewest = min(len(samples), len(reference))
+    if fewest <= nearest:
+        raise UserError(f"precision and recall need more than {nearest} images in each set, got {fewest}")
+
+
+def _around_mean(reference: np.ndarray, *sets: np.ndarray) -> list[Tensor]:
+    # Distances do not change with the origin; at the mean, vectors are shortest and products lose the fewest digits.
+    origin = reference.mean(axis=0, dtype=np.float64)
+    return [torch.from_numpy((features - origin).astype(np.float32)) for features in sets]
+
+
+def _all_distances(first: Tensor, second: Tensor) -> Tensor:
+    return torch.cat([torch.cat([tile for _, tile in tiles], dim=1) for _, tiles in _distances(first, second)])
 
 
 def _squared_radii(features: Tensor, nearest: int) -> Tensor:

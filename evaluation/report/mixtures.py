@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from evaluation.metrics.halves import HalvesSpread
 from evaluation.metrics.influence import FIDSpread
 from evaluation.metrics.spread import Spread
 from evaluation.report.figures import INK, PALETTE, figure
@@ -19,7 +20,11 @@ from tstitch.allocation import show_fractions
 FIRST = "small to large"  # T-Stitch's order
 SAME_TIME = 1.02  # times that differ by less count as one
 BETTER, OPEN, WORSE = "better", "open", "worse"
+FID, LEVELS, DIVERSITY = "FID", "levels from the large model", "diversity"
+INCEPTION_SCORE, PRECISION, RECALL = "Inception Score", "precision", "recall"
+HIGHER_IS_BETTER = (DIVERSITY, INCEPTION_SCORE, PRECISION, RECALL)
 COLUMNS = 3
+EVERY = 2  # of the points of the first steps for the small model, one in so many is a time to choose within
 
 
 @dataclass(frozen=True)
@@ -27,18 +32,20 @@ class Mixed:
     """A sweep of ways to mix two models: all points with one noise, most of them with one number of steps.
 
     Attributes:
-        fids: of the points, in their order.
-        diversity: of each point, the distance between two images of a class in the features.
+        scores: FID and others of the points, in their order; `LEVELS` only where the large model alone is among them.
     """
 
     pair: str
     points: list[Point]
-    fids: FIDSpread
-    diversity: list[float]
+    scores: dict[str, FIDSpread | HalvesSpread]
+
+    @property
+    def fids(self) -> FIDSpread:
+        return self.scores[FID]
 
     @property
     def num_steps(self) -> int:
-        return Counter(point.num_steps for point in self.points).most_common(1)[0][0]
+        return most_common_steps(self.points)
 
     @property
     def name(self) -> str:
@@ -55,9 +62,12 @@ class Mixed:
 
     def levels(self, index: int) -> float | None:
         """The distance of a point's images from the large model's own ones; None where there are none to compare."""
-        point = self.points[index]
-        is_large = point.is_large_alone and point.num_steps == self.num_steps
-        return 0.0 if is_large else point.distance_from_large
+        return float(self.scores[LEVELS].values[index]) if LEVELS in self.scores else None
+
+
+def most_common_steps(points: Sequence[Point]) -> int:
+    """The number of solver steps of most points; the others are a model alone with more or fewer."""
+    return Counter(point.num_steps for point in points).most_common(1)[0][0]
 
 
 def methods_of(point: Point, num_steps: int) -> list[str]:
@@ -69,49 +79,76 @@ def methods_of(point: Point, num_steps: int) -> list[str]:
     return list(dict.fromkeys(name if point.num_steps == num_steps else f"{name}, other steps" for name in names))
 
 
-def judge(mixed: Mixed, index: int) -> tuple[str, Spread | None]:
+def judge(mixed: Mixed, index: int, metric: str = FID) -> tuple[str, Spread | None]:
     """Hold a point against the first steps for the small model at the same time.
 
-    It is worse where its FID is above that of the best such point that takes as long or less, and better where it is
-    below that of the cheapest one that takes as long or longer; each by more than the 95% interval. Between two of
-    them a line is not drawn.
+    By FID it is worse where its FID is above that of the best such point that takes as long or less, and better where
+    it is below that of the cheapest one that takes as long or longer; each by more than the 95% interval. Between two
+    of them a line is not drawn. Other metrics likewise.
 
     Returns:
-        the verdict, and the difference of FID that decided it; None where it is open, as of a run that both ask for.
+        the verdict, and the difference of the metric that decided it; None where it is open, as of a run that both ask
+        for.
     """
-    seconds = [point.seconds_per_image for point in mixed.points]
+    scores, seconds = mixed.scores[metric], [point.seconds_per_image for point in mixed.points]
+    sign = -1 if metric in HIGHER_IS_BETTER else 1
     first = mixed.of(FIRST)
     if index in first:
         return OPEN, None
     cheaper = [k for k in first if seconds[k] <= seconds[index] * SAME_TIME]
     if cheaper:
-        against_best = mixed.fids.difference(min(cheaper, key=mixed.fids.values.__getitem__), index)
-        if against_best.interval[0] > 0:
+        against_best = scores.difference(min(cheaper, key=lambda k: sign * scores.values[k]), index)
+        if tell_apart(against_best, metric) == WORSE:
             return WORSE, against_best
     dearer = [k for k in first if seconds[k] * SAME_TIME >= seconds[index]]
     if dearer:
-        against_dearer = mixed.fids.difference(min(dearer, key=seconds.__getitem__), index)
-        if against_dearer.interval[1] < 0:
+        against_dearer = scores.difference(min(dearer, key=seconds.__getitem__), index)
+        if tell_apart(against_dearer, metric) == BETTER:
             return BETTER, against_dearer
     return OPEN, None
+
+
+def tell_apart(difference: Spread, metric: str) -> str:
+    """Whether the second of two points is better by a metric, worse, or not to be told from the first."""
+    low, high = difference.interval
+    if low <= 0 <= high:
+        return OPEN
+    return BETTER if (low > 0) == (metric in HIGHER_IS_BETTER) else WORSE
 
 
 def verdicts_table(mixed: Sequence[Mixed]) -> Table:
     """Count the verdicts of each method in each sweep."""
     methods = list(dict.fromkeys(name for own in mixed for name in own.methods if name != FIRST))
-    rows = []
-    for method in methods:
-        cells = []
-        for own in mixed:
-            counts = Counter(judge(own, k)[0] for k in own.of(method))
-            cells.append("/".join(str(counts[verdict]) for verdict in (BETTER, OPEN, WORSE)) if counts else None)
-        rows.append([method, *cells])
+    rows = [[method, *(_count([judge(own, k)[0] for k in own.of(method)]) for own in mixed)] for method in methods]
     notes = [
         "Points that are better / not decided / worse than the first steps for the small model, at the same time "
         "(within 2%), by the 95% interval of the paired difference in FID. A point between two of theirs in time is "
         "better if it beats the slower one, and worse if the faster one beats it."
     ]
     return Table("Which wins where", ["method", *(own.name for own in mixed)], rows, notes)
+
+
+def metrics_table(mixed: Sequence[Mixed]) -> Table:
+    """Count the verdicts of each method by each metric, over all sweeps."""
+    methods = list(dict.fromkeys(name for own in mixed for name in own.methods if name != FIRST))
+    metrics = list(dict.fromkeys(metric for own in mixed for metric in own.scores))
+    rows = []
+    for method in methods:
+        verdicts = {
+            metric: [judge(own, k, metric)[0] for own in mixed if metric in own.scores for k in own.of(method)]
+            for metric in metrics
+        }
+        rows.append([method, *map(_count, verdicts.values())])
+    notes = [
+        "As above, of all sweeps together: better / not decided / worse. Better is nearer to the large model's images "
+        "with the same noise, more diverse within a class (the distance between features), and higher in the Inception "
+        "Score, precision and recall; their intervals are from random halves of the images, which all points share."
+    ]
+    return Table("By each metric", ["method", *metrics], rows, notes)
+
+
+def _count(verdicts: Sequence[str]) -> str | None:
+    return "/".join(str(verdicts.count(verdict)) for verdict in (BETTER, OPEN, WORSE)) if verdicts else None
 
 
 def budgets_table(mixed: Sequence[Mixed]) -> Table:
@@ -121,7 +158,7 @@ def budgets_table(mixed: Sequence[Mixed]) -> Table:
     rows = []
     for own in mixed:
         values, seconds = own.fids.values, [point.seconds_per_image for point in own.points]
-        for budget in sorted(own.of(FIRST), key=seconds.__getitem__):
+        for budget in own.of(FIRST)[::EVERY]:
             within = [k for k in range(len(values)) if seconds[k] <= SAME_TIME * seconds[budget]]
             best = min(within, key=values.__getitem__)
             spread = own.fids.difference(budget, best)
@@ -143,69 +180,63 @@ def budgets_table(mixed: Sequence[Mixed]) -> Table:
 
 def same_share_table(mixed: Sequence[Mixed]) -> Table:
     """Compare each method with the first steps for the small model, where both give it the same share of the steps."""
-    compared = [_at_same_share(own) for own in mixed]
-    keys = sorted({key for own in compared for key in own})
-    rows, agreed, told_apart = [], 0, 0
-    for method, fraction in keys:
-        cells = []
-        for own in compared:
-            spread, farther = own.get((method, fraction), (None, None))
-            if spread is None:
-                cells.append(None)
-                continue
-            low, high = spread.interval
-            text = f"{spread.value:+.2f} ({low:+.2f} to {high:+.2f})"
-            cells.append(text if farther is None else f"{text}, {farther:+.1f}")
-            if farther is not None and (low > 0 or high < 0):
-                told_apart += 1
-                agreed += (spread.value > 0) == (farther > 0)
-        rows.append([method, f"{fraction:g}", *cells])
+    metrics = list(dict.fromkeys(metric for own in mixed for metric in own.scores))
+    told: dict[str, dict[str, list[str]]] = {}
+    for own in mixed:
+        for k, rival in same_share(own).items():
+            verdicts = {
+                metric: tell_apart(scores.difference(rival, k), metric) for metric, scores in own.scores.items()
+            }
+            for method in set(methods_of(own.points[k], own.num_steps)) - {FIRST}:
+                for metric, verdict in verdicts.items():
+                    told.setdefault(method, {}).setdefault(metric, []).append(verdict)
+    rows = [[method, *(_count(told[method].get(metric, [])) for metric in metrics)] for method in sorted(told)]
     notes = [
-        "Difference in FID from the first steps for the small model at the same share, with its 95% interval; then by "
-        "how many of 255 levels the images are farther from those of the large model at its own guidance scale."
+        "Better / not decided / worse than the first steps for the small model at the same share of the steps, "
+        "whatever the time, of all sweeps together."
     ]
-    if told_apart:
-        notes += [
-            f"Of {told_apart} differences in FID with an interval without 0, {agreed} have that sign in distance."
-        ]
-    return Table("At the same share of the small model", ["method", "share", *(own.name for own in mixed)], rows, notes)
+    return Table("At the same share of the small model", ["method", *metrics], rows, notes)
 
 
-def _at_same_share(mixed: Mixed) -> dict[tuple[str, float], tuple[Spread, float | None]]:
-    """Differences in FID and in distance by method and share; the large model alone at other steps has none."""
+def same_share(mixed: Mixed) -> dict[int, int]:
+    """Pair each point whose knob is the share with that of the first steps for the small model at the same share."""
     first = {round(mixed.points[k].small_fraction, 3): k for k in mixed.of(FIRST)}
-    compared = {}
-    for method in mixed.methods:
-        for k in mixed.of(method):
-            point = mixed.points[k]
-            share = round(point.small_fraction, 3)
-            rival = first.get(share)
-            if method == FIRST or rival is None or point.num_steps != mixed.num_steps or point.knob is not None:
-                continue
-            ours, theirs = mixed.levels(k), mixed.levels(rival)
-            farther = None if ours is None or theirs is None else ours - theirs
-            compared[method, share] = mixed.fids.difference(rival, k), farther
-    return compared
+    rivals = {}
+    for k, point in enumerate(mixed.points):
+        rival = first.get(round(point.small_fraction, 3))
+        is_alone = point.is_large_alone or point.is_alone(0)
+        if rival is not None and not is_alone and point.num_steps == mixed.num_steps and point.knob is None:
+            rivals[k] = rival
+    return rivals
 
 
 def points_table(mixed: Sequence[Mixed]) -> Table:
     """List every point, for the CSV file."""
-    columns = ["sweep", "method", "small share", "steps", "knob", "guidance scale", "ms", "FID", "low95", "high95"]
-    columns += ["levels from the large model", "diversity", "evaluations", "verdict", "difference", "difference std"]
+    metrics = list(dict.fromkeys(metric for own in mixed for metric in own.scores))
+    columns = ["sweep", "method", "small share", "steps", "knob", "guidance scale", "ms", "evaluations"]
+    for metric in metrics:
+        columns += [metric, f"{metric} std", f"{metric} verdict", f"{metric} at the same share", "its std"]
     rows = []
     for own in mixed:
+        rivals = same_share(own)
         for k, point in enumerate(own.points):
-            verdict, spread = judge(own, k)
-            of_itself = own.fids.spread(k)
+            scored: list[str | float | None] = []
+            for metric in metrics:
+                scored += _scored(own, k, metric, rivals) if metric in own.scores else [None] * 5
             for method in methods_of(point, own.num_steps):
                 row = [own.name, method, point.small_fraction, float(point.num_steps), point.knob]
-                row += [str(point.guidance_scale), 1000 * point.seconds_per_image, of_itself.value]
-                row += [*of_itself.interval, own.levels(k), own.diversity[k], sum(point.evaluations.values()) or None]
-                row += [None, None, None] if method == FIRST else [
-                    verdict, spread and spread.value, spread and spread.std
-                ]  # fmt: skip
-                rows.append(row)
+                row += [str(point.guidance_scale), 1000 * point.seconds_per_image]
+                rows.append([*row, sum(point.evaluations.values()) or None, *scored])
     return Table("All points", columns, rows, [])
+
+
+def _scored(mixed: Mixed, index: int, metric: str, rivals: dict[int, int]) -> list[str | float | None]:
+    scores = mixed.scores[metric]
+    alone, verdict = scores.spread(index), None if index in mixed.of(FIRST) else judge(mixed, index, metric)[0]
+    if index not in rivals:
+        return [alone.value, alone.std, verdict, None, None]
+    difference = scores.difference(rivals[index], index)
+    return [alone.value, alone.std, verdict, difference.value, difference.std]
 
 
 def draw_mixtures(mixed: Sequence[Mixed]) -> Figure:

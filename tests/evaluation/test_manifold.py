@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from evaluation.metrics import manifold
-from evaluation.metrics.manifold import precision_recall
+from evaluation.metrics.halves import halves_spread, score_halves
+from evaluation.metrics.manifold import ReferenceManifold, precision_recall
 from tstitch.errors import UserError
 
 
@@ -68,3 +69,29 @@ def test_too_few_images_are_refused() -> None:
     samples, reference = clouds(0)
     with pytest.raises(UserError, match="need more than 3 images in each set, got 3"):
         precision_recall(samples[:3], reference)
+
+
+@pytest.mark.parametrize("nearest", [1, 3])
+def test_of_any_part_of_a_set_they_are_what_the_definition_says(nearest: int) -> None:
+    samples, reference = clouds(0)
+    own = ReferenceManifold(reference, nearest).of(samples)
+    for rows in (np.arange(150), np.arange(0, 150, 2), np.arange(40)):
+        assert (own.precision(rows), own.recall(rows)) == pytest.approx(
+            both(samples[rows], reference, nearest), abs=1e-7
+        )
+    with pytest.raises(UserError, match="more than 3 images"):
+        ReferenceManifold(reference).of(samples[:3])
+
+
+def test_their_deviation_is_that_of_fresh_sets() -> None:
+    """Of 60 fresh sets, against what random halves of each say; recall depends on all images of a set together."""
+    rng = np.random.default_rng(5)
+    manifold_of = ReferenceManifold(rng.normal(size=(300, 4)).astype(np.float32))
+    spreads = {"precision": [], "recall": []}
+    for _ in range(60):
+        own = manifold_of.of(rng.normal(size=(200, 4)).astype(np.float32))
+        for name, scores in spreads.items():
+            scores.append(halves_spread([score_halves(getattr(own, name), 200)]).spread(0))
+    for name, each in spreads.items():
+        fresh = np.std([spread.value for spread in each])
+        assert np.mean([spread.std for spread in each]) == pytest.approx(fresh, rel=0.35), name

@@ -81,6 +81,8 @@ def test_the_command_reads_sweeps_of_one_noise(capfd, monkeypatch, tmp_path: Pat
     out = tmp_path / "page"
     outcome = run_here(capfd, monkeypatch, "fronts", f"sweeps=[{sweeps[0]},{sweeps[1]}]", f"out={out}")
     assert outcome.code == 0, outcome.err
+    again = run_here(capfd, monkeypatch, "fronts", f"sweeps=[{sweeps[0]},{sweeps[1]}]", f"out={out}")
+    assert again.code == 0, "its own page is replaced"
     assert "FID, two models" in outcome.out and "three" not in outcome.out
     assert {path.name for path in out.iterdir()} == {"fronts.md", "fronts.csv", "fronts.png"}
     content = json.loads((sweeps[1] / "sweep.json").read_text())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.scripts.command import PYTHON, run, run_here
 from tests.scripts.test_bad_input import check_one_line
 
@@ -79,14 +80,20 @@ def test_a_router_of_a_sweep_fits_its_other_settings(capfd, monkeypatch, tmp_pat
 def test_its_points_are_held_against_the_first_steps_for_the_small_model(capfd, monkeypatch, tmp_path, out) -> None:
     outcome = run_here(capfd, monkeypatch, "mixtures", f"sweeps=[{out}]", f"out={tmp_path / 'page'}")
     assert outcome.code == 0, outcome.err
+    again = run_here(capfd, monkeypatch, "mixtures", f"sweeps=[{out}]", f"out={tmp_path / 'page'}")
+    assert again.code == 0, "its own page is replaced"
     rows = list(csv.DictReader((tmp_path / "page/mixtures.csv").open()))
     points = json.loads((out / "sweep.json").read_text())["points"]
     assert len(rows) == len(points) and {row["sweep"] for row in rows} == {"digits_dit_s_xl, 6 steps"}
     for row, point in zip(rows, points, strict=True):
         assert float(row["FID"]) == pytest.approx(point["metrics"]["fid16"], rel=1e-6)
-        assert float(row["diversity"]) > 0
-        if row["method"] != "small to large":
-            assert row["verdict"] in ("better", "open", "worse")
+        assert float(row["diversity"]) > 0 and 0 <= float(row["recall"]) <= 1
+        assert float(row["Inception Score"]) == pytest.approx(point["metrics"]["inception_score"], rel=1e-6)
+        levels = point["paired"]["distance"] if point["paired"] else 0
+        assert float(row["levels from the large model"]) == pytest.approx(levels, rel=1e-6)
+        for metric in ("FID", "recall", "levels from the large model"):
+            verdict = row[f"{metric} verdict"]
+            assert verdict == "" if row["method"] == "small to large" else verdict in ("better", "open", "worse")
     assert "| held |" in (tmp_path / "page/mixtures.md").read_text()
     assert (tmp_path / "page/mixtures.png").stat().st_size > 10_000
 
@@ -100,3 +107,7 @@ def test_mixtures_need_fid_of_two_models_at_one_scale_of_each(capfd, monkeypatch
     check_one_line(outcome, "0.5/0.5 several times, with other samplers or guidance; tune= chooses one")
     check_one_line(run_here(capfd, monkeypatch, "mixtures", f"sweeps=[{tmp_path}]"), "holds no sweep")
     check_one_line(run_here(capfd, monkeypatch, "mixtures", "sweeps=[]"), "a list of paths, at least 1 of them")
+    without = f"references=[{ROOT / 'models/zoo/fashion/reference.npz'}]"
+    check_one_line(run_here(capfd, monkeypatch, "mixtures", f"sweeps=[{out}]", without), "has no features; python -m")
+    twice = "references=[models/zoo/digits/reference.npz,./models/zoo/digits/reference.npz]"
+    check_one_line(run_here(capfd, monkeypatch, "mixtures", f"sweeps=[{out}]", twice), "a second reference of the extr")

@@ -122,6 +122,8 @@ KINDS: dict[str, Callable[[Path], bool]] = {
     "a summary": _text_with("# Trajectory stitching"),
     "a table": _text_with("## ", also="python -m scripts.table"),
     "a comparison of pairs": _text_with("## What decides how far a pair stitches well"),
+    "a comparison of ways to mix": _text_with("## Which wins where"),
+    "a comparison of numbers of models": _text_with("## What each model more gains"),
     "a list of tables": _text_with("# The paper's tables and figures"),
     "a reference": _npz_with("mu", "sigma", "extractor"),  # made here; ADM's have no `extractor`
     "converted weights": _is_safetensors,
