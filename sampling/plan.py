@@ -26,7 +26,6 @@ from tstitch.convention import Convention, match_timestep
 from tstitch.errors import UserError
 from tstitch.guidance import check_scale, parse_channels
 from tstitch.router import AllocationRouter, Router
-from tstitch.routers.ml_em import MLEMRouter
 from tstitch.schedule import NoiseSchedule, make_schedule, make_timesteps
 from tstitch.solvers.make import solver_factory
 from tstitch.solvers.steps import Solver, Step, trajectory_steps
@@ -108,10 +107,12 @@ class Plan:
         """A name among the plans of its pair: its fractions, or its router."""
         if self.routing.kind == ALLOCATION:
             return show_fractions(self.fractions)
-        shares = [] if self.fractions is None else [show_fractions(self.fractions)]
-        if isinstance(self.router, MLEMRouter):
-            shares = [f"{sum(self.router.probabilities):g} of {len(self.timesteps)} steps"]
-        return " ".join([self.routing.title, *shares])
+        if self.fractions is None:
+            return self.routing.title
+        if self.routing.shares_are_expected:
+            num_steps = len(self.timesteps)
+            return f"{self.routing.title} {self.fractions[-1] * num_steps:g} of {num_steps} steps"
+        return f"{self.routing.title} {show_fractions(self.fractions)}"
 
     @property
     def sampler_name(self) -> str:

@@ -21,11 +21,13 @@ class Router(Settings):
 
     Attributes:
         takes_shares: whether the fractions say how many steps each denoiser takes.
+        shares_are_expected: whether that is so on average over images alone.
         by_image: whether a denoiser is asked for a part of a batch.
         knob: the setting that trades cost for quality, where the fractions do not.
     """
 
     takes_shares: ClassVar[bool] = False
+    shares_are_expected: ClassVar[bool] = False
     by_image: ClassVar[bool] = False
     knob: ClassVar[str] = ""
 
@@ -118,6 +120,7 @@ class MLEM(Router):
 
     kind_name: ClassVar[str] = "ml_em"
     takes_shares: ClassVar[bool] = True
+    shares_are_expected: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
     draws: Annotated[str, OneOf(ML_EM_DRAWS)] = Field(
         description="bernoulli: independent; systematic: as many as expected"

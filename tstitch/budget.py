@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from statistics import median
 
 import numpy as np
@@ -90,12 +91,13 @@ def fit_budget(
         raise UserError(f"fit_budget sets {min(own)} itself; seeds= are those of the start noise")
     if stitched.residency == "swap":
         raise UserError("fit_budget cannot time residency='swap', whose networks move at each switch; use 'both'")
-    most = max(num_inference_steps)
+    counts, seeds = sorted({int(count) for count in num_inference_steps}), [int(seed) for seed in seeds]
+    most = counts[-1]
     inputs = [{**call, "prompt": prompt, "seed": seed} for prompt in prompts for seed in seeds]
     calibration = calibrate(pipe, prompts, num_inference_steps=most, seeds=seeds, **call)
     costs = _measure(pipe, stitched, {**call, "prompt": prompts[0]}, most)
     candidates = []
-    for count in sorted(set(num_inference_steps)):
+    for count in counts:
         with sharing(stitched, fraction=1):  # the steps of a call that runs: of a late start, of shifted timesteps
             _latents(pipe, count, inputs[0])
         timesteps = stitched.trajectory.timesteps
@@ -136,7 +138,7 @@ def _allocations(losses: np.ndarray, costs: Costs, budget: float) -> list[Alloca
 
 def _are_whole(values: object, least: int) -> bool:
     is_list = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
-    return is_list and all(isinstance(value, int) and value >= least for value in values)
+    return is_list and all(isinstance(value, Integral) and value >= least for value in values)
 
 
 def _moves(scheduler: object, levels: Sequence[float | None]) -> np.ndarray:

@@ -17,7 +17,7 @@ from tstitch.routers.track import step_weights
 from tstitch.solvers.scheduler_steps import noise_levels, schedule_of
 from tstitch.solvers.steps import Step
 
-TINY = {"num_inference_steps": [2, 4], "seeds": [0]}
+TINY = {"num_inference_steps": [2, np.int64(4)], "seeds": [np.int64(0)]}
 
 
 @pytest.mark.parametrize(
