@@ -15,7 +15,7 @@ from evaluation.speed.latency import REST
 def draw_stages(points: Sequence[Point]) -> Figure:
     """Draw a bar for each point, stacked of its stages in milliseconds."""
     names = _stage_names(points)
-    with figure(7.5, 0.42 * len(points) + 1.2) as drawn:
+    with figure(7.5, 0.42 * max(3, len(points)) + 1.2) as drawn:
         axes, left = drawn.subplots(), np.zeros(len(points))
         labels = [point.label for point in points]
         for colour, name in zip(PALETTE, names, strict=False):
