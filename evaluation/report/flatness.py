@@ -164,10 +164,10 @@ def flatness_table(stitched: Sequence[Stitched]) -> Table:
     ordered = sorted(stitched, key=lambda each: -each.flat)
     rows = [[each.pair, f"{each.scale:g}", each.flat, *(each.measures[name] for name in names)] for each in ordered]
     notes = [
-        f"{name}: rank correlation with the flat fraction {rho:+.2f} (p = {p:.3f}, {len(stitched)} pairs)."
+        f"{name}: rank correlation with the flat fraction {rho:+.2f} (p = {p:.3f}, {len(stitched)} points)."
         for name, rho, p in of_measures
         if not isnan(rho)
-    ] or [f"No correlation can be told from {len(stitched)} pairs."]
+    ] or [f"No correlation can be told from {len(stitched)} points."]
     columns = ["pair", "guidance scale", "flat fraction", *names]
     return Table("What decides how far a pair stitches well", columns, rows, notes, formats={"flat fraction": ".2f"})
 
