@@ -27,6 +27,7 @@ from experiments.trajectories import outputs_along, trajectory
 from models.pair import Pair
 from sampling.networks import load_plan_pair
 from sampling.plan import Plan
+from settings.kinds import show
 from settings.measures import AnalyseSettings
 from tstitch.allocation import allocation_from_fractions, fractions_of, show_fractions
 from tstitch.errors import UserError
@@ -120,6 +121,8 @@ def _oracle(plan: Plan, pair: Pair, settings: AnalyseSettings, device: torch.dev
     if len(plan.specs) != 2:
         raise UserError(f"analysis=oracle is for two denoisers, pair={plan.pair} has {len(plan.specs)}")
     fractions, errors = _end_errors(plan, pair, settings, device)
+    if len(fractions) < 2:
+        raise UserError(f"analysis=oracle needs fractions of two allocations or more, got {show(settings.fractions)}")
     small, errors = torch.tensor([values[0] for values in fractions], dtype=torch.float64), errors.double()
     order = small.argsort()
     small, errors = small[order], errors[order]

@@ -8,7 +8,6 @@ from sampling.cost import count_evaluations
 from sampling.job import RunPlan
 from sampling.plan import Plan
 from tstitch.router import AllocationRouter
-from tstitch.runs.json_files import read_json
 from tstitch.runs.run import Run
 from tstitch.runs.shards import read_decisions
 
@@ -22,11 +21,15 @@ def measured_mix(plan: RunPlan, run: Run) -> dict:
     """
     if not isinstance(plan, Plan) or plan.allocation is not None:
         return {}
-    evaluations = {name: count / plan.num_images for name, count in read_json(run.record)["evaluations"].items()}
+    decisions = read_decisions(run.shards, run.blocks, run.id)
+    # Not those of `run.json`: these are of the launches, whatever became of their images.
+    counts = (
+        dict(enumerate(decisions[COUNTS].mean(axis=0).tolist())) if decisions else count_evaluations(plan).evaluations
+    )
+    evaluations = {plan.names[model]: float(count) for model, count in sorted(counts.items())}
     last = len(plan.specs) - 1
     alone = count_evaluations(replace(plan, router=AllocationRouter((last,) * len(plan.timesteps))))
     share = min(1.0, evaluations.get(plan.names[last], 0.0) / alone.evaluations[last])
-    decisions = read_decisions(run.shards, run.blocks, run.id)
     return {
         "fractions": [1 - share, share],
         "evaluations": evaluations,

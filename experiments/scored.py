@@ -63,7 +63,8 @@ class Scoring:
         asked, protocol = result.get("asked"), result.get("protocol")
         if not isinstance(asked, dict) or not isinstance(protocol, dict):
             return False
-        is_alike = all(asked.get(key) == value for key, value in self.settings.items() if key not in NOT_DECISIVE)
+        without = NOT_DECISIVE if CLIP_SCORE in self.settings["metrics"] else (*NOT_DECISIVE, "clip")
+        is_alike = all(asked.get(key) == value for key, value in self.settings.items() if key not in without)
         return is_alike and all(protocol.get(key) == value for key, value in self.protocol.items())
 
 

@@ -25,6 +25,7 @@ class Family:
         read: from a specification to the weights in our own keys, whatever the layout of the file.
         initialize: sets a network's weights before training.
         released_rule: how the release turns a fraction into steps; see `tstitch.allocation.RULES`.
+        predicts_regions: whether its denoisers evaluate a part of the latents for a part of the cost.
     """
 
     config: Callable[[str, dict], object]
@@ -32,6 +33,7 @@ class Family:
     read: Callable[[DenoiserSpec], dict[str, Tensor]]
     initialize: Callable[[nn.Module], None]
     released_rule: str
+    predicts_regions: bool = False
 
 
 def find_family(name: str) -> Family:
@@ -154,7 +156,7 @@ def _check_keys(name: str, values: dict, known: list[str]) -> None:
 
 
 FAMILIES = {
-    "dit": Family(_dit_config, _build_dit, _read_dit, _initialize_dit, "timestep"),
+    "dit": Family(_dit_config, _build_dit, _read_dit, _initialize_dit, "timestep", predicts_regions=True),
     "ldm": Family(_unet_config, _build_unet, _read_unet, _keep_defaults, "timestep_strict"),
     "uvit": Family(_uvit_config, _build_uvit, _read_file, _initialize_uvit, "timestep"),
     "snnet": Family(_snnet_config, _build_snnet, _read_file, _keep_defaults, "timestep"),

@@ -14,6 +14,7 @@ from models.weights.read import class_name, in_line, read_settings
 from tstitch import stitch
 from tstitch.errors import UserError, explain_no_file, is_out_of_memory
 from tstitch.runs.digest import file_sha256
+from tstitch.solvers.scheduler_convention import scheduler_file
 
 INDEX, CONFIG = "model_index.json", "config.json"  # of a pipeline, and of a model
 WEIGHTS, SETTINGS = (".safetensors", ".bin"), (".json", ".txt", ".model")
@@ -87,6 +88,12 @@ def digests(spec: PipelineSpec) -> dict:
         **{name: folder and folder_sha256(folder) for name, folder in others.items()},
         "loras": [path and file_sha256(path) for path in spec.loras],
     }
+
+
+def scheduler_digests(spec: PipelineSpec) -> list[str | None]:
+    """Compute the checksums of what says the noise schedules of the small denoisers; None where nothing does."""
+    files = [scheduler_file(folder) for folder in spec.denoisers[:-1]]
+    return [None if path is None else file_sha256(path) for path in files]
 
 
 def folder_sha256(folder: Path) -> str:

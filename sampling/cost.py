@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.autoencoder import decode
 from models.checkout import resolve_path
+from models.families import find_family
 from models.weights.catalog import list_missing
 from sampling.batch import sample_latents
 from sampling.flops import count_flops
@@ -18,7 +19,7 @@ from sampling.job import RunPlan
 from sampling.networks import load_networks
 from sampling.plan import Plan
 from sampling.run import place_run
-from tstitch.denoiser import Prediction
+from tstitch.denoiser import Prediction, Region
 from tstitch.guidance import ConditionedDenoiser
 from tstitch.noise import ImageNoise
 from tstitch.router import Ledger
@@ -132,20 +133,33 @@ class _BlankNetworks:
     """Models without a network, that predict zeros: what is counted is who is asked, and how often."""
 
     def __init__(self, plan: Plan):
-        self.conditioned = [ConditionedDenoiser(_predict_zeros, torch.zeros(2, 1), scale) for scale in plan.scales]
+        blanks = [_Blank(find_family(spec.family).predicts_regions) for spec in plan.specs]
+        self.conditioned = [
+            ConditionedDenoiser(blank, torch.zeros(2, 1), scale)
+            for blank, scale in zip(blanks, plan.scales, strict=True)
+        ]
 
     def use(self, models: Sequence[int]) -> AbstractContextManager[Mapping[int, ConditionedDenoiser]]:
         return nullcontext({model: self.conditioned[model] for model in models})
 
 
-def _predict_zeros(latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
-    return Prediction(torch.zeros_like(latents), torch.zeros_like(latents))
+@dataclass(frozen=True)
+class _Blank:
+    predicts_regions: bool
+
+    def __call__(
+        self, latents: Tensor, timestep: Tensor, condition: Tensor, region: Region | None = None
+    ) -> Prediction:
+        return Prediction(torch.zeros_like(latents), torch.zeros_like(latents))
 
 
 def count_evaluations(plan: Plan) -> Ledger:
-    """Count the calls of each denoiser, and its evaluations for one image: the sampling loop runs without networks."""
+    """Count the calls of each denoiser, and its evaluations for one image: the sampling loop runs without networks.
+
+    For routers with which no image decides for itself.
+    """
     ledger, steps = Ledger(), trajectory_steps(plan.schedule, plan.timesteps)
-    latents, noise = torch.zeros(1, 1, 1, 1), ImageNoise(plan.seed, [0])
+    latents, noise = torch.zeros(1, *plan.latent_shape), ImageNoise(plan.seed, [0])
     sample(plan.router, _BlankNetworks(plan), plan.solver, steps, latents, noise, plan.history, ledger=ledger)
     return ledger
 

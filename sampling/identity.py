@@ -27,7 +27,7 @@ def plan_identity(plan: Plan, device_type: str) -> dict:
     """
     is_mixed = any(plan.own_conventions[index] is not None for index in plan.used)
     described = {
-        "specs": {"denoisers": {plan.names[index]: _denoiser(plan, index) for index in plan.used}},
+        "specs": {"denoisers": {plan.names[index]: denoiser_identity(plan, index) for index in plan.used}},
         "autoencoder": {"autoencoder": _autoencoder(plan.autoencoder)},
         "schedule_settings": {"schedule": plan.schedule_settings},
         "scales": {
@@ -56,7 +56,8 @@ def _channels(plan: Plan) -> int | str | list[int | str]:
     return shown[0] if len(set(shown)) == 1 else shown
 
 
-def _denoiser(plan: Plan, index: int) -> dict:
+def denoiser_identity(plan: Plan, index: int) -> dict:
+    """What decides the predictions of a denoiser. Reads its weights, for their checksum."""
     spec = plan.specs[index]
     is_own = plan.own_conventions[index] is not None
     convention = {"schedule": dict(spec.schedule or ()), "prediction": spec.prediction} if is_own else {}

@@ -50,6 +50,8 @@ class ChooseSettings(SamplingSettings):
     def _check_choice(self) -> "ChooseSettings":
         if several := [name for name in self.samplers if name not in ONE_CALL]:
             raise refuse(f"samplers may be {', '.join(ONE_CALL)}, whose steps are one call each, got {several[0]}")
+        if len(self.pair.denoisers) < 2:
+            raise refuse(f"scripts.choose chooses between two denoisers or more, pair={self.pair.name} has one")
         if self.stitch.explicit or self.router.kind != "allocation":
             raise refuse("scripts.choose chooses who takes which step; leave out stitch and router")
         if "fid" not in self.pair.evaluation.metrics:

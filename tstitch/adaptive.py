@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral, Real
 
 from torch import Tensor
 
@@ -46,10 +47,11 @@ class LatentChange:
     kind = "latent change"
 
     def __post_init__(self) -> None:
-        if not self.delta > 0 or self.min_steps < 2 or self.order not in ORDERS:
+        is_number = isinstance(self.delta, Real) and isinstance(self.min_steps, Integral)
+        if not is_number or not self.delta > 0 or self.min_steps < 2 or self.order not in ORDERS:
             raise UserError(
                 f"LatentChange needs a delta above 0, min_steps of 2 or more and an order of {', '.join(ORDERS)}, got "
-                f"{self.delta}, {self.min_steps} and {self.order!r}"
+                f"{self.delta!r}, {self.min_steps!r} and {self.order!r}"
             )
 
     @property

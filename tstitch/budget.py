@@ -6,14 +6,13 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from statistics import median
 
 import numpy as np
 import torch
 
 from tstitch.allocation import Allocation
-from tstitch.calibration import calibrate, sharing
+from tstitch.calibration import are_whole, calibrate, sharing
 from tstitch.costs import Costs, fit_costs
 from tstitch.dropin.stitch import find_stitched
 from tstitch.dropin.stitched import StitchedDenoiser
@@ -78,14 +77,14 @@ def fit_budget(
         True
     """
     _, stitched = find_stitched(pipe)
-    if not _are_whole(num_inference_steps, least=1) or not budget_ms > 0:
+    if not are_whole(num_inference_steps, least=1) or not budget_ms > 0:
         raise UserError(
             f"fit_budget needs a list of numbers of steps and milliseconds above 0, got {num_inference_steps!r} and "
             f"{budget_ms!r}"
         )
     if isinstance(prompts, str) or not prompts:
         raise UserError(f"fit_budget needs a list of prompts, got {prompts!r}")
-    if not _are_whole(seeds, least=0):
+    if not are_whole(seeds, least=0):
         raise UserError(f"fit_budget needs a list of seeds, got {seeds!r}")
     if own := {"generator", "output_type", "return_dict"} & call.keys():
         raise UserError(f"fit_budget sets {min(own)} itself; seeds= are those of the start noise")
@@ -134,11 +133,6 @@ def _allocations(losses: np.ndarray, costs: Costs, budget: float) -> list[Alloca
     num_large = total if dearer <= 0 else int(min(total, left / dearer))
     num_small = total - num_large
     return list(dict.fromkeys([(0,) * num_small + (1,) * num_large, track_allocation(losses.tolist(), num_small)]))
-
-
-def _are_whole(values: object, least: int) -> bool:
-    is_list = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
-    return is_list and all(isinstance(value, Integral) and value >= least for value in values)
 
 
 def _moves(scheduler: object, levels: Sequence[float | None]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -71,8 +72,10 @@ def calibrate(
     _, stitched = find_stitched(pipe)
     if len(stitched.denoisers) != 2:
         raise UserError(f"calibrate is for two denoisers, this pipeline has {len(stitched.denoisers)}")
-    if not seeds or (prompts is not None and not prompts) or isinstance(prompts, str):
-        raise UserError(f"calibrate needs a list of prompts and of seeds, got {prompts!r} and {list(seeds)!r}")
+    if not are_whole(seeds, least=0) or (prompts is not None and not prompts) or isinstance(prompts, str):
+        raise UserError(f"calibrate needs a list of prompts and of seeds, got {prompts!r} and {seeds!r}")
+    if not are_whole([num_inference_steps], least=1):
+        raise UserError(f"calibrate needs a whole number of steps of 1 or more, got {num_inference_steps!r}")
     rows, trajectory = [], None
     for given in [{}] if prompts is None else [{"prompt": prompt} for prompt in prompts]:
         for seed in seeds:
@@ -81,11 +84,17 @@ def calibrate(
             stitched.counter.watch()  # a scheduler that came after `stitch`, before its `step` is recorded
             for fraction, recorder, replay in ((0, large, None), (1, small, large.results)):
                 with sharing(stitched, fraction=fraction), _recording(pipe.scheduler, recorder, replay):
-                    pipe(**settings, generator=torch.Generator().manual_seed(seed))
+                    pipe(**settings, generator=torch.Generator().manual_seed(int(seed)))
                 trajectory = stitched.trajectory
             rows.append(_by_step(small.outputs, large.outputs, trajectory.step_of_call))
     mean = torch.stack(rows).mean(dim=0)
     return Calibration(trajectory.timesteps, tuple(mean.tolist()))
+
+
+def are_whole(values: object, least: int) -> bool:
+    """Tell whether these are whole numbers, one or more of them, and none below `least`."""
+    is_list = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
+    return is_list and all(isinstance(value, Integral) and value >= least for value in values)
 
 
 def _by_step(small: Sequence[Tensor], large: Sequence[Tensor], step_of_call: Sequence[int]) -> Tensor:

@@ -94,12 +94,15 @@ class Convention:
             return predicted
         return (a * predicted - of_clean * state) / (a * of_eps - of_clean * s)
 
-    def from_eps(self, eps: Tensor, state: Tensor, timestep: float) -> Tensor:
-        """Turn eps of a state (N, ...) of this schedule into what is predicted."""
+    def to_clean(self, predicted: Tensor, state: Tensor, timestep: float) -> Tensor:
+        """Turn what was predicted for a state (N, ...) of this schedule into x_0."""
         (a, s), (of_eps, of_clean) = self.schedule.scales(timestep), self.factors(timestep)
-        if of_clean == 0:
-            return eps
-        return of_eps * eps + of_clean * (state - s * eps) / a
+        return (of_eps * state - s * predicted) / (a * of_eps - of_clean * s)
+
+    def predict(self, eps: Tensor, clean: Tensor, timestep: float) -> Tensor:
+        """Turn eps and x_0 (N, ...) into what is predicted."""
+        of_eps, of_clean = self.factors(timestep)
+        return of_eps * eps + of_clean * clean
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,10 @@ class MatchedCall:
         bound.arguments[self.timestep_name] = _like(timestep, self._form.of(match.timestep))
         output = network(*bound.args[1:], **bound.kwargs)
         predicted = output[0]
-        eps = self.own.to_eps(predicted.float(), own_latents, match.timestep)
-        converted = pipeline.from_eps(eps, latents.float(), t).to(predicted.dtype)
+        own = predicted.float(), own_latents, match.timestep
+        # x_0 is the network's own: the pipeline's state may be all noise, which says nothing of it.
+        eps, clean = self.own.to_eps(*own), self.own.to_clean(*own)
+        converted = pipeline.predict(eps, clean, t).to(predicted.dtype)
         if isinstance(output, tuple):
             return (converted, *output[1:])
         output.sample = converted

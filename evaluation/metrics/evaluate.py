@@ -25,7 +25,7 @@ from tstitch.runs.run import Run
 
 FEATURE_METRICS = ("precision", "recall", "kid")  # these need the reference's features, not its statistics alone
 METRICS = ("fid", "sfid", "inception_score", "inception_score_ten_splits", *FEATURE_METRICS, "fd_dinov2")
-INCEPTION_SCORE_SPLIT = 5000
+INCEPTION_SCORE_SPLIT, SPLITS = 5000, 10
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 SEED = 0
 # To be raised when a metric's numbers change, so that sweeps score finished points anew.
@@ -76,6 +76,8 @@ def check_enough(metrics: list[str], num_images: int | None, place: object) -> N
     """
     if {"precision", "recall"} & set(metrics) and num_images is not None and num_images <= NEAREST:
         raise UserError(f"precision and recall need more than {NEAREST} images in each set, {place} has {num_images}")
+    if "inception_score_ten_splits" in metrics and num_images is not None and num_images < SPLITS:
+        raise UserError(f"inception_score_ten_splits needs at least {SPLITS} images, {place} has {num_images}")
 
 
 def check_side(reference: Reference, side: tuple[int, int], place: object) -> None:
@@ -123,7 +125,7 @@ def score(
             if num_draws:
                 spread[name] = bootstrap_inception_score(logits, INCEPTION_SCORE_SPLIT, num_draws, SEED).as_dict()
         elif name == "inception_score_ten_splits":
-            isc = isc_features_to_metric(torch.from_numpy(features.logits), splits=10)
+            isc = isc_features_to_metric(torch.from_numpy(features.logits), splits=SPLITS)
             scores[name] = isc["inception_score_mean"]
             scores[f"{name}_std"] = isc["inception_score_std"]
         elif name == "kid":

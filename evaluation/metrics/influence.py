@@ -9,7 +9,7 @@ With c = x - mu (`centred`), S the covariance, R the root of the reference's S_r
 Q_ab = s_a s_b / (s_a + s_b) (`weights`):
 
     influence   phi(i)  = 2 c_i'(mu - mu_r) + |c_i|^2 - sum_a s_a u_ia^2                       (its mean left out)
-    interaction k(i, j) = 2 c_i'c_j + sum_ab Q_ab (u_ia u_ib - [a=b]) (u_ja u_jb - [a=b])
+    interaction k(i, j) = 2 sum_a s_a u_ia u_ja + sum_ab Q_ab (u_ia u_ib - [a=b]) (u_ja u_jb - [a=b])
 
 phi is taken at the set itself, which adds 1/N sum_j k(i, j) to it. The term j = i is too large by a half of
 k(i, i) / N: that is subtracted for every image (a jackknife does the same). The others scatter: they add
@@ -124,10 +124,10 @@ def _influence(features: np.ndarray, reference: Statistics, root: np.ndarray) ->
     weights = (np.outer(singular, singular) / np.add.outer(singular, singular)).astype(np.float32)
 
     signs = _signs(num)
-    shift, covariances = np.zeros((NUM_SIGNS, len(sample.mu))), np.zeros((NUM_SIGNS, len(singular), len(singular)))
+    shift, covariances = np.zeros((NUM_SIGNS, len(singular))), np.zeros((NUM_SIGNS, len(singular), len(singular)))
     for rows, centred in _chunks(features, sample.mu):
         whitened = (centred @ whitening).astype(np.float32)
-        shift += signs[:, rows] @ centred / num
+        shift += signs[:, rows] @ whitened / num
         for covariance, sign in zip(covariances, signs[:, rows].astype(np.float32), strict=True):
             covariance += (sign[:, None] * whitened).T @ whitened
     covariances = covariances / num - signs.mean(axis=1)[:, None, None] * np.eye(len(singular))
@@ -138,14 +138,12 @@ def _influence(features: np.ndarray, reference: Statistics, root: np.ndarray) ->
         whitened = centred @ whitening
         squares, lengths = whitened**2, (centred**2).sum(axis=1)
         whitened, small = whitened.astype(np.float32), squares.astype(np.float32)
-        own = 2 * lengths + (small @ weights * small).sum(axis=1) - squares @ singular
+        own = squares @ singular + (small @ weights * small).sum(axis=1) + singular.sum() / 2
         values[rows] = 2 * centred @ (sample.mu - reference.mu) + lengths - squares @ singular - own / (2 * num)
         for k, tilt in enumerate(tilts):
-            noise[k, rows] = 2 * centred @ shift[k] + (whitened @ tilt * whitened).sum(axis=1)
+            noise[k, rows] = 2 * whitened @ (singular * shift[k]) + (whitened @ tilt * whitened).sum(axis=1)
             noise[k, rows] -= signs[k, rows] * own / num
-    normal_noise = (
-        2 * (2 * np.square(sample.sigma).sum() + np.square(weights).sum() + np.square(singular).sum() / 4) / num
-    )
+    normal_noise = 2 * (np.square(weights).sum() + 2.25 * np.square(singular).sum()) / num
     return Influence(fid, values - values.mean(), noise - noise.mean(axis=1, keepdims=True), float(normal_noise))
 
 

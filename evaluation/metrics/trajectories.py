@@ -78,7 +78,7 @@ def describe_spectrum(spectra: Tensor, timesteps: Sequence[int]) -> str:
     Args:
         spectra: (T, F), after each step.
     """
-    half, last = len(timesteps) // 2, max(1, len(timesteps) // 5)
+    half, last = len(timesteps) // 2, min(max(1, len(timesteps) // 5), len(timesteps) - 1)
     split = (spectra.shape[1] + 1) // 2
     change = [
         [float((spectra[b] - spectra[a])[part].mean()) for part in (slice(0, split), slice(split, None))]
@@ -111,7 +111,7 @@ def best_shares(fractions: Tensor, errors: Tensor, num_weights: int = 200) -> tu
 def largest_within(fractions: Tensor, errors: Tensor, tolerance: float) -> Tensor:
     """The largest fraction of each image (N,) whose error is at most `tolerance`; errors (F, N), 0 at fraction 0."""
     within = errors <= tolerance
-    return torch.where(within, fractions[:, None], -1.0).amax(dim=0)
+    return torch.where(within, fractions[:, None], 0.0).amax(dim=0)
 
 
 def describe_oracle(fractions: Tensor, errors: Tensor, at: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from experiments.analyses import analyse
+from sampling.identity import denoiser_identity
 from sampling.plan import make_plan
 from settings.choose import ChooseSettings
 from tstitch.runs.json_files import read_json, write_json
@@ -26,7 +27,9 @@ def calibrate(settings: ChooseSettings, out: Path, device: torch.device) -> str:
         precision="float32",
     )
     plan, path = make_plan(own), out / CALIBRATION
-    identity = plan.identity(device.type)
+    # A plan's own identity is of the denoisers that take a step, here the large one.
+    every = {name: denoiser_identity(plan, index) for index, name in enumerate(plan.names)}
+    identity = {**plan.identity(device.type), "denoisers": every, "match": plan.match}
     if path.is_file() and read_json(path).get("identity") == identity:
         return str(path)
     print("measuring the disagreement of the denoisers")

@@ -113,5 +113,6 @@ def _measured(settings: ChooseSettings, device: torch.device) -> dict:
         "sampler": settings.samplers[0],
         "residency": settings.residency,
         "networks": [each.path for each in settings.pair.denoisers.values()],
+        "autoencoder": [settings.pair.autoencoder.path, settings.autoencoder_precision],
         **settings.latency.as_dict(),
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from models.checkout import resolve_path
-from models.pipelines import COMPONENTS, PipelineSpec, check_files, digests, load_scheduler
+from models.pipelines import COMPONENTS, PipelineSpec, check_files, digests, load_scheduler, scheduler_digests
 from sampling.precision import choose_precision
 from sampling.prompts.captions import read_captions
 from settings.prompts import PromptSettings
@@ -107,7 +107,9 @@ class PromptPlan:
 
     def identity(self, device_type: str) -> dict:
         """Everything that decides the bytes of the images. Reads the weights, for their checksums."""
+        matched = {"schedules": scheduler_digests(self.spec)} if "schedule" in self.spec.allow else {}
         return {
+            **matched,
             "pipeline": digests(self.spec),
             "scheduler": self.spec.scheduler,
             "labels": f"captions {hashlib.sha256(json.dumps(self.captions).encode()).hexdigest()}",

@@ -53,7 +53,7 @@ def test_the_rank_correlation_is_spearmans_and_its_p_value_that_of_all_orders() 
 
 def test_three_pairs_are_too_few_for_a_correlation() -> None:
     table = flatness_table(pairs([0.3, 0.2, 0.1], [1.0, 2.0, 3.0]))
-    assert table.notes == ["No correlation can be told from 3 pairs."]
+    assert table.notes == ["No correlation can be told from 3 points."]
 
 
 def stored(directory: Path, kind: str, data: dict, scale: float) -> Path:

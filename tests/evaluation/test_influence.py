@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics.distances import frechet_distance
-from evaluation.metrics.influence import FIDSpread, fid_spread
+from evaluation.metrics.influence import FIDSpread, _signs, fid_spread
 from evaluation.metrics.spread import describe_difference
 from evaluation.metrics.statistics import Statistics, statistics
 
@@ -177,3 +177,29 @@ def test_one_set_at_a_time_is_in_memory() -> None:
 
     fid_spread(sets(), REFERENCE, show=lambda done: events.append(f"done {done}"))
     assert events == ["made a", "done 1", "made b", "done 2", "made c", "done 3"]
+
+
+def test_interactions_are_second_derivatives_in_the_weights_of_images() -> None:
+    """Of a set unlike its reference, by differences: FID of weighted images, of which each sign moves the weights."""
+    rng, num, width, step = np.random.default_rng(0), 40, 3, 1e-4
+    features = rng.normal(size=(num, width)) * [1.0, 0.5, 2.0] + [0.5, -1.0, 0.0]
+    reference = statistics(rng.normal(size=(500, width)) @ rng.normal(size=(width, width)))
+
+    def weighted_fid(weights: np.ndarray) -> float:
+        mean = weights @ features
+        centred = features - mean
+        return frechet_distance(Statistics(mean, (weights * centred.T) @ centred, None), reference)
+
+    def second_derivative(first: np.ndarray, second: np.ndarray) -> float:
+        even = np.full(num, 1 / num)
+        return sum(a * b * weighted_fid(even + step * (a * first + b * second)) for a in (1, -1) for b in (1, -1)) / (
+            4 * step**2
+        )
+
+    moves = np.eye(num) - 1 / num  # of one weight, with the sum of all as it was
+    interactions = np.array([[second_derivative(first, second) for second in moves] for first in moves])
+    [influence] = fid_spread([features], reference).sets
+    signs = _signs(num)
+    wanted = signs @ (interactions - np.diag(np.diag(interactions))) / num
+    # The covariance of FID divides by N - 1, so its interactions are N / (N - 1) times those.
+    assert np.allclose(influence.noise, wanted - wanted.mean(axis=1, keepdims=True), rtol=0.05, atol=0.05)

@@ -6,6 +6,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_isc import isc_features_to_metric
 
 from evaluation.metrics.distances import frechet_distance, inception_score
+from evaluation.metrics.evaluate import check_enough
 from evaluation.metrics.features import FeatureSet
 from evaluation.metrics.reference import load_reference, make_reference
 from evaluation.metrics.statistics import Statistics, StatisticsAccumulator
@@ -117,3 +118,9 @@ def test_bad_references_are_one_clear_error(tmp_path) -> None:
         frechet_distance(made, streamed(features(0, width=8)))
     with pytest.raises(UserError, match="at least 2 images, got 1"):
         streamed(features(0, num=1))
+
+
+def test_scores_of_too_few_images_are_refused() -> None:
+    check_enough(["fid", "inception_score_ten_splits"], 10, "runs/a")
+    with pytest.raises(UserError, match="inception_score_ten_splits needs at least 10 images, runs/a has 9"):
+        check_enough(["fid", "inception_score_ten_splits"], 9, "runs/a")

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from evaluation.metrics.trajectories import best_shares, describe_oracle, largest_within
+from evaluation.metrics.trajectories import best_shares, describe_oracle, describe_spectrum, largest_within
 
 FRACTIONS = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
 
@@ -40,3 +40,14 @@ def test_images_that_differ_leave_something_to_gain() -> None:
 def test_the_largest_fraction_within_a_tolerance() -> None:
     errors = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.3, 0.3], [0.2, 0.1, 0.4]], dtype=torch.float64)
     assert largest_within(FRACTIONS, errors, 0.2).tolist() == pytest.approx([1.0, 1.0, 0.0])
+
+
+def test_none_within_a_tolerance_is_fraction_zero() -> None:
+    errors = torch.tensor([[0.1, 0.3], [0.2, 0.4]], dtype=torch.float64)
+    assert largest_within(torch.tensor([0.4, 0.8], dtype=torch.float64), errors, 0.1).tolist() == [0.4, 0.0]
+
+
+def test_a_spectrum_of_few_steps_is_described() -> None:
+    for num_steps in (1, 2, 5):
+        spectra = torch.arange(num_steps + 1, dtype=torch.float64)[1:, None].expand(num_steps, 4)
+        assert "over the last" in describe_spectrum(spectra, list(range(num_steps))[::-1])

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from safetensors.torch import load_file, save_file
 
-from experiments.choose import costs
+from experiments.choose import calibration, costs
 from experiments.choose.ablation import ablations
 from experiments.choose.candidates import list_candidates
 from experiments.choose.choose import chosen_overrides
@@ -183,3 +184,32 @@ def test_a_choice_is_a_command_that_runs_and_the_same_command_samples_nothing_ag
     assert ("sampler.history=reset" in given) == is_given_solver, "another solver was run with its own history"
     sampled = run_here(capfd, monkeypatch, "sample", *given, "num_images=2", f"out={tmp_path / 'images'}")
     assert sampled.code == 0, sampled.err
+
+
+def test_a_calibration_is_of_the_small_models_weights_too(monkeypatch, tmp_path: Path) -> None:
+    measured = []
+
+    def measure(kind: str, plan: Plan, settings: ChooseSettings, device: torch.device) -> SimpleNamespace:
+        measured.append(plan.specs[0].path)
+        return SimpleNamespace(data={})
+
+    monkeypatch.setattr(calibration, "analyse", measure)
+    other = tmp_path / "other.safetensors"
+    state = load_file(ROOT / "models/zoo/digits/dit_s.safetensors")
+    save_file({name: 2 * values for name, values in state.items()}, other)
+    for overrides in ([], [], [f"pair.denoisers.s.path={other}"]):
+        settings = settings_of("pair=digits_dit_s_xl", "ms=9", *overrides)
+        calibration.calibrate(settings, tmp_path / "out", torch.device("cpu"))
+    assert len(measured) == 2, "once for each small model"
+
+
+def test_costs_are_of_the_autoencoder_too(tmp_path: Path) -> None:
+    settings, device = settings_of("ms=9"), torch.device("cpu")
+    costs.write_costs(tmp_path, settings, device, {(FLOAT32, 1.5): COSTS})
+    assert costs.read_costs(settings, tmp_path, device) == {(FLOAT32, 1.5): COSTS}
+    assert costs.read_costs(settings_of("ms=9", "autoencoder_precision=bf16"), tmp_path, device) == {}
+
+
+def test_one_denoiser_leaves_nothing_to_choose() -> None:
+    with pytest.raises(UserError, match="chooses between two denoisers or more, pair=fashion_dit_s_xl has one"):
+        settings_of("pair=fashion_dit_s_xl", "ms=9", "~pair.denoisers.s", "pair.fractions=[1]")

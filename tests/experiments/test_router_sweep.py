@@ -54,6 +54,19 @@ def test_its_tables_and_its_page_name_router_and_knob(capfd, monkeypatch, out: P
     assert (out / "report.html").read_text().count("held") > 2
 
 
+def test_what_images_cost_does_not_depend_on_how_often_they_were_made(capfd, monkeypatch, out: Path) -> None:
+    """A shard of each router is lost and made again: `run.json` counts it twice, the points do not."""
+    before = json.loads((out / "sweep.json").read_text())["points"]
+    for point in before:
+        if point["router"] != "allocation":
+            next(iter((out / point["run"] / "shards").glob("*.npz"))).unlink()
+    outcome = run_here(capfd, monkeypatch, "sweep", *TINY, "fractions=[0,0.5,1]", GRIDS, f"out={out}")
+    assert outcome.code == 0, outcome.err
+    after = json.loads((out / "sweep.json").read_text())["points"]
+    for old, new in zip(before, after, strict=True):
+        assert new["fractions"] == old["fractions"] and new["evaluations"] == old["evaluations"]
+
+
 @pytest.mark.parametrize(
     ("routers", "message"),
     [

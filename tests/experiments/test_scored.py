@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from experiments.scored import Scoring
 from models.checkout import ROOT
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
@@ -154,3 +155,17 @@ def test_latencies_of_another_machine_stay_and_are_not_in_the_table(capfd, monke
         assert json.loads((out / "sweep.json").read_text())["points"][0]["latency"] == first
     finally:
         torch.set_num_threads(threads)
+
+
+def test_a_setting_of_the_clip_score_does_not_decide_a_result_without_it() -> None:
+    """As of `scripts.sweep_prompts` with `metrics=[fid]`: what is recorded has no `clip`."""
+    settings = {"extractor": "digits", "metrics": ["fid"], "clip": "weights/clip", "bootstrap": 0}
+    scoring = Scoring(settings, {"extractor_sha256": "a"})
+    result = {
+        "asked": {"extractor": "digits", "metrics": ["fid"], "bootstrap": 0},
+        "protocol": {"extractor_sha256": "a"},
+    }
+    assert scoring.is_of(result)
+    both = Scoring({**settings, "metrics": ["fid", "clip_score"]}, scoring.protocol)
+    assert not both.is_of(result)
+    assert both.is_of({**result, "asked": {**settings, "metrics": ["fid", "clip_score"]}})

@@ -115,9 +115,11 @@ def test_mistakes_are_named() -> None:
         calibrate(pipe, ["a cat"], num_inference_steps=2)
     pipe = family.build()
     stitch(pipe, family.denoiser("small"), fraction=0)
-    for prompts, seeds in (("a cat", [0]), ([], [0]), (["a cat"], [])):
+    for prompts, seeds in (("a cat", [0]), ([], [0]), (["a cat"], []), (["a cat"], 3), (["a cat"], [0.5])):
         with pytest.raises(UserError, match="needs a list of prompts and of seeds"):
             calibrate(pipe, prompts, num_inference_steps=2, seeds=seeds)
+    with pytest.raises(UserError, match="needs a whole number of steps of 1 or more, got 2"):
+        calibrate(pipe, ["a cat"], num_inference_steps=2.5)
     calibration = calibrate(pipe, ["a cat"], num_inference_steps=2)
     with pytest.raises(UserError, match=r"fraction must lie in \[0, 1\], got 2"):
         calibration.allocation(2)

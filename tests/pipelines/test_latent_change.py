@@ -90,7 +90,8 @@ def test_a_run_that_is_too_short_for_the_other_denoiser_is_warned_of() -> None:
 def test_mistakes_are_named() -> None:
     family = FAMILIES["sd"]
     pipe, small = family.build(), family.denoiser("small")
-    for wrong in ({"delta": 0}, {"delta": math.nan}, {"delta": 1, "min_steps": 1}, {"delta": 1, "order": "sideways"}):
+    values = ({"delta": 0}, {"delta": math.nan}, {"delta": 1, "min_steps": 1}, {"delta": 1, "order": "sideways"})
+    for wrong in (*values, {"delta": "0.1"}, {"delta": 0.1, "min_steps": 2.5}):
         with pytest.raises(UserError, match="LatentChange needs a delta above 0, min_steps of 2 or more"):
             LatentChange(**wrong)
     with pytest.raises(UserError, match=r"rule is a LatentChange for two denoisers, alone, .* with fraction"):

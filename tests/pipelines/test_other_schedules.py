@@ -177,3 +177,20 @@ def test_other_betas_alone_are_a_reason(sd: object) -> None:
     small = pipe_of(SD, unet("small"), with_betas("linear", "epsilon"))
     with pytest.raises(UserError, match="it was trained on another noise schedule"):
         stitch(sd, small, fraction=0.4)
+
+
+def test_a_small_one_that_comes_first_starts_from_all_noise() -> None:
+    """Flow matching begins at sigma 1, where the state says nothing of the image: the small one's own x_0 does."""
+    family = FAMILIES["sd3"]
+    pipe = family.build()
+    small = pipe_of(family, family.denoiser("small"), with_betas("linear", "epsilon"))
+    stitch(pipe, small, fraction=0.4, allow=["schedule"])
+    assert torch.isfinite(run(family, pipe)).all()
+
+
+def test_all_noise_of_a_schedule_with_zero_signal_at_its_end() -> None:
+    pipe, settings = SD.build(), {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    pipe.scheduler = DDIM(prediction_type="v_prediction", **settings)
+    small = pipe_of(SD, SD.denoiser("small"), with_betas("scaled_linear", "epsilon"))
+    stitch(pipe, small, fraction=0.4, allow=["schedule"])
+    assert torch.isfinite(run(SD, pipe)).all()

@@ -121,6 +121,8 @@ def test_a_guidance_embedding_that_only_the_large_one_has_can_be_allowed() -> No
             "allow may hold sample_size, guidance_embedding, prediction_type, schedule, got text_width",
         ),
         ({"guidance_scale": [2.0]}, "guidance_scale needs 2 values"),
+        ({"guidance_scale": 7.5}, "guidance_scale needs 2 values, one for each denoiser, got 7.5"),
+        ({"guidance_scale": ["7.5", 5.0]}, "per-stage guidance scales must be above 1"),
         ({"guidance_scale": [1.0, 5.0]}, "per-stage guidance scales must be above 1"),
         ({"adapters": ["style"]}, "adapters needs 2 values"),
     ],

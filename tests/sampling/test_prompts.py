@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from diffusers import DDIMScheduler
 
 from tests.conftest import ROOT
 from tests.pipelines.families import FAMILIES, image, sdxl_unet, unet
@@ -191,6 +192,24 @@ def test_weights_of_the_half_precision_variant_load(capfd, monkeypatch, tmp_path
         outcome = run_here(capfd, monkeypatch, "prompts", *arguments(weights, tmp_path / name, *changes))
         assert outcome.code == 0, outcome.err
     assert np.array_equal(images(tmp_path / "plain"), images(tmp_path / "variant"))
+
+
+def test_runs_that_differ_in_how_a_prediction_is_converted_are_two(capfd, monkeypatch, tmp_path: Path, weights) -> None:
+    """A small pipeline of v beside a large one of eps: turned at the same timestep, or by its own noise schedule."""
+    small = FAMILIES["sd"].build()
+    small.unet = unet("small")
+    small.scheduler = DDIMScheduler(prediction_type="v_prediction")
+    small.save_pretrained(tmp_path / "small")
+    ids = []
+    for last, allow in ((0.02, "prediction_type"), (0.02, "schedule"), (0.012, "schedule")):
+        small.scheduler = DDIMScheduler(prediction_type="v_prediction", beta_end=last)
+        small.scheduler.save_pretrained(tmp_path / "small/scheduler")
+        settings = [f"small=[{tmp_path / 'small'}]", f"allow=[{allow}]", "num_images=2"]
+        out = tmp_path / f"{allow}_{last}"
+        outcome = run_here(capfd, monkeypatch, "prompts", *arguments(weights, out, *settings))
+        assert outcome.code == 0, outcome.err
+        ids.append(json.loads((out / "run.json").read_text())["run_id"])
+    assert len(set(ids)) == 3, ids
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 
 from models.checkout import CONFIG_DIR
+from sampling.configuration import checked
+from sampling.cost import count_evaluations
+from sampling.plan import make_plan
 from tests.sampling.test_interruptions import torchrun
 from tests.scripts.command import run, run_here
 from tests.scripts.test_bad_input import check_one_line
@@ -187,3 +191,7 @@ def test_a_region_is_charged_as_the_share_that_it_is(capfd, monkeypatch, tmp_pat
     evaluations = json.loads((out / "run.json").read_text())["evaluations"]
     assert evaluations["digits_dit_xl"] == pytest.approx(6 * 2 * (1 + 2 + 2 * 5 / 16))
     assert evaluations["digits_dit_s"] == 6 * 2 * 5
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        composed = compose("sample", [*SMALL, *arguments_of("hybrid", calibration)])
+    counted = count_evaluations(make_plan(checked("sample", composed))).evaluations
+    assert [6 * count for _, count in sorted(counted.items())] == pytest.approx(list(evaluations.values()))

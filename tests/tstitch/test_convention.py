@@ -151,7 +151,8 @@ def test_predictions_are_turned_and_turned_back(prediction: str) -> None:
         state = a * clean + s * eps
         predicted = {"eps": eps, "v": a * eps - s * clean, "flow": eps - clean, "x0": clean}[prediction]
         assert torch.allclose(own.to_eps(predicted, state, timestep), eps)
-        assert torch.allclose(own.from_eps(eps, state, timestep), predicted)
+        assert torch.allclose(own.to_clean(predicted, state, timestep), clean)
+        assert torch.allclose(own.predict(eps, clean, timestep), predicted)
 
 
 def test_guidance_stays_in_the_convention_of_its_model() -> None:

@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Sequence
+from numbers import Real
 
 from torch import nn
 
@@ -61,7 +62,7 @@ def stitch(
     for each, network in zip(small, networks, strict=True):
         check_fits(network, None if each is network else each, large, pipe, allow)
     for key, values in {"guidance_scale": guidance_scale, "adapters": adapters}.items():
-        if values is not None and len(values) != total:
+        if values is not None and (not isinstance(values, Sequence) or len(values) != total):
             raise UserError(f"{key} needs {total} values, one for each denoiser, got {values}")
     if guidance_scale is not None:
         _check_guidance(pipe, large, guidance_scale)
@@ -134,7 +135,7 @@ def _plain(module: object) -> object:
 
 
 def _check_guidance(pipe: object, large: nn.Module, scales: Sequence[float]) -> None:
-    if any(not scale > 1 for scale in scales):
+    if any(not isinstance(scale, Real) or not scale > 1 for scale in scales):
         raise UserError(f"per-stage guidance scales must be above 1, got {list(scales)}")
     if large.config.get("time_cond_proj_dim") or large.config.get("guidance_embeds"):
         raise UserError("per-stage guidance has no effect on a denoiser that takes the guidance scale as an input")

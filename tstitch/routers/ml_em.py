@@ -114,7 +114,8 @@ def _systematic(probabilities: Sequence[float], uniform: np.ndarray) -> np.ndarr
 
 def geometric_probabilities(num_steps: int, mean: float, ratio: float) -> tuple[float, ...]:
     """Probabilities that grow by `ratio` from step to step, as far as 1 lets them, with a given mean."""
-    return spread_budget([ratio**index for index in range(num_steps)], mean * num_steps)
+    last = num_steps - 1 if ratio > 1 else 0  # the largest weight is 1: a power of many steps would overflow
+    return spread_budget([ratio ** (index - last) for index in range(num_steps)], mean * num_steps)
 
 
 def spread_budget(weights: Sequence[float], budget: float) -> tuple[float, ...]:

@@ -101,6 +101,7 @@ def _make_pndm(kind: type, schedule: NoiseSchedule, timesteps: Sequence[int], co
         raise UserError("sampler pndm needs a grid with a whole stride (ddim_stride, ldm_uniform); plms takes any grid")
     scheduler = kind(**common, skip_prk_steps=True, set_alpha_to_one=schedule.final_alpha_bar == 1)
     scheduler.set_timesteps(len(timesteps))
-    # The scheduler finds the previous timestep by this number, so it must give the grid's own stride.
-    scheduler.num_inference_steps = schedule.num_train_timesteps // -strides.pop()
+    # The scheduler finds the previous timestep by dividing these two numbers, which must give the grid's own stride.
+    scheduler.register_to_config(num_train_timesteps=-strides.pop() * len(timesteps))
+    scheduler.num_inference_steps = len(timesteps)
     return scheduler

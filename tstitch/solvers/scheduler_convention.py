@@ -13,6 +13,7 @@ from tstitch.convention import Convention, FlowSchedule
 from tstitch.schedule import NoiseSchedule
 
 PREDICTION_TYPES = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+SCHEDULER = "scheduler/scheduler_config.json"
 OF_BETAS = (
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr",
 )  # fmt: skip
@@ -24,11 +25,18 @@ def find_scheduler_config(network: nn.Module, pipe: object | None) -> Mapping | 
         return config_of(pipe.scheduler)
     from huggingface_hub import try_to_load_from_cache
 
-    source, name = str(network.config.get("_name_or_path") or ""), "scheduler/scheduler_config.json"
-    places = [Path(source) / name, Path(source).parent / name] if source else []
-    if source.count("/") == 1 and not Path(source).exists() and isinstance(try_to_load_from_cache(source, name), str):
-        places.append(Path(try_to_load_from_cache(source, name)))
-    return next((json.loads(place.read_text()) for place in places if place.is_file()), None)
+    source = str(network.config.get("_name_or_path") or "")
+    place = scheduler_file(Path(source)) if source else None
+    if place is None and source.count("/") == 1 and not Path(source).exists():
+        cached = try_to_load_from_cache(source, SCHEDULER)
+        place = Path(cached) if isinstance(cached, str) else None
+    return None if place is None else json.loads(place.read_text())
+
+
+def scheduler_file(folder: Path) -> Path | None:
+    """Find the scheduler's configuration of the pipeline that a network's folder is, or lies in."""
+    places = [folder / SCHEDULER, folder.parent / SCHEDULER]
+    return next((place for place in places if place.is_file()), None)
 
 
 def config_of(scheduler: object) -> dict:

@@ -104,6 +104,7 @@ def test_geometric_probabilities() -> None:
     np.testing.assert_allclose(free[1:] / free[:-1], 2)
     assert list(found) == sorted(found)
     assert geometric_probabilities(5, mean=0.2, ratio=1) == pytest.approx((0.2,) * 5)
+    assert sum(geometric_probabilities(2000, mean=0.1, ratio=3.0)) == pytest.approx(200), "3 ** 2000 is no float"
 
 
 @pytest.mark.parametrize(

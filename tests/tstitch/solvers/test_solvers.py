@@ -132,9 +132,12 @@ def test_euler_in_sigma_space_is_ddim() -> None:
     assert torch.allclose(run(20, "euler"), run(20, "ddim"), atol=1e-5)
 
 
-@pytest.mark.parametrize(("grid", "schedule"), [("ldm_uniform", scaled_linear_schedule(0.0015, 0.0195))])
-def test_pndm_of_diffusers_is_our_plms_where_it_is_right(grid: str, schedule: NoiseSchedule) -> None:
-    ours, theirs = (run(20, name, grid=grid, schedule=schedule) for name in ("plms", "pndm"))
+@pytest.mark.parametrize("num_steps", [6, 7, 11, 20])
+@pytest.mark.parametrize("grid", ["ldm_uniform", "ddim_stride"])
+def test_pndm_of_diffusers_is_our_plms_where_it_is_right(grid: str, num_steps: int) -> None:
+    """Also where 1,000 divided by the grid's stride is no number of steps that gives the stride back."""
+    schedule = scaled_linear_schedule(0.0015, 0.0195)
+    ours, theirs = (run(num_steps, name, grid=grid, schedule=schedule) for name in ("plms", "pndm"))
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
