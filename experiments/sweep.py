@@ -29,10 +29,11 @@ from settings.sweep import SweepSettings
 from settings.sweep_prompts import PromptSweepSettings
 from tstitch.errors import UserError
 from tstitch.runs.json_files import read_json, write_json
+from tstitch.runs.mapped_arrays import map_array
 from tstitch.runs.outputs import check_output
 from tstitch.runs.ranks import joined_ranks
 from tstitch.runs.run import Run, check_run, differing_keys, identity_hash, locked
-from tstitch.runs.shards import IMAGES, map_array, write_atomically
+from tstitch.runs.shards import IMAGES, write_atomically
 
 AnySweep = SweepSettings | PromptSweepSettings
 POINTS, TUNING = "points", "tuning"

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
 
 class ClassConditionalDenoiser(Denoiser, Protocol):
-    """A denoiser of class-conditional images, and what it takes for a label and for none."""
+    """A denoiser of class-conditional images, and what it takes for a label and for none.
+
+    Attributes:
+        first_timestep: how its network calls timestep 0.
+    """
+
+    first_timestep: int
+
+    @property
+    def has_null_class(self) -> bool:
+        """Whether the label `num_classes` stands for none, so that it can be trained for guidance."""
 
     def conditional(self, labels: Tensor) -> Tensor:
         """Return the condition (N, ...) for class labels (N,)."""
@@ -36,6 +46,11 @@ class DiTDenoiser:
         self.network, self.products = network, products
         self.dtype = network.pos_embed.dtype
 
+    @property
+    def has_null_class(self) -> bool:
+        return self.network.config.class_dropout_prob > 0
+
+    first_timestep = 0
     predicts_regions = True
 
     def __call__(
@@ -65,13 +80,23 @@ class SNNetDenoiser(DiTDenoiser):
 
     predicts_regions = False
 
+    @property
+    def has_null_class(self) -> bool:
+        return all(own.class_dropout_prob > 0 for own in (self.network.config.small, self.network.config.large))
+
 
 class UNetDenoiser:
     """A class-conditional U-Net as a denoiser; its condition is the context (N, 1, D) of its own embedder."""
 
+    first_timestep = 0
+
     def __init__(self, network: ClassConditionalUNet, products: Products = nullcontext):
         self.network, self.products = network, products
         self.dtype = network.embedding.weight.dtype
+
+    @property
+    def has_null_class(self) -> bool:
+        return self.network.config.null_class
 
     def __call__(self, latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
         with self.products():
@@ -89,7 +114,10 @@ class UNetDenoiser:
 
 
 class UViTDenoiser:
-    """A U-ViT as a denoiser. It was trained with timesteps that count from 1, as `alphas_cumprod` does from 0."""
+    """A U-ViT as a denoiser."""
+
+    has_null_class = True
+    first_timestep = 1  # it was trained with timesteps that count from 1, as `alphas_cumprod` does from 0
 
     def __init__(self, network: UViT, products: Products = nullcontext):
         self.network, self.products = network, products
@@ -97,7 +125,7 @@ class UViTDenoiser:
 
     def __call__(self, latents: Tensor, timestep: Tensor, condition: Tensor) -> Prediction:
         with self.products():
-            return Prediction(self.network(latents.to(self.dtype), timestep + 1, condition).float())
+            return Prediction(self.network(latents.to(self.dtype), timestep + self.first_timestep, condition).float())
 
     def conditional(self, labels: Tensor) -> Tensor:
         return labels

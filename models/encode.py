@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image, UnidentifiedImageError
 
 from models.autoencoder import AutoencoderSpec, load_autoencoder
-from models.latents import LatentsRecord, claim, open_part, write_part
+from models.latents import LatentsRecord, claim, place_part, write_part
 from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
 from tstitch.runs.progress import Counter
 from tstitch.runs.ranks import Ranks
+from tstitch.runs.run import locked
 from tstitch.runs.shards import Block
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
@@ -56,7 +59,7 @@ def read_square(path: Path, side: int) -> np.ndarray:
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as an image: {error}") from error
     while min(image.size) >= 2 * side:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
@@ -90,9 +93,20 @@ def encode_folder(
         len(paths), len(classes), side, flips, sha256(names.encode()).hexdigest(), file_sha256(spec.weights),
         float(autoencoder.config.scaling_factor), [channels, inner, inner],
     )  # fmt: skip
-    if ranks.is_main:
-        claim(out, record)
-    ranks.wait_for_all()
+    with locked(out) if ranks.is_main else nullcontext():
+        if ranks.is_main:
+            claim(out, record)
+        ranks.wait_for_all()
+        _encode_parts(record, paths, labels, out, autoencoder, batch_size, device, ranks)
+        ranks.wait_for_all()
+    return record
+
+
+def _encode_parts(
+    record: LatentsRecord, paths: Sequence[Path], labels: Sequence[int], out: Path, autoencoder: AutoencoderKL,
+    batch_size: int, device: torch.device, ranks: Ranks,
+) -> None:  # fmt: skip
+    side = record.side
     mine = record.parts[ranks.rank :: ranks.world_size]
     count = Counter("parts", quiet=not ranks.is_main)
     for done, part in enumerate(mine):
@@ -104,8 +118,6 @@ def encode_folder(
             own = np.array([labels[k % len(paths)] for k in indices], dtype=np.int64)
             write_part(out, record, part, {"mean": mean, "std": std, "labels": own})
         count(done + 1, len(mine))
-    ranks.wait_for_all()
-    return record
 
 
 def _pixels(paths: Sequence[Path], index: int, side: int) -> np.ndarray:
@@ -126,7 +138,7 @@ def _encode(autoencoder: object, images: list[np.ndarray], device: torch.device)
 
 def _is_sound(out: Path, record: LatentsRecord, part: Block) -> bool:
     try:
-        open_part(out, record, part)
+        place_part(out, record, part)
     except UserError:
         return False
     return True

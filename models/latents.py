@@ -11,7 +11,15 @@ import numpy as np
 
 from tstitch.errors import UserError
 from tstitch.runs.json_files import read_json, write_json
-from tstitch.runs.shards import DAMAGE, Block, blocks, map_array, npz_comment, remove_temporaries, write_arrays
+from tstitch.runs.mapped_arrays import ArrayPlace, place_array
+from tstitch.runs.shards import (
+    DAMAGE,
+    Block,
+    blocks,
+    npz_comment,
+    remove_temporaries,
+    write_arrays,
+)
 
 RECORD, PARTS = "latents.json", "parts"
 PART = 1024  # latents in a file
@@ -66,26 +74,27 @@ def claim(out: Path, record: LatentsRecord) -> None:
     if (out / RECORD).is_file():
         if read_record(out) != record:
             raise UserError(f"{out} holds latents of other images or of another autoencoder; give another directory")
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and any(path.name[0] != "." for path in out.iterdir()):
         raise UserError(f"{out} is not empty and holds no latents; give another directory")
-    (out / PARTS).mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     write_json(out / RECORD, asdict(record))
+    (out / PARTS).mkdir(exist_ok=True)
     remove_temporaries(out / PARTS)
 
 
-def open_parts(folder: Path, record: LatentsRecord) -> Iterator[dict[str, np.ndarray]]:
-    """Open the parts in order; `UserError` where one is missing or damaged."""
+def place_parts(folder: Path, record: LatentsRecord) -> Iterator[dict[str, ArrayPlace]]:
+    """Find the arrays of the parts in order; `UserError` where one is missing or damaged."""
     for part in record.parts:
-        yield open_part(folder, record, part)
+        yield place_part(folder, record, part)
 
 
-def open_part(folder: Path, record: LatentsRecord, part: Block) -> dict[str, np.ndarray]:
-    """Open a part, each array mapped from its file; `UserError` where it is missing or damaged."""
+def place_part(folder: Path, record: LatentsRecord, part: Block) -> dict[str, ArrayPlace]:
+    """Find the arrays of a part; `UserError` where it is missing or damaged."""
     path = folder / PARTS / part.name
     if npz_comment(path) != _comment(record, part):
         raise UserError(f"{path} is missing, damaged or of other images; the command that encodes makes it again")
     try:
-        return {name: map_array(path, name) for name in ARRAYS}
+        return {name: place_array(path, name) for name in ARRAYS}
     except DAMAGE as error:
         raise UserError(f"{path} is damaged ({error}); the command that encodes makes it again") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,10 @@ def main(settings: TrainSettings) -> None:
         if place.exists() and not place.is_dir():
             raise UserError(f"{key}={place} is a file; give the directory where the weights go")
     check_writable(weights / "weights", key="weights")
+    if "denoiser" in recipe and Path(recipe["denoiser"]["path"]).suffix != ".safetensors":
+        raise UserError(
+            f"recipe.denoiser.path={recipe['denoiser']['path']} is where the weights are written, as .safetensors alone"
+        )
 
     # A mistake in the settings should not wait for these.
     import torch
@@ -36,6 +41,7 @@ def main(settings: TrainSettings) -> None:
     from training.latents import load_data
     from training.recipes import RECIPES, Training
     from tstitch.runs.ranks import choose_device
+    from tstitch.runs.run import locked
 
     device = choose_device(settings.device, environment.local_rank, environment.local_world_size)
     images = load_data(data.name, Path(data.folder) if data.folder else None)
@@ -43,7 +49,8 @@ def main(settings: TrainSettings) -> None:
         group.share(recipe["trainer"]["batch_size"])
         torch.manual_seed(recipe["trainer"]["seed"])
         training = Training(recipe, data.name, images, device, group, out, zoo, weights, _command(sys.argv[1:]))
-        RECIPES[recipe["kind"]](training)
+        with locked(out) if group.is_main else nullcontext():
+            RECIPES[recipe["kind"]](training)
 
 
 def _command(arguments: list[str]) -> str:

@@ -6,7 +6,7 @@ from pydantic import Field, Tag, model_validator
 
 from settings.base import Settings, complain, refuse
 from settings.choice import choose_by, mark
-from settings.kinds import OneOf, Whole
+from settings.kinds import Number, OneOf, Whole
 from settings.lists import ListOf
 from settings.names import DATA_SETS, Device
 from settings.networks import Denoiser, DiT
@@ -15,6 +15,7 @@ from settings.types import BatchSize, Count, Name, NotNegative, PathName, Positi
 
 TRAINED = ("none", "layer", "all")
 DOWN_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")
+Decay = Annotated[float, Number(0, 0.999999)]
 UP_BLOCKS = ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
 # The generator of an iteration is seeded with seed * 1,000,003 + iteration, which must fit.
 TrainingSeed = Annotated[int, Whole(0, 2**43)]
@@ -28,6 +29,9 @@ class Optimizer(Settings):
     weight_decay: NotNegative = Field(0.0, description="of both")
     is_constant: Switch = Field(False, description="whether the rates stay as they are, in place of a cosine")
     warmup_iterations: Annotated[int, Whole(0, 10**9)] = Field(100, description="of the linear warm-up")
+    beta1: Decay = Field(0.9, description="of AdamW: decay of its average of gradients")
+    beta2: Decay = Field(0.99, description="of AdamW: decay of its average of squared gradients")
+    clip_norm: Positive | None = Field(1.0, description="largest norm of the gradients; null: any")
 
 
 class Trainer(Settings):
@@ -38,6 +42,7 @@ class Trainer(Settings):
     seed: TrainingSeed = Field(description="of the network, the batches and the noise")
     bf16: Switch = Field(description="whether matrix products run in bf16")
     ema_decay: Share = Field(description="of the moving average of the weights")
+    ema_warmup: Switch = Field(True, description="whether the average forgets the first weights soon, as random ones")
     log_every: Count = Field(description="iterations from line to line of the log")
     checkpoint_every: Count = Field(description="iterations from checkpoint to checkpoint")
 
@@ -59,6 +64,7 @@ class DenoiserRecipe(Recipe):
     snr_gamma: Positive | None = Field(description="cap of the min-SNR weight; null: all timesteps alike")
     high_noise_weight: NotNegative = Field(description="how much more the noisy timesteps weigh")
     class_dropout_prob: Share = Field(description="share of the conditions that are dropped")
+    variational_weight: NotNegative = Field(description="of the variational bound, which learns the variance, in nats")
     begin_with: PathName | None = Field(description="weights to train on from: any that can be loaded; null: none")
     timesteps: Annotated[list[int], ListOf(Whole(0, 10**6))] | None = Field(
         description="[first, end): the timesteps that are trained, end not among them; null: all"
@@ -97,6 +103,7 @@ class SNNetRecipe(Recipe):
     snr_gamma: Positive | None = Field(description="cap of the min-SNR weight; null: all timesteps alike")
     high_noise_weight: NotNegative = Field(description="how much more the noisy timesteps weigh")
     class_dropout_prob: Share = Field(description="share of the conditions that are dropped")
+    variational_weight: NotNegative = Field(description="of the variational bound, which learns the variance, in nats")
     timesteps: Annotated[list[int], ListOf(Whole(0, 10**6))] | None = Field(
         description="[first, end): the timesteps that are trained; null: all"
     )

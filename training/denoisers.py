@@ -15,6 +15,7 @@ from models.pair import DenoiserSpec, build_denoiser, denoiser_spec, load_denois
 from models.weights.read import check_state
 from training.batches import encode, scaled
 from training.cards import save_weights
+from training.directory import begun_from
 from training.images import NUM_CLASSES
 from training.latents import LatentImages, Latents, StoredLatents
 from training.objective import DiffusionObjective
@@ -25,7 +26,7 @@ from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
 from tstitch.schedule import make_schedule
 
-AUTOENCODER = "autoencoder"
+AUTOENCODER, AUTOENCODER_WEIGHTS = "autoencoder", "diffusion_pytorch_model.safetensors"
 
 
 def train_denoiser(own: Training) -> None:
@@ -36,17 +37,19 @@ def train_denoiser(own: Training) -> None:
     _check_shape(spec, data)
     network, family = build_denoiser(spec), find_family(spec.family)
     family.initialize(network.network)
-    facts = {}
+    checksums = _checksums(own)
     if recipe["begin_with"] is not None:
         first = _spec(denoiser, Path(recipe["begin_with"]))
         state = family.read(first)
         check_state(network.network, state, first.weights)
         network.network.load_state_dict(state)
-        facts = {"began_with_sha256": file_sha256(first.weights)}
-    module, record = own.run(_task(own, network, data, denoiser["schedule"]))
+        # Weights that are trained on in their own place are no longer what a finished training began with.
+        kept = begun_from(own.out) if first.weights.resolve() == spec.weights.resolve() else None
+        checksums |= {"began_with_sha256": (kept or {}).get("began_with_sha256") or file_sha256(first.weights)}
+    module, record = own.run(_task(own, network, data, denoiser["schedule"]), **checksums)
     if own.group.is_main:
         save_weights(spec.weights, module, torch.bfloat16)
-        own.write_card(spec.weights, record, module, config=denoiser["config"], **facts)
+        own.write_card(spec.weights, record, module, config=denoiser["config"], **checksums)
 
 
 def train_snnet(own: Training) -> None:
@@ -59,6 +62,7 @@ def train_snnet(own: Training) -> None:
     spec = denoiser_spec(recipe["name"], "snnet", own.weights / f"{recipe['name']}.safetensors", config)
     small, large = (load_denoiser(each, "float32", torch.device("cpu")).network for each in specs)
     network = build_denoiser(spec)
+    facts = {size: file_sha256(each.weights) for size, each in zip(("small", "large"), specs, strict=True)}
     task = _task(own, network, data, recipe["large"]["schedule"])
     joined = join(spec.config, small, large, *_noisy_batch(task, recipe["num_features"], own.seed))
     network.network.load_state_dict(joined.state_dict())
@@ -67,11 +71,18 @@ def train_snnet(own: Training) -> None:
     if recipe["trained"] == "none":
         module, record = network.network, TrainingRecord(0, 0, 0.0, 0.0)
     else:
-        module, record = own.run(task)
+        checksums = _checksums(own) | {f"{size}_sha256": sha256 for size, sha256 in facts.items()}
+        module, record = own.run(task, **checksums)
     if own.group.is_main:
         save_weights(spec.weights, module, torch.bfloat16)
-        facts = {size: file_sha256(each.weights) for size, each in zip(("small", "large"), specs, strict=True)}
         own.write_card(spec.weights, record, module, config=config, stitched_sha256=facts)
+
+
+def _checksums(own: Training) -> dict[str, str]:
+    """The checksum of the autoencoder that encodes the images here; stored latents have it in their source."""
+    if isinstance(own.data, StoredLatents):
+        return {}
+    return {"autoencoder_sha256": file_sha256(own.zoo / AUTOENCODER / AUTOENCODER_WEIGHTS)}
 
 
 def _spec(denoiser: dict, path: Path) -> DenoiserSpec:
@@ -93,14 +104,20 @@ def _latents(own: Training) -> Latents:
 def _task(own: Training, network: ClassConditionalDenoiser, data: Latents, schedule: dict) -> DenoiserTask:
     """Make the task of training a network, on the device of the training."""
     recipe, module = own.recipe, network.network.to(own.device)
+    if recipe["class_dropout_prob"] > 0 and not network.has_null_class:
+        raise UserError(
+            f"recipe.class_dropout_prob={recipe['class_dropout_prob']:g} drops labels, and the network has no null "
+            "class that would stand for them; give recipe.class_dropout_prob=0, or a network with one"
+        )
 
     def forward(latents: Tensor, timestep: Tensor, labels: Tensor) -> Tensor:
-        return module(latents, timestep, network.conditional(labels))
+        return module(latents, timestep + network.first_timestep, network.conditional(labels))
 
     timesteps = recipe["timesteps"] and tuple(recipe["timesteps"])
     objective = DiffusionObjective(
-        make_schedule(**schedule), recipe["snr_gamma"], recipe["high_noise_weight"], timesteps
-    ).to(own.device)
+        make_schedule(**schedule), recipe["snr_gamma"], recipe["high_noise_weight"], timesteps,
+        recipe["variational_weight"],
+    ).to(own.device)  # fmt: skip
     return DenoiserTask(module, forward, objective, data, recipe["class_dropout_prob"])
 
 

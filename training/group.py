@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tstitch.errors import UserError
+from tstitch.runs.ranks import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def joined_group(rank: int, world_size: int, device: torch.device) -> Iterator[G
     if world_size == 1:
         yield ALONE
         return
+    end_with_parent()
     on_gpu = device.type == "cuda"
     dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
     try:

@@ -21,6 +21,7 @@ class DiffusionObjective:
             with the SNR, so without it the noisy timesteps hardly count; at w = 1 they count as in
             v-prediction, down to the floor.
         timesteps: the first that is trained and the one after the last (T-Stitch, table 6); None trains all.
+        variational_weight: factor of L_vlb in nats; 1 / ln 2 is DiT's own, which counts bits.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class DiffusionObjective:
         snr_gamma: float | None,
         high_noise_weight: float = 0.0,
         timesteps: tuple[int, int] | None = None,
+        variational_weight: float = 1.0,
     ):
         alphas_cumprod = torch.from_numpy(schedule.alphas_cumprod)
         previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
@@ -42,7 +44,7 @@ class DiffusionObjective:
         self.signal, self.sigma = alphas_cumprod.sqrt().float(), (1 - alphas_cumprod).sqrt().float()
         self.log_beta, self.log_posterior = betas.log().float(), posterior.log().float()
         self.mean_per_eps = (betas / ((1 - alphas_cumprod).sqrt() * (1 - betas).sqrt())).float()
-        self.weight = weight.float()
+        self.weight, self.variational_weight = weight.float(), variational_weight
 
     def to(self, device: torch.device) -> "DiffusionObjective":
         """Move the tables to a device."""
@@ -69,7 +71,8 @@ class DiffusionObjective:
         simple = (self.weight[t] * squared_error.mean(dim=(1, 2, 3))).mean()
         if not raw_variance:
             return simple
-        return simple + self._variational_bound(squared_error.detach(), raw_variance[0], t).mean()
+        bound = self._variational_bound(squared_error.detach(), raw_variance[0], t).mean()
+        return simple + self.variational_weight * bound
 
     def add_noise(
         self, latents: Tensor, generator: torch.Generator, share: slice = ALL

@@ -11,7 +11,7 @@ HIDDEN = ("blocks.", "unet.")  # where a DiT and a U-Net keep their hidden layer
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """Learning rates; `muon_lr` is None where AdamW trains every parameter.
+    """Learning rates; `muon_lr` is None where AdamW trains every parameter. The betas are AdamW's.
 
     `is_constant` keeps the rates after the warm-up, as DiT's training does; else they fall like a cosine.
     Muon's updates are orthogonal matrices times its rate, so one rate fits networks of any width.
@@ -22,6 +22,9 @@ class OptimizerSettings:
     weight_decay: float = 0.0
     warmup_iterations: int = 100
     is_constant: bool = False
+    beta1: float = 0.9
+    beta2: float = 0.99
+    clip_norm: float | None = 1.0
 
 
 def make_optimizers(module: nn.Module, settings: OptimizerSettings) -> list[torch.optim.Optimizer]:
@@ -32,7 +35,11 @@ def make_optimizers(module: nn.Module, settings: OptimizerSettings) -> list[torc
     hidden_ids = {id(p) for p in hidden}
     rest = [p for p in module.parameters() if p.requires_grad and id(p) not in hidden_ids]
     adamw = torch.optim.AdamW(
-        rest, lr=settings.adamw_lr, weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=rest[0].is_cuda
+        rest,
+        lr=settings.adamw_lr,
+        weight_decay=settings.weight_decay,
+        betas=(settings.beta1, settings.beta2),
+        fused=rest[0].is_cuda,
     )
     if not hidden:
         return [adamw]

@@ -24,6 +24,7 @@ from training.perceptual import PerceptualDistance
 from training.run import Training
 from training.tasks import AutoencoderTask, ClassifierTask
 from training.trainer import TrainingRecord
+from tstitch.errors import UserError
 from tstitch.runs.digest import file_sha256
 from tstitch.runs.json_files import read_json
 
@@ -38,6 +39,11 @@ def train_classifier(own: Training) -> None:
     They are of all training images, as ADM's are, and where the held-out ones are not among these, of the held-out
     ones in a file of their own: a sampler that has memorised its images is nearer to the first than new images are.
     """
+    if own.group.world_size > 1:
+        raise UserError(
+            f"recipe={own.recipe['name']} trains in one process, got {own.group.world_size}: its batch normalisation "
+            "is over the images of a process"
+        )
     images, labels = own.data.images, torch.from_numpy(own.data.labels)
     held_out, held_out_labels = own.data.held_out
     seen = torch.from_numpy(own.data.seen)

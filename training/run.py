@@ -43,10 +43,14 @@ class Training:
     def seed(self) -> int:
         return self.recipe["trainer"]["seed"]
 
-    def run(self, task: Task) -> tuple[nn.Module, TrainingRecord]:
-        """Train in the directory that is the recipe's from now on."""
+    def run(self, task: Task, **checksums: str) -> tuple[nn.Module, TrainingRecord]:
+        """Train in the directory that is the recipe's from now on.
+
+        Args:
+            checksums: of the files that the training begins with.
+        """
         if self.group.is_main:
-            claim_directory(self.out, self.recipe)
+            claim_directory(self.out, self.recipe, {"data": self.data.source, **checksums})
         self.group.wait_for_all()
         settings, optimizer = TrainerSettings(**self.recipe["trainer"]), OptimizerSettings(**self.recipe["optimizer"])
         return train(task, settings, optimizer, self.out, self.group)

@@ -17,10 +17,15 @@ from training.tasks import Task
 from tstitch.errors import UserError, explain_error, is_out_of_memory
 from tstitch.runs.atomic import naming, write_atomically
 
+LOG = "train.jsonl"
+
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """Settings of a training. `checkpoint_every` and `log_every` count iterations."""
+    """Settings of a training. `checkpoint_every` and `log_every` count iterations.
+
+    `ema_warmup` lets the average forget the first weights soon, which are random where no training came before.
+    """
 
     iterations: int
     batch_size: int
@@ -29,6 +34,7 @@ class TrainerSettings:
     ema_decay: float
     log_every: int
     checkpoint_every: int
+    ema_warmup: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,8 @@ def train(
     base_rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     checkpoint = out / "checkpoint.pt"
     first, seconds_before, losses = _restore(checkpoint, task.module, average, optimizers)
+    if group.is_main:
+        _cut_log(out / LOG, first)
     started = time.perf_counter()
     pending: list[Tensor] = []
     generator = torch.Generator(device)
@@ -89,10 +97,12 @@ def train(
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(task.module.parameters(), 1.0)
+        if optimizer_settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(task.module.parameters(), optimizer_settings.clip_norm)
         for optimizer in optimizers:
             optimizer.step()
-        _update_average(average, task.module, min(settings.ema_decay, (1 + iteration) / (10 + iteration)))
+        most = (1 + iteration) / (10 + iteration) if settings.ema_warmup else 1.0
+        _update_average(average, task.module, min(settings.ema_decay, most))
         pending.append(loss.detach())
         done = iteration + 1
         is_logged = done % settings.log_every == 0 or done == settings.iterations
@@ -103,7 +113,7 @@ def train(
         pending.clear()
         seconds = seconds_before + time.perf_counter() - started
         if is_logged and group.is_main:
-            _report(out / "train.jsonl", settings, done, losses, seconds)
+            _report(out / LOG, settings, done, losses, seconds)
         if is_saved and group.is_main:
             _save(checkpoint, task.module, average, optimizers, done, seconds, losses)
     tail = losses[-max(1, settings.iterations // 10) :]
@@ -126,6 +136,13 @@ def _update_average(average: nn.Module, module: nn.Module, decay: float) -> None
     torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - decay)
     for kept, new in zip(average.buffers(), module.buffers(), strict=True):
         kept.copy_(new)
+
+
+def _cut_log(log: Path, done: int) -> None:
+    """Remove the lines of iterations that come again: a killed training wrote them after its last checkpoint."""
+    if log.is_file():
+        kept = [line for line in log.read_text().splitlines(keepends=True) if json.loads(line)["iteration"] <= done]
+        write_atomically(log, "".join(kept).encode())
 
 
 def _report(log: Path, settings: TrainerSettings, done: int, losses: list[float], seconds: float) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +60,13 @@ def test_an_image_is_halved_resized_and_cut_as_adm_does(tmp_path: Path) -> None:
 def test_latents_are_those_of_the_autoencoder_and_the_second_half_is_mirrored(folder: Path, tmp_path: Path) -> None:
     record = encode(folder, tmp_path / "out")
     assert (record.num_images, record.num_latents, record.num_classes) == (6, 12, 3)
+    open_before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
     stored = StoredLatents(tmp_path / "out")
     mean, std, labels = stored.take(torch.tensor([4, 10, 0]))
+    if open_before:
+        assert len(list(Path("/proc/self/fd").iterdir())) <= open_before, (
+            "ImageNet has more parts than files may be open"
+        )
     assert labels.tolist() == [1, 1, 0]
     autoencoder = load_autoencoder(AUTOENCODER)
     pixels = torch.from_numpy(read_square(folder / "n02/b.JPEG", 32).copy()).permute(2, 0, 1)[None] / 127.5 - 1
@@ -92,6 +99,41 @@ def test_what_is_there_is_kept_and_the_rest_made_again(folder: Path, tmp_path: P
     encode(folder, tmp_path / "whole")
     assert [path.read_bytes() for path in parts] == before
     assert parts[1].stat().st_mtime_ns == kept
+
+
+def test_a_record_that_could_not_be_written_leaves_a_folder_that_can_be_used(
+    folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def full(*_: object) -> None:
+        raise UserError("no space left")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="no space left"):
+        patch.setattr("models.latents.write_json", full)
+        encode(folder, tmp_path / "out")
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out/.latents.json.1.tmp").write_text("{")
+    assert encode(folder, tmp_path / "out").num_latents == 12
+
+
+def test_one_launch_at_a_time(folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from tstitch.runs.run import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])):\n print('in', flush=True)\n sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(UserError, match="is in use by another launch"):
+            encode(folder, tmp_path / "out")
+        other.stdin.close()
+    assert encode(folder, tmp_path / "out").num_latents == 12
+
+
+def test_a_picture_too_large_to_be_one_is_named(tmp_path: Path, monkeypatch) -> None:
+    Image.fromarray(np.zeros((64, 64, 3), dtype=np.uint8)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match=r"huge.png cannot be read as an image: .* pixels"):
+        read_square(tmp_path / "huge.png", 32)
 
 
 def test_a_directory_of_other_latents_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -154,3 +196,13 @@ def test_a_network_is_trained_on_from_its_weights_on_the_encoded_images(
     check_one_line(
         run_here(capfd, monkeypatch, "train", *settings, "images.folder=null"), "images=latents needs images.folder=DIR"
     )
+    (folder / "m0/q.png").rename(folder / "m0/r.png")
+    assert run_here(capfd, monkeypatch, "encode", str(folder), str(tmp_path / "other"), *places).code == 0
+    other = [*settings, f"images.folder={tmp_path / 'other'}"]
+    message = f"holds a training with data 13 images at 32 pixels, latents {read_record(out).id}, and this one has 13"
+    check_one_line(run_here(capfd, monkeypatch, "train", *other), message)
+    published = [*settings, "recipe.denoiser.path=s2.pt", f"out={tmp_path / 'published'}"]
+    check_one_line(run_here(capfd, monkeypatch, "train", *published), "recipe.denoiser.path=s2.pt is where the weights")
+    whole = [*settings, "+recipe.denoiser.config.class_dropout_prob=0", f"out={tmp_path / 'whole'}"]
+    whole = [setting for setting in whole if "begin_with" not in setting] + ["recipe.begin_with=null"]
+    check_one_line(run_here(capfd, monkeypatch, "train", *whole), "the network has no null class")

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from models.denoisers import UViTDenoiser
 from models.networks.uvit import UViT, UViTConfig, initialize_uvit, uvit_config
 from models.pair import denoiser_spec, load_denoiser
 from tests.published.uvit import uvit_state, write_uvit
+from training.denoisers import _task
+from training.latents import LatentImages
 from tstitch.errors import UserError
 from tstitch.noise import ImageNoise
 
@@ -121,3 +124,22 @@ def test_a_fresh_network_is_small() -> None:
     network = UViT(TINY)
     initialize_uvit(network)
     assert network(torch.randn(2, 4, 8, 8), torch.ones(2), torch.tensor([0, 9])).std() < 0.5
+
+
+def test_it_is_trained_at_the_timesteps_that_it_is_sampled_at() -> None:
+    """Its network counts timesteps from 1; the schedule, and with it the trainer, from 0."""
+    torch.manual_seed(0)
+    denoiser, seen = UViTDenoiser(UViT(TINY)), []
+    denoiser.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1].tolist()))
+    latents, timestep, labels = torch.zeros(2, 4, 8, 8), torch.tensor([5, 5]), torch.tensor([1, 2])
+    denoiser(latents, timestep, labels)
+    data = LatentImages(latents, latents, labels, 10)
+    own = SimpleNamespace(
+        device=torch.device("cpu"),
+        recipe={
+            "timesteps": [5, 6], "snr_gamma": None, "high_noise_weight": 0.0, "variational_weight": 1.0,
+            "class_dropout_prob": 0.1,
+        },
+    )  # fmt: skip
+    _task(own, denoiser, data, {"kind": "linear"}).loss(2, torch.Generator().manual_seed(0))
+    assert seen == [[6, 6], [6, 6]]

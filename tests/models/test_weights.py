@@ -9,7 +9,7 @@ from torch import nn
 
 from models.autoencoder import AutoencoderSpec, load_autoencoder
 from models.pair import check_denoisers, denoiser_spec, load_pair
-from models.weights.read import load_weights, read_state_dict
+from models.weights.read import check_state, load_weights, read_state_dict
 from tests.conftest import ROOT
 from tstitch.errors import UserError
 
@@ -150,3 +150,12 @@ def test_autoencoder_folder_without_config_is_one_clear_error(tmp_path: Path) ->
 def test_reading_gives_plain_tensors(tmp_path: Path) -> None:
     torch.save({"ema": network().state_dict()}, tmp_path / "w.pt")
     assert set(read_state_dict(tmp_path / "w.pt")) == set(network().state_dict())
+
+
+def test_weights_in_eight_bits_are_checked(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 2)
+    state = {key: value.to(torch.float8_e4m3fn) for key, value in network.state_dict().items()}
+    check_state(network, state, tmp_path / "a.safetensors")
+    state["bias"] = torch.full((2,), torch.nan).to(torch.float8_e4m3fn)
+    with pytest.raises(UserError, match="'bias' holds NaN or Inf"):
+        check_state(network, state, tmp_path / "a.safetensors")

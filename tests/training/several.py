@@ -20,6 +20,10 @@ def main(out: Path) -> None:
         if environment.rank > 0:
             torch.manual_seed(1)  # weights come from the first process, whatever the others have drawn
         task = make_task()
+        with torch.no_grad():  # as after training: at its initialisation only the last layer has a gradient
+            generator = torch.Generator().manual_seed(7)
+            for parameter in task.module.parameters():
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
         loss = group.average_gradients(TaskLoss(task))
         loss(SETTINGS.batch_size, torch.Generator().manual_seed(3), group.share(SETTINGS.batch_size)).backward()
         gradients = {name: value.grad for name, value in task.module.named_parameters() if value.grad is not None}

@@ -19,7 +19,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
         assert outcome.code == 0, outcome.err
         assert outcome.out.count("40/40  loss") == 1
     one, two = (load_file(tmp_path / name / "gradients.safetensors") for name in ("one", "two"))
-    assert len(one) > 10
+    assert sum(value.abs().max() > 1e-4 for value in one.values()) > 10
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6)
     one, two = (float((tmp_path / name / "loss").read_text()) for name in ("one", "two"))

@@ -61,6 +61,31 @@ def test_a_training_begins_with_weights_that_are_there(capfd, monkeypatch, tmp_p
     assert card["began_with_sha256"] == file_sha256(first)
 
 
+@pytest.mark.long
+def test_a_training_knows_what_it_began_with(capfd, monkeypatch, tmp_path: Path) -> None:
+    """Where weights are trained on in their own place, those of the beginning are gone once it is finished."""
+    first = ROOT / "models/zoo/digits/dit_s.safetensors"
+    began, own = file_sha256(first), tmp_path / "own.safetensors"
+    shutil.copy(first, own)
+    shutil.copytree(ROOT / "models/zoo/digits/autoencoder", tmp_path / "zoo/autoencoder")
+    settings = [*SHORT, "recipe=dit_s", f"recipe.begin_with={own}", f"zoo={tmp_path / 'zoo'}"]
+    in_place = [
+        *settings,
+        "recipe.denoiser.path=own.safetensors",
+        f"weights={tmp_path}",
+        f"out={tmp_path / 'in_place'}",
+    ]
+    for _ in range(2):
+        assert run_here(capfd, monkeypatch, "train", *in_place).code == 0
+        assert file_sha256(own) != began
+        assert json.loads((tmp_path / "own.json").read_text())["began_with_sha256"] == began
+    shutil.copy(first, own)
+    assert run_here(capfd, monkeypatch, "train", *settings, f"out={tmp_path / 'out'}").code == 0
+    own.write_bytes((tmp_path / "zoo/dit_s.safetensors").read_bytes())
+    again = run_here(capfd, monkeypatch, "train", *settings, f"out={tmp_path / 'out'}")
+    check_one_line(again, f"holds a training with began_with_sha256 {began}, and this one has ")
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -87,7 +112,8 @@ def test_two_networks_are_stitched_and_only_the_layer_between_them_is_trained(
         outcome = run_here(capfd, monkeypatch, "train", *settings, *places)
         assert outcome.code == 0, outcome.err
     fitted, after = (load_file(tmp_path / f"made/snnet_1_{trained}.safetensors") for trained in ("none", "layer"))
-    assert {key for key in fitted if not torch.equal(fitted[key], after[key])} <= {"stitch.weight", "stitch.bias"}
+    changed = {key for key in fitted if not torch.equal(fitted[key], after[key])}
+    assert changed and changed <= {"stitch.weight", "stitch.bias"}
     large = load_file(ROOT / "models/zoo/digits/dit_xl.safetensors")
     assert torch.equal(fitted["large.blocks.0.mlp.fc1.weight"], large["blocks.4.mlp.fc1.weight"])
     card = json.loads((tmp_path / "made/snnet_1_none.json").read_text())

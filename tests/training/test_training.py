@@ -1,4 +1,6 @@
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,8 @@ def test_interrupted_training_ends_with_the_same_weights(tmp_path: Path, monkeyp
         train(task, SETTINGS, OPTIMIZER, tmp_path / "two")
     resumed, record = train(make_task(), SETTINGS, OPTIMIZER, tmp_path / "two")
     assert record.iterations == 40
+    logged = [json.loads(line)["iteration"] for line in (tmp_path / "two/train.jsonl").read_text().splitlines()]
+    assert logged == [10, 20, 30, 40], "what is trained again is logged once"
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
 
@@ -141,3 +145,24 @@ def test_an_interval_of_timesteps_is_all_that_is_trained() -> None:
         DiffusionObjective(linear_schedule(), 5.0, timesteps=interval)(denoiser, latents, torch.Generator())
         (drawn,) = seen
         assert first <= drawn.min() < first + 20 and last - 20 < drawn.max() <= last
+
+
+def test_what_follows_a_pretraining_may_leave_average_and_gradients_as_they_are(tmp_path: Path) -> None:
+    """DiT's own settings: no clipping, an average that keeps the first weights, the bound in bits."""
+    first = {key: value.clone() for key, value in make_task().module.state_dict().items()}
+    for name in ("kept", "warm"):
+        (tmp_path / name).mkdir()
+    kept, _ = train(make_task(), replace(SETTINGS, ema_decay=1.0, ema_warmup=False), OPTIMIZER, tmp_path / "kept")
+    assert all(torch.equal(value, first[key]) for key, value in kept.state_dict().items())
+    warm, _ = train(make_task(), replace(SETTINGS, ema_decay=1.0), OPTIMIZER, tmp_path / "warm")
+    assert any(not torch.equal(value, first[key]) for key, value in warm.state_dict().items())
+    with_betas = replace(OPTIMIZER, muon_lr=None, beta1=0.5, beta2=0.6)
+    [adamw] = make_optimizers(make_task().module, with_betas)
+    assert adamw.defaults["betas"] == (0.5, 0.6)
+    latents = torch.randn(8, 4, 4, 4)
+    losses = []
+    for weight in (0.0, 1.0, 1 / math.log(2)):
+        objective = DiffusionObjective(linear_schedule(), None, variational_weight=weight)
+        predict = lambda x, t: torch.cat([x, torch.ones_like(x)], dim=1)  # noqa: E731
+        losses.append(objective(predict, latents, torch.Generator().manual_seed(0)).item())
+    assert (losses[2] - losses[0]) / (losses[1] - losses[0]) == pytest.approx(1 / math.log(2), rel=1e-3)

@@ -15,13 +15,14 @@ import numpy as np
 from tstitch.errors import UserError
 from tstitch.runs.atomic import atomic_file
 from tstitch.runs.atomic import write_atomically as write_atomically  # callers import it from here
+from tstitch.runs.mapped_arrays import map_array
 
 CHUNK_BYTES = 1 << 22
 MOST_BLOCKS = 10**6
 IMAGES, LABELS = "arr_0", "arr_1"  # as ADM's evaluator names them
-LOCAL_HEADER = 26  # bytes of a zip member's own header before the lengths of its name and extra field
 DAMAGE = (
-    OSError, EOFError, KeyError, ValueError, AttributeError, NotImplementedError, struct.error, zipfile.BadZipFile,
+    OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, struct.error, zlib.error,
+    zipfile.BadZipFile,
 )  # fmt: skip
 
 
@@ -195,33 +196,6 @@ def merge_shards(directory: Path, wanted: list[Block], run_id: str, path: Path) 
         write_arrays(path, shapes, {name: parts(name) for name in names}, comment=run_id)
 
 
-def map_array(path: Path, name: str) -> np.ndarray:
-    """Read an array of an `.npz`, mapped from the file where it is uncompressed, as by `numpy.savez`.
-
-    All of it is held against its checksum first.
-
-    Raises:
-        zipfile.BadZipFile: the data differ from their CRC-32.
-    """
-    with zipfile.ZipFile(path) as archive:
-        info = archive.getinfo(f"{name}.npy")
-        if info.compress_type != zipfile.ZIP_STORED:
-            with np.load(path, allow_pickle=False) as file:
-                return file[name]
-        with archive.open(info) as member:
-            version = np.lib.format.read_magic(member)
-            header_1_0, header_2_0 = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = (header_1_0 if version == (1, 0) else header_2_0)(member)
-            header_size = member.tell()
-    with path.open("rb") as file:
-        file.seek(info.header_offset + LOCAL_HEADER)
-        name_size, extra_size = struct.unpack("<HH", file.read(4))
-    start = info.header_offset + LOCAL_HEADER + 4 + name_size + extra_size
-    if zlib.crc32(np.memmap(path, mode="r", offset=start, shape=(info.file_size,))) != info.CRC:
-        raise zipfile.BadZipFile(f"Bad CRC-32 for file {info.filename!r}")
-    return np.memmap(path, dtype, "r", start + header_size, shape, "F" if fortran else "C")
-
-
 def _read(directory: Path, block: Block, run_id: str, *names: str, mapped: bool = False) -> list[np.ndarray]:
     path = directory / block.name
     try:
@@ -262,7 +236,7 @@ def _set_aside(path: Path) -> Path:
 
 def npz_comment(path: Path) -> str | None:
     """Return the run that wrote an `.npz` of ours, or None where the file is missing or damaged."""
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+    with suppress(*DAMAGE), zipfile.ZipFile(path) as archive:
         return archive.comment.decode()
     return None
 

@@ -1,4 +1,5 @@
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,22 @@ def test_every_flipped_byte_of_the_images_is_seen(tmp_path: Path) -> None:
         path.write_bytes(flipped)
         with pytest.raises(DamagedShard):
             read_shard(tmp_path, block, RUN_ID)
+
+
+def test_no_flipped_bit_of_a_shard_is_a_traceback(tmp_path: Path) -> None:
+    [block] = write_all(tmp_path, 1, 1)
+    path = tmp_path / block.name
+    content = path.read_bytes()
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        npz_comment(path)
+        with suppress(DamagedShard):
+            read_shard(tmp_path, block, RUN_ID)
+    np.save(path.open("wb"), np.zeros(3))
+    with pytest.raises(DamagedShard):
+        read_shard(tmp_path, block, RUN_ID)
 
 
 def test_shards_are_plain_npz_files_without_times(tmp_path: Path) -> None:
