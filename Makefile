@@ -63,10 +63,10 @@ latency: $(READY) ## Latency against fraction, the ideal line and the machine's 
 	$(PY) -m scripts.latency pair=$(PAIR) sampler=$(SAMPLER) sampler.num_steps=$(STEPS) 'fractions=$(FRACTIONS_VALUE)' out=$(or $(OUT),latency.json)
 
 report: $(READY) ## One page on a sweep, HTML and Markdown, its plots as PNG and SVG beside it: make report RUN=runs/sweep-...
-	$(PY) -m scripts.report sweep=$(RUN)
+	$(PY) -m scripts.report 'sweep=$(RUN)'
 
 wandb-sync: $(READY) ## Send what sweeps with wandb.mode=offline have logged below runs/ and RUN
-	find runs $(RUN) -type d -name 'offline-run-*' -path '*/wandb/*' -exec .venv/bin/wandb sync {} +
+	find $(wildcard runs) $(if $(RUN),'$(RUN)') -type d -name 'offline-run-*' -path '*/wandb/*' -exec .venv/bin/wandb sync {} +
 
 test: $(READY) ## Run the tests but the long ones, a process for each core
 	$(PYTEST)
@@ -112,4 +112,4 @@ zoo: $(READY) ## Train a zoo again: make zoo DATA=fashion FOLDER=DIR (the digits
 	done
 
 clean: ## Remove the demo's and the runs' files, not .venv
-	rm -rf $(DEMO) runs
+	rm -rf -- "$(DEMO)" runs

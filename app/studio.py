@@ -80,42 +80,44 @@ class Studio:
 
     Attributes:
         base: overrides of every wish: which pair or pipeline, and in which precision.
+        cancelled: the users who have asked to stop.
     """
 
     base: Sequence[str]
     jobs: Jobs
-    is_cancelled: bool = False
+    cancelled: set[str] = field(default_factory=set)
     made: dict[tuple[str, ...], Picture] = field(default_factory=dict)
 
-    def show(self, wish: Wish, watch: Watch) -> Iterator[Picture]:
+    def show(self, wish: Wish, watch: Watch, user: str = "") -> Iterator[Picture]:
         """Make the columns: the large denoiser alone, the stitched trajectory, the small one alone.
 
         All are checked before the first is sampled. What was made for the last wish is not made again.
 
         Raises:
             UserError: a value that cannot be used, or too little memory.
-            CancelledError: `cancel` was called meanwhile.
+            CancelledError: `cancel` was called for this user meanwhile.
         """
-        self.is_cancelled = False
+        self.cancelled.discard(user)
         columns = {LARGE: wish.alone(wish.num_denoisers - 1), STITCHED: wish, SMALL: wish.alone(0)}
         asked = {title: (*self.base, *own.overrides()) for title, own in columns.items()}
         plans = {title: plan_run(compose_settings(wish.command, overrides)) for title, overrides in asked.items()}
         self.made = {overrides: picture for overrides, picture in self.made.items() if overrides in asked.values()}
         for title, overrides in asked.items():
             if overrides not in self.made:
-                self.made[overrides] = self._make(title, plans[title], command_line(wish.command, overrides), watch)
+                command = command_line(wish.command, overrides)
+                self.made[overrides] = self._make(title, plans[title], command, watch, user)
             yield self.made[overrides]
 
-    def cancel(self) -> None:
-        """Let `show` stop after the step that it is at."""
-        self.is_cancelled = True
+    def cancel(self, user: str = "") -> None:
+        """Let what `show` makes for a user stop after the step that it is at."""
+        self.cancelled.add(user)
 
-    def _make(self, title: str, plan: RunPlan, command: str, watch: Watch) -> Picture:
+    def _make(self, title: str, plan: RunPlan, command: str, watch: Watch, user: str) -> Picture:
         num_steps = len(plan.timesteps)
 
         def report(num_marks: int) -> None:
             watch(title, min(num_marks, num_steps), num_steps)
-            if self.is_cancelled:
+            if user in self.cancelled:
                 raise CancelledError
 
         job = self.jobs.job(plan)

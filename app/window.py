@@ -26,6 +26,7 @@ STYLE = """
 .images img { width: 100%; image-rendering: pixelated; border-radius: .2em }
 .time { font-size: 1.15em; font-weight: 600 }
 .error { color: #c4314b; font-weight: 600 }
+.dark .error { color: #ff8a9a }
 """
 
 
@@ -56,7 +57,7 @@ def make_window(studio: Studio, begin: Fields) -> gr.Blocks:
             router = gr.Dropdown(routers, value=first.router, label="router", visible=is_pair, elem_id="router")
             knobs = gr.Textbox(first.knobs, label="settings of the router", visible=is_pair, elem_id="knobs")
             per_step = gr.Textbox(
-                label="denoiser of each step, in place of the share", elem_id="per-step",
+                first.per_step, label="denoiser of each step, in place of the share", elem_id="per-step",
                 placeholder="such as 0,0,1,1, an index for each step",
             )  # fmt: skip
         with gr.Row():
@@ -75,7 +76,7 @@ def make_window(studio: Studio, begin: Fields) -> gr.Blocks:
         # Columns of two wishes never stand side by side for longer than the work takes.
         empty = {command: "", **{column: column.value for column in columns}}
 
-        def sample(values: dict, progress: gr.Progress = gr.Progress()) -> Iterator[dict]:  # noqa: B008
+        def sample(values: dict, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Iterator[dict]:  # noqa: B008
             def watch(title: str, done: int, of: int) -> None:
                 progress((done, of), desc=title, unit="steps")
 
@@ -94,7 +95,7 @@ def make_window(studio: Studio, begin: Fields) -> gr.Blocks:
             )
             try:
                 yield {status: ""}
-                for column, picture in zip(columns, studio.show(wish, watch), strict=True):
+                for column, picture in zip(columns, studio.show(wish, watch, request.session_hash), strict=True):
                     yield {column: show(picture)}
                     if picture.title == STITCHED:
                         yield {command: picture.command}
@@ -103,6 +104,9 @@ def make_window(studio: Studio, begin: Fields) -> gr.Blocks:
             except CancelledError:
                 yield {status: "<p>cancelled</p>", **empty}
 
+        def cancel(request: gr.Request) -> None:
+            studio.cancel(request.session_hash)
+
         fields = {*shares, num_steps, num_images, sampler, guidance, seed, router, knobs, per_step, prompt}
         outputs = [status, command, *columns]
         at_once = [window.load, *(own.release for own in (*shares, num_steps, num_images))] if is_pair else []
@@ -110,7 +114,7 @@ def make_window(studio: Studio, begin: Fields) -> gr.Blocks:
             [run.click, *at_once], sample, fields, outputs, trigger_mode="always_last", concurrency_limit=1,
             show_progress_on=[status],
         )  # fmt: skip
-        stop.click(studio.cancel, concurrency_limit=None)
+        stop.click(cancel, concurrency_limit=None)
         router.input(lambda kind: default_knobs(kind, begin.pair), router, knobs)
     return window
 

@@ -126,7 +126,7 @@ def _digest(content: dict) -> str:
 
 def _numbers(results: dict[str, dict]) -> dict[str, float]:
     """Collect metrics, intervals and times under the names that the dashboard shows."""
-    result, latency = results[RESULT], results.get(LATENCY, {})
+    result, latency = results.get(RESULT, {"metrics": {}, "spread": {}}), results.get(LATENCY, {})
     numbers = dict(result["metrics"])
     for name, spread in result["spread"].items():
         numbers |= {f"{name}{bound}": value for bound, value in zip(BOUNDS, spread["interval95"], strict=True)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -59,8 +59,8 @@ def measure_pair(
     batch_sizes: Sequence[int],
     repeats: int,
     device: torch.device,
-) -> dict:
-    """Measure the content of `latency.json`.
+) -> Iterator[dict]:
+    """Measure the content of `latency.json`: all that there is after each batch size.
 
     Args:
         plans: of different allocations, every denoiser alone among them.
@@ -80,9 +80,8 @@ def measure_pair(
     memory = Memory(networks, weights_mb, autoencoder_mb, plan.residency == "swap" and device.type == "cuda")
     by_precision = {name: precision_tflops(name, device) for name in dict.fromkeys(plan.precisions)}
     rates = [by_precision[name] for name in plan.precisions]
-    batches = [_measure_batch(plans, asked, interleaved, memory, size, repeats, rates, device) for size in batch_sizes]
     rows = [model_row(plan, [index], []) for index in used]
-    return {
+    content = {
         "pair": plan.pair,
         "machine": describe_machine(device),
         "precision": plan.precision,
@@ -107,8 +106,11 @@ def measure_pair(
             for index, row in enumerate(rows)
         ],
         "autoencoder_weights_mb": autoencoder_mb,
-        "batches": batches,
     }
+    batches: list[dict] = []
+    for size in batch_sizes:
+        batches.append(_measure_batch(plans, asked, interleaved, memory, size, repeats, rates, device))
+        yield {**content, "batches": list(batches)}
 
 
 def precision_tflops(precision: str, device: torch.device) -> float:

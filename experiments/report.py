@@ -36,6 +36,7 @@ def read_report(directories: list[Path], settings: ReportSettings) -> Report:
     analyses = read_analyses([Path(place) for place in settings.analyses])
     names = ",".join(map(str, directories))
     places = [f"sweep={names}" if len(directories) == 1 else f"sweeps=[{names}]"]
+    places += [f"paper={settings.paper}"] if settings.paper else []
     places += [f"analyses=[{','.join(map(str, settings.analyses))}]"] if analyses else []
     command = shlex.join(["python", "-m", "scripts.report", *places])
     commands = [*(reproduce(sweep) for sweep, _ in sweeps), command]
@@ -50,6 +51,8 @@ def beside_paper(sweep: Sweep, settings: ReportSettings) -> list[Table]:
         return []
     published = compose_experiment(name)
     if published["paper"]["kind"] != "points":
+        if settings.paper is not None:
+            raise UserError(f"paper={name} is no table of points that a sweep could stand beside")
         return []
     paper = Paper(**published["paper"])
     data = None if is_of_prompts(name) else compose("sweep", [f"pair={pair}"]).pair.data

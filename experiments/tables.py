@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +58,8 @@ def make_page(name: str, settings: TableSettings) -> Page:
     quoted = _given(settings, ("step_counts", "fractions"))
     command = f"python -m scripts.table name={name} pairs={settings.pairs}"
     command += "".join(f" {override}" for override in plain) + "".join(f" '{override}'" for override in quoted)
+    if settings.sweep is not None:
+        command += f" sweep={shlex.quote(settings.sweep)}" + " mix_protocols=true" * settings.mix_protocols
     if paper.kind == "analysis":
         return _analysis_page(paper, [f"experiment={name}", *overrides], command)
     reason = _explain_missing_inputs(name, overrides)
@@ -64,7 +67,7 @@ def make_page(name: str, settings: TableSettings) -> Page:
         return Page(missing_table(paper, [reason]), None, command, [])
     planned = [] if reason is not None else plan_points(check_experiment(name, [*overrides, "dry_run=true"]))
     plans = [point.plan for point in planned]
-    cost = [] if is_of_prompts(name) else [describe_total_cost(plans)]
+    cost = [] if is_of_prompts(name) or settings.sweep is not None else [describe_total_cost(plans)]
     if settings.sweep is not None:
         sweep, swept = read_sweep(Path(settings.sweep)), None
         _check_pair(sweep, planned, settings.sweep)

@@ -25,12 +25,12 @@ def main(settings: EvaluateSettings) -> None:
     result = score_images(settings.as_dict(), out)
     if result is None:
         return
+    write_json(out, result)
     for name, value in result["metrics"].items():
         interval = result["spread"].get(name, {}).get("interval95")
         print(f"{name}: {value:.4f}" + (f"  (95%: {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""))
     if "against" in result:
         print(result["against"]["verdict"])
-    write_json(out, result)
     print(out)
 
 

@@ -40,16 +40,18 @@ def main(settings: LatencySettings) -> None:
         device = choose_device(settings.device, local_rank=0)
         out.parent.mkdir(parents=True, exist_ok=True)
         for mode in modes:
-            result = measure_pair(
+            measured = measure_pair(
                 mode.plans, mode.asked, mode.interleaved, settings.batch_sizes, settings.repeats, device
             )
+            for result in measured:
+                # A later batch size or mode may fail: what has been measured is kept.
+                so_far = [*results, result]
+                write_json(out, {"pair": result["pair"], "modes": so_far} if has_lists else result)
+            results.append(result)
             if has_lists:
                 print(mode.name)
             for batch in result["batches"]:
                 print("\n".join(describe_batch(batch, result["matmul_tflops"])))
-            results.append(result)
-            # A later mode may fail: what has been measured is kept.
-            write_json(out, {"pair": result["pair"], "modes": results} if has_lists else result)
             gc.collect()  # the next mode has the memory of this one's networks, and compiles as many anew
             if mode.is_compiled:
                 torch.compiler.reset()

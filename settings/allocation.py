@@ -3,9 +3,11 @@
 from pydantic import Field, model_validator
 
 from settings.base import refuse
+from settings.names import ALLOCATION
 from settings.sampling import SamplingSettings
 from settings.types import Count, Share
 
+STATIC = (ALLOCATION, "track", "knapsack")  # routers whose allocation is known before the run
 FOREIGN = ("denoising_end", "boundary_ratio", "unet_s_ratio")
 
 
@@ -27,6 +29,8 @@ class AllocationSettings(SamplingSettings):
 
     @model_validator(mode="after")
     def _check_foreign(self) -> "AllocationSettings":
+        if self.router.kind not in STATIC:
+            raise refuse(f"router={self.router.kind} decides as it runs; scripts.sample dry_run=true tries it")
         given = [key for key in FOREIGN if getattr(self, key) is not None]
         if len(given) > 1:
             raise refuse(f"{given[0]} and {given[1]} are both set; give one")

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from settings.base import Settings
+from settings.base import Settings, refuse
 from settings.kinds import PathText, Whole
 from settings.lists import ListOf
 from settings.prompts import PromptSettings
@@ -22,6 +22,12 @@ class Served(Settings):
 
 class AppSettings(Served, SamplingSettings):
     """The settings of `scripts.app`."""
+
+    @model_validator(mode="after")
+    def _check_window(self) -> "AppSettings":
+        if self.dry_run:
+            raise refuse("a window has no dry_run; scripts.sample dry_run=true says what a run would cost")
+        return self
 
 
 class PromptAppSettings(Served, PromptSettings):

@@ -8,7 +8,7 @@ from settings.base import refuse
 from settings.fractions import FractionsToSweep, count_fractions
 from settings.kinds import OneOf, Whole
 from settings.lists import ListOf, OneOrEach
-from settings.names import ANY_PRECISION, COMPILE_MODES
+from settings.names import ALLOCATION, ANY_PRECISION, COMPILE_MODES
 from settings.over_fractions import (
     AXES,
     Analysis,
@@ -50,6 +50,8 @@ class OfExperiment(OverFractions):
         for key in WITHOUT_EFFECT:
             if self.paper is None and key in self.model_fields_set:
                 raise refuse(f"{key} is for scripts.sweep; this command has no such setting")
+        if self.router.kind != ALLOCATION:
+            raise refuse(f"router={self.router.kind} is for scripts.sample and scripts.sweep; here are fractions")
         refuse_many(count_fractions(self.fractions, len(self.pair.denoisers)), self.fractions)
         return self
 

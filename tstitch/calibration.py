@@ -1,8 +1,10 @@
 """Where a pipeline's small denoiser may stand in for its large one: measured once, for any diffusers pipeline."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import update_wrapper
 from numbers import Integral
 
 import torch
@@ -86,6 +88,17 @@ def calibrate(
                 with sharing(stitched, fraction=fraction), _recording(pipe.scheduler, recorder, replay):
                     pipe(**settings, generator=torch.Generator().manual_seed(int(seed)))
                 trajectory = stitched.trajectory
+            if not len(large.outputs) == len(small.outputs) == len(trajectory.step_of_call):
+                raise UserError(
+                    f"calibrate heard {len(large.outputs)} steps of the pipeline's scheduler where its run has "
+                    f"{len(trajectory.step_of_call)} calls of the denoiser; it cannot be calibrated"
+                )
+            num_taken, num_steps = len(stitched._models_of_steps), len(trajectory.timesteps)
+            if num_taken < num_steps:
+                raise UserError(
+                    f"the stitched denoiser takes {num_taken} of {num_steps} steps, another network the others; "
+                    "calibrate is for pipelines whose every step is the stitched denoiser's"
+                )
             rows.append(_by_step(small.outputs, large.outputs, trajectory.step_of_call))
     mean = torch.stack(rows).mean(dim=0)
     return Calibration(trajectory.timesteps, tuple(mean.tolist()))
@@ -117,18 +130,31 @@ def sharing(stitched: StitchedDenoiser, **how: object) -> Iterator[None]:
         stitched.shares = before
 
 
+class _RecordedStep:
+    """A scheduler's `step` that notes what it is given and returns; with `replay` it returns that instead.
+
+    Pipelines look at its signature, and those that step copies of their scheduler get the step of each copy.
+    """
+
+    def __init__(self, step: Callable[..., object], recorder: _Recorder, replay: list[object] | None):
+        update_wrapper(self, step, updated=())
+        self._step, self._recorder, self._replay = step, recorder, replay
+
+    def __call__(self, model_output: Tensor, *args: object, **kwargs: object) -> object:
+        recorder = self._recorder
+        recorder.outputs.append(model_output.detach().clone())
+        recorder.results.append(self._step(model_output, *args, **kwargs))
+        return recorder.results[-1] if self._replay is None else self._replay[len(recorder.results) - 1]
+
+    def __deepcopy__(self, memo: dict) -> object:
+        return deepcopy(self._step, memo)
+
+
 @contextmanager
 def _recording(scheduler: object, recorder: _Recorder, replay: list[object] | None) -> Iterator[None]:
     """Record what `scheduler.step` is given and returns; with `replay` it returns that instead."""
     step = scheduler.step
-
-    def recorded(model_output: Tensor, *args: object, **kwargs: object) -> object:
-        recorder.outputs.append(model_output.detach().clone())
-        result = step(model_output, *args, **kwargs)
-        recorder.results.append(result)
-        return result if replay is None else replay[len(recorder.results) - 1]
-
-    scheduler.step = recorded
+    scheduler.step = _RecordedStep(step, recorder, replay)
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from evaluation.report.figures import PALETTE, figure
 from tstitch.errors import UserError
 
 MAKE_AGAIN = "scripts.analyse writes it anew"
+SEEN = (0.43, 1.0)  # of the colours of a ramp, those that stand out from a white page and from a dark one
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _draw_spectrum(data: Mapping) -> Figure:
         axes = drawn.subplots()
         frequencies = np.linspace(0, 1, spectra.shape[1])
         for k, timestep in enumerate(timesteps):
-            colour = colormaps["viridis"](0.9 * k / max(1, len(timesteps) - 1))
+            colour = colormaps["cool"](SEEN[0] + (SEEN[1] - SEEN[0]) * k / max(1, len(timesteps) - 1))
             axes.plot(frequencies, spectra[k], color=colour, marker="o", markersize=3, label=f"t = {timestep}")
         axes.set_xlabel("frequency (1 is the highest)")
         axes.set_ylabel("log amplitude")

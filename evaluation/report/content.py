@@ -168,7 +168,7 @@ def make_chapter(
         others: points of the other sweeps.
         prefix: of the names of the pictures.
     """
-    _, _, points = sweep.curves()[0]
+    _, series, points = sweep.curves()[0]
     stages = None
     if all(point.stages_s_per_image for point in points):
         caption = (
@@ -179,7 +179,7 @@ def make_chapter(
     return Chapter(
         pair=sweep.protocol["pair"],
         lead=_lead(sweep),
-        numbers=key_numbers(points),
+        numbers=key_numbers(points, sweep.is_whole(series, points)),
         findings=describe_curves(sweep, others),
         verdicts=_verdicts(sweep),
         panels=_panels(sweep, prefix) if len(sweep.points) > 1 else [],

@@ -59,7 +59,7 @@ def decided_at(point: Point, run: Run) -> list[Decided]:
         name, order = key.replace("_", " "), np.argsort(values, kind="stable")
         num_shown = max(1, min(SHOWN, len(order) // 2))  # no image is of both ends
         ends = [_ending(run, values, own) for own in (order[:num_shown], order[-num_shown:][::-1])]
-        title = " ".join(part for part in (point.router, point.knob) if part)
+        title = f"{point.router} {point.knob or point.label}"
         made.append(Decided(title, name, draw_decisions(values, name, point.num_steps), *ends))
     return made
 

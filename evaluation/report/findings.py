@@ -12,12 +12,12 @@ FLAT_WITHIN = 0.10
 
 
 def find_flat_point(points: Sequence[Point]) -> Point | None:
-    """Return the point of the largest fraction up to which every FID stays within `FLAT_WITHIN` of the one at 0.
+    """Return the point of the largest fraction up to which every FID stays within `FLAT_WITHIN` of the large model's.
 
-    None without a point at 0, or where a point has no FID.
+    None where the first point is not the large model alone, or where a point has no FID.
     """
     fids = [point.distance for point in points]
-    return points[last_flat(fids)] if points[0].small_fraction == 0 and None not in fids else None
+    return points[last_flat(fids)] if points[0].is_large_alone and None not in fids else None
 
 
 def last_flat(fids: Sequence[float]) -> int:
@@ -26,15 +26,19 @@ def last_flat(fids: Sequence[float]) -> int:
     return next((before for before, fid in enumerate(fids[1:]) if fid > highest), len(fids) - 1)
 
 
-def key_numbers(points: Sequence[Point]) -> list[tuple[str, str]]:
-    """List the FID of the large and of the small model alone, and the flat point between them with its speed-up."""
+def key_numbers(points: Sequence[Point], is_whole: bool) -> list[tuple[str, str]]:
+    """List the FID of the large and of the small model alone, and the flat point between them with its speed-up.
+
+    Args:
+        is_whole: no fraction is left out, as one is whose best guidance scale is another.
+    """
     large = next((point for point in points if point.is_large_alone), None)
     small = next((point for point in points if point.is_alone(0)), None)
     title = points[0].distance_title
     numbers = []
     if large is not None and large.distance is not None:
         numbers.append((f"{title} of the large model", f"{large.distance:.2f}"))
-    flat = find_flat_point(points) if len(points[0].fractions) == 2 else None
+    flat = find_flat_point(points) if is_whole and len(points[0].fractions) == 2 else None
     if large is not None and flat is not None and flat is not large:
         speed_up = large.seconds_per_image / flat.seconds_per_image
         numbers += [
@@ -87,7 +91,7 @@ def describe_finding(points: Sequence[Point], scale: Scale, others: Sequence[Poi
     title = points[0].distance_title
     flat, large, small = find_flat_point(points), points[0], points[-1]
     if flat is None or len(points) < 2:
-        return f"Guidance scale {scale}: no point at fraction 0, so there is nothing to compare with."
+        return f"Guidance scale {scale}: no point of the large model alone, so there is nothing to compare with."
     if flat is large:
         text = f"no fraction tried keeps {title} within {FLAT_WITHIN:.0%} of the large model's {large.distance:.2f}"
     else:
@@ -97,7 +101,7 @@ def describe_finding(points: Sequence[Point], scale: Scale, others: Sequence[Poi
             f"{flat.small_fraction:g} ({title} {flat.distance:.2f}), where an image takes {flat_ms:.1f} ms "
             f"instead of {large_ms:.1f} ms: {large_ms / flat_ms:.2f}x faster"
         )
-    if small.small_fraction == 1:
+    if small.is_alone(0):
         text += (
             f". The small model alone has {title} {small.distance:.2f} ({small.distance / large.distance:.1f}x) "
             f"and is {large.seconds_per_image / small.seconds_per_image:.1f}x faster"

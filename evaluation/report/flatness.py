@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import permutation_test, rankdata, spearmanr
 
 from evaluation.records import Record, read_record
-from evaluation.report.analysis_file import AnalysisRecord
+from evaluation.report.analysis_file import AnalysisRecord, IdentityRecord
 from evaluation.report.figures import PALETTE, figure
 from evaluation.report.findings import FLAT_WITHIN
 from evaluation.report.render import Table
@@ -37,7 +37,7 @@ class GuidanceRecord(Record):
     scale: dict[str, float]
 
 
-class PairIdentityRecord(Record):
+class PairIdentityRecord(IdentityRecord):
     """The weights and the guidance of an analysis, by which it is looked up."""
 
     denoisers: dict[str, DenoiserRecord]
@@ -87,6 +87,8 @@ def gather(sweeps: Sequence[tuple[Path, Sweep]], analyses: Sequence[Path]) -> li
         if len(models) != 2:
             raise UserError(f"{place} is a sweep of {len(models)} models; the flat fraction is of two")
         for scale, _, points in sweep.curves():
+            if isinstance(scale, list):
+                raise UserError(f"{place} has guidance scales for each model, {scale}; want one for both")
             if any(point.distance is None for point in points) or not _has_ends(points):
                 raise UserError(f"{place} needs FID at fractions 0 and 1 at guidance scale {scale}")
             missing = [kind for kind in MEASURES if kind not in cheap.get((models, f"{scale:g}"), {})]
@@ -118,8 +120,13 @@ def _read_measures(places: Sequence[Path]) -> dict[Key, dict[str, dict[str, floa
         for path in (path for path in files if path.is_file()):
             content, record = read_record(path, PairAnalysisRecord)
             models = frozenset(denoiser.sha256 for denoiser in record.identity.denoisers.values())
-            (scale,) = set(record.identity.guidance.scale.values())
-            measures.setdefault((models, f"{scale:g}"), {})[path.stem] = MEASURES[path.stem](content["data"])
+            scales, kind = sorted(set(record.identity.guidance.scale.values())), record.identity.analysis
+            if len(scales) != 1 or kind not in MEASURES:
+                raise UserError(
+                    f"{path} is of analysis={kind} at guidance scale {', '.join(map(str, scales))}; want one scale, "
+                    f"and {' or '.join(MEASURES)}"
+                )
+            measures.setdefault((models, f"{scales[0]:g}"), {})[kind] = MEASURES[kind](content["data"])
     return measures
 
 
@@ -134,7 +141,9 @@ def _of_disagreement(data: Mapping) -> dict[str, float]:
 
 
 def _of_error(data: Mapping) -> dict[str, float]:
-    fractions, errors = [own[0] for own in data["fractions"]], data["curve"]["mean"]
+    fractions, errors = zip(
+        *sorted(zip([own[0] for own in data["fractions"]], data["curve"]["mean"], strict=True)), strict=True
+    )
     return {f"distance of the end at {EARLY:g}": float(np.interp(EARLY, fractions, errors))}
 
 

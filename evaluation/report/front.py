@@ -68,15 +68,15 @@ def describe_front(sweeps: Sequence[Sweep]) -> list[str]:
     if not three or len(three) == len(placed):
         return []
     winners = [own for own in on_front(placed) if own in three]
-    of = f"{len(three)} points of three models and {len(placed) - len(three)} of fewer"
+    of = f"{len(three)} points of three models or more and {len(placed) - len(three)} of fewer"
     if not winners:
-        return [f"Of {of}, the front has none of three models: another one is as fast and as good as each."]
+        return [f"Of {of}, the front has none of them: another one is as fast and as good as each."]
     shown = "; ".join(
         f"{pair} {show_fractions(point.fractions)}, {point.num_steps} steps, guidance {point.guidance_scale}: "
         f"{point.distance_title} {point.distance:.2f} in {1000 * point.seconds_per_image:.1f} ms"
         for pair, point in winners
     )
-    return [f"Of {of}, {len(winners)} of three models lie on the front, where no pair reaches: {shown}."]
+    return [f"Of {of}, {len(winners)} of three or more lie on the front, where no pair reaches: {shown}."]
 
 
 def draw_front(sweeps: Sequence[Sweep]) -> Figure:
@@ -132,8 +132,9 @@ def grouped(sweeps: Sequence[Sweep]) -> list[Group]:
 
 def glance_table(sweeps: Sequence[Sweep]) -> Table:
     """Make the table of each curve of two models: FID of both alone, how far it stays flat, the speed-up there."""
-    columns = ["pair", "guidance scale", "sampler", "steps", "FID of the large", "FID of the small"]
-    columns += ["flat up to fraction", "FID there", "speed-up there"]
+    title = sweeps[0].points[0].distance_title
+    columns = ["pair", "guidance scale", "sampler", "steps", f"{title} of the large", f"{title} of the small"]
+    columns += ["flat up to fraction", f"{title} there", "speed-up there"]
     rows = []
     for sweep in sweeps:
         for scale, series, points in sweep.curves():
@@ -149,6 +150,6 @@ def glance_table(sweeps: Sequence[Sweep]) -> Table:
             rows.append([*row, f"{flat.small_fraction:g}", flat.distance, f"{speed_up:.2f}x"])
     num_images = " and ".join(dict.fromkeys(f"{sweep.protocol['num_images']:,}" for sweep in sweeps))
     notes = [
-        f"Flat: FID within {FLAT_WITHIN:.0%} of the large model's at every fraction up to it. {num_images} images."
+        f"Flat: {title} within {FLAT_WITHIN:.0%} of the large model's at every fraction up to it. {num_images} images."
     ]
     return Table("At a glance", columns, rows, notes)

@@ -206,7 +206,7 @@ def _bars(metric: Metric) -> Callable[[Axes, Sequence[Curve]], None]:
         curves = _with_metric(metric, curves)
         values = [points[0].metric(metric.name) for _, points in curves]
         bars = axes.barh([label for label, _ in curves], values, color=PALETTE[0])
-        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+        axes.bar_label(bars, fmt="{:.4g}", padding=3, fontsize=8)
         axes.set_xlabel(metric.title)
         axes.invert_yaxis()
 

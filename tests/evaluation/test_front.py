@@ -49,10 +49,10 @@ def test_the_front_has_what_nothing_beats_in_both() -> None:
 
 def test_a_point_of_three_models_on_the_front_is_named_and_none_is_said_plainly() -> None:
     (sentence,) = describe_front([TWO, THREE])
-    assert "Of 2 points of three models and 4 of fewer, 1 of three models lie on the front" in sentence
+    assert "Of 2 points of three models or more and 4 of fewer, 1 of three or more lie on the front" in sentence
     assert "s_b_xl 0.5/0.3/0.2, 20 steps, guidance 1.5: FID 10.40 in 400.0 ms" in sentence
     worse = replace(THREE, points=THREE.points[1:])
-    assert "the front has none of three models" in describe_front([TWO, worse])[0]
+    assert "the front has none of them" in describe_front([TWO, worse])[0]
     assert describe_front([TWO]) == []
 
 

@@ -1,11 +1,13 @@
 """Calibration of a stitched pipeline: at the large denoiser's latents, with the pipeline's own guidance."""
 
+import copy
+
 import pytest
 import torch
 
 from tests.pipelines.families import FAMILIES, NUM_STEPS, PROMPT, run, set_scheduler
 from tstitch import calibrate, stitch
-from tstitch.calibration import Calibration
+from tstitch.calibration import Calibration, _RecordedStep, _Recorder
 from tstitch.errors import UserError
 
 
@@ -123,3 +125,28 @@ def test_mistakes_are_named() -> None:
     calibration = calibrate(pipe, ["a cat"], num_inference_steps=2)
     with pytest.raises(UserError, match=r"fraction must lie in \[0, 1\], got 2"):
         calibration.allocation(2)
+
+
+def test_a_scheduler_that_draws_noise_is_calibrated_on_its_own_trajectories() -> None:
+    """Pipelines pass eta and their generator where the signature of `scheduler.step` has them."""
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    stitch(pipe, family.denoiser("small"), fraction=0)
+    plain, noisy, again = (
+        calibrate(pipe, ["a cat"], num_inference_steps=4, seeds=[0], eta=eta).disagreement for eta in (0.0, 1.0, 1.0)
+    )
+    assert noisy == again != plain
+    set_scheduler(pipe, "EulerAncestralDiscreteScheduler")
+    first, second = (calibrate(pipe, ["a cat"], num_inference_steps=4, seeds=[0]).disagreement for _ in range(2))
+    assert first == second
+
+
+def test_a_copy_of_the_scheduler_has_a_step_of_its_own() -> None:
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    stitch(pipe, family.denoiser("small"), fraction=0)
+    step = _RecordedStep(pipe.scheduler.step, _Recorder([], []), None)
+    pipe.scheduler.step = step
+    copied = copy.deepcopy(pipe.scheduler)
+    assert not isinstance(vars(copied).get("step"), _RecordedStep)
+    assert copied.step.__self__ is copied

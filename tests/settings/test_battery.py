@@ -27,6 +27,7 @@ RULES = (
     "is among the seeds of the choice",
     "is for two denoisers", "decides by itself, so stitch.", "chooses the steps, so allocation.order",
     "asks for parts of a batch", "is for a switch of all images at once", "would poison the history",
+    "a window has no dry_run",
     "router.calibration=FILE go together", "router.ratio=NUMBER go together", "takes stitch.fraction or stitch.counts",
 )  # fmt: skip
 # Rules that refuse every value of a field in one of the cases.

@@ -55,7 +55,8 @@ def _reasons(
         return
     for keys, reason in CHECKS.items():
         for key in (key for key in keys if WAIVERS.get(key) not in allow):
-            values = [each.config.get(key) for each in (small, large)]
+            # From disk a tuple is a list.
+            values = [list(v) if isinstance(v := each.config.get(key), tuple) else v for each in (small, large)]
             if (values[0] or None) != (values[1] or None):
                 waiver = f" (allow=['{WAIVERS[key]}'] lets it pass)" if key in WAIVERS else ""
                 yield f"{key} is {values[0]}, the large one's {values[1]}: {reason}{waiver}"

@@ -88,6 +88,9 @@ def schedule_reasons(small: nn.Module, small_pipe: object | None, pipe: object, 
     if "schedule" in allow:
         if own is None or large is None:
             yield "allow=['schedule'] needs schedulers with betas or of flow matching"
+        channels = [small.config.get(key) for key in ("in_channels", "out_channels")]
+        if None not in channels and channels[0] != channels[1]:
+            yield f"allow=['schedule'] converts latents alone, it takes {channels[0]} channels and gives {channels[1]}"
         return
     types, matched = [prediction_type(each) for each in (config, large_config)], "allow=['schedule'] converts it"
     if "prediction_type" not in allow and types[0] != types[1]:
