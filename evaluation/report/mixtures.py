@@ -215,7 +215,13 @@ def points_table(mixed: Sequence[Mixed]) -> Table:
     metrics = list(dict.fromkeys(metric for own in mixed for metric in own.scores))
     columns = ["sweep", "method", "small share", "steps", "knob", "guidance scale", "ms", "evaluations"]
     for metric in metrics:
-        columns += [metric, f"{metric} std", f"{metric} verdict", f"{metric} at the same share", "its std"]
+        columns += [
+            metric,
+            f"{metric} std",
+            f"{metric} verdict",
+            f"{metric} at the same share",
+            f"std of {metric} there",
+        ]
     rows = []
     for own in mixed:
         rivals = same_share(own)
@@ -225,7 +231,7 @@ def points_table(mixed: Sequence[Mixed]) -> Table:
                 scored += _scored(own, k, metric, rivals) if metric in own.scores else [None] * 5
             for method in methods_of(point, own.num_steps):
                 row = [own.name, method, point.small_fraction, float(point.num_steps), point.knob]
-                row += [str(point.guidance_scale), 1000 * point.seconds_per_image]
+                row += [str(point.guidance_scale), round(1000 * point.seconds_per_image, 2)]
                 rows.append([*row, sum(point.evaluations.values()) or None, *scored])
     return Table("All points", columns, rows, [])
 
@@ -233,10 +239,10 @@ def points_table(mixed: Sequence[Mixed]) -> Table:
 def _scored(mixed: Mixed, index: int, metric: str, rivals: dict[int, int]) -> list[str | float | None]:
     scores = mixed.scores[metric]
     alone, verdict = scores.spread(index), None if index in mixed.of(FIRST) else judge(mixed, index, metric)[0]
-    if index not in rivals:
-        return [alone.value, alone.std, verdict, None, None]
-    difference = scores.difference(rivals[index], index)
-    return [alone.value, alone.std, verdict, difference.value, difference.std]
+    difference = scores.difference(rivals[index], index) if index in rivals else None
+    numbers = [alone.value, alone.std, difference and difference.value, difference and difference.std]
+    value, std, *against = [None if number is None else float(f"{number:.5g}") for number in numbers]
+    return [value, std, verdict, *against]
 
 
 def draw_mixtures(mixed: Sequence[Mixed]) -> Figure:

@@ -99,11 +99,11 @@ def test_its_points_are_held_against_the_first_steps_for_the_small_model(capfd, 
     points = json.loads((out / "sweep.json").read_text())["points"]
     assert len(rows) == len(points) and {row["sweep"] for row in rows} == {"digits_dit_s_xl, 6 steps"}
     for row, point in zip(rows, points, strict=True):
-        assert float(row["FID"]) == pytest.approx(point["metrics"]["fid16"], rel=1e-6)
+        assert float(row["FID"]) == pytest.approx(point["metrics"]["fid16"], rel=1e-4)
         assert float(row["diversity"]) > 0 and 0 <= float(row["recall"]) <= 1
-        assert float(row["Inception Score"]) == pytest.approx(point["metrics"]["inception_score"], rel=1e-6)
+        assert float(row["Inception Score"]) == pytest.approx(point["metrics"]["inception_score"], rel=1e-4)
         levels = point["paired"]["distance"] if point["paired"] else 0
-        assert float(row["levels from the large model"]) == pytest.approx(levels, rel=1e-6)
+        assert float(row["levels from the large model"]) == pytest.approx(levels, rel=1e-4)
         for metric in ("FID", "recall", "levels from the large model"):
             verdict = row[f"{metric} verdict"]
             assert verdict == "" if row["method"] == "small to large" else verdict in ("better", "open", "worse")

@@ -300,6 +300,7 @@ def test_guidance_by_stage_in_a_pipeline_made_of_components_is_refused() -> None
         run(IMG2IMG, other)
 
 
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # of diffusers with NumPy 2
 @pytest.mark.parametrize("num_steps", [5, 8])
 def test_calls_within_a_step_may_lie_between_two_others(num_steps: int) -> None:
     """DPM2 a Karras: the second call of a step is interpolated, and the next step is rounded."""

@@ -120,10 +120,10 @@ def test_two_ways_to_stitch_are_refused(capfd, monkeypatch) -> None:
 
 @pytest.mark.parametrize("pair", sorted(path.stem for path in (ROOT / "configs/pair").glob("*.yaml")))
 def test_every_pair_composes_to_a_plan(capfd, monkeypatch, pair: str, tmp_path: Path) -> None:
-    """A shipped pair samples; any other, and one of finetuned weights, comes to the missing weights, which it names."""
+    """A shipped pair samples; any other, and one of weights trained later, comes to missing weights, and names them."""
     settings = [f"pair={pair}", "num_images=2", "sampler.num_steps=4", f"out={tmp_path / 'out'}"]
     outcome = run_here(capfd, monkeypatch, "sample", *settings)
-    if pair.startswith(DATA_SETS) and not pair.endswith(("_all", "_interval")):
+    if pair.startswith(DATA_SETS) and not pair.endswith(("_all", "_interval", "_xs_s_b_xl")):
         assert outcome.code == 0, outcome.err
     else:
         assert outcome.code == 2
