@@ -6,7 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from app.fields import Fields, default_knobs, make_fields
-from app.studio import STITCHED, Studio, compose_settings, open_studio
+from app.studio import STITCHED, CancelledError, Studio, compose_settings, open_studio
+from app.window import make_window
 from app.wish import command_line
 from models.checkout import CONFIG_DIR
 from sampling.configuration import checked
@@ -118,3 +119,20 @@ def test_bad_fields_are_named(studio: Studio, begin: Fields, change: dict, messa
 def test_an_unknown_key_of_a_command_line_is_named() -> None:
     with pytest.raises(UserError, match=r"unknown key 'sampler\.steps'"):
         compose_settings("sample", ["sampler.steps=5"])
+
+
+def test_the_field_of_the_steps_begins_with_the_command_lines(studio: Studio) -> None:
+    own = fields_of(*TINY, "stitch.fractions=null", "stitch.denoiser_per_step=[1,0,1,0,1]")
+    blocks = make_window(studio, own).blocks.values()
+    assert [each.value for each in blocks if getattr(each, "elem_id", None) == "per-step"] == ["1,0,1,0,1"]
+
+
+def test_who_cancels_stops_nobody_else(studio: Studio, begin: Fields) -> None:
+    wish = replace(begin.first, seed="77")
+
+    def watch(title: str, done: int, of: int) -> None:
+        studio.cancel("another")
+
+    assert len(list(studio.show(wish, watch, "me"))) == 3
+    with pytest.raises(CancelledError):
+        list(studio.show(replace(wish, seed="78"), lambda title, done, of: studio.cancel("me"), "me"))

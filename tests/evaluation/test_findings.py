@@ -12,6 +12,7 @@ from evaluation.report.findings import (
     describe_finding,
     describe_point,
     find_flat_point,
+    key_numbers,
     last_flat,
 )
 from evaluation.report.render import comma_separated, markdown
@@ -35,6 +36,21 @@ def test_flat_ends_before_the_first_point_that_is_not() -> None:
     assert find_flat_point(CURVE[1:]) is None
     assert find_flat_point([CURVE[0], CURVE[3]]) is CURVE[0]
     assert [last_flat(fids) for fids in ([10], [10, 11], [10, 12, 9], [10, 9, 12, 9])] == [0, 1, 0, 1]
+
+
+def test_what_images_decide_is_not_the_large_model_whatever_share_it_has() -> None:
+    """A probe that asks the large model at every step has share 0 of the small one, and is no baseline."""
+    probes = [point(0, 20, 1.0, allocation=[], router="probe", knob="a"), point(0.3, 21, 0.8, allocation=[], knob="b")]
+    assert find_flat_point(probes) is None
+    assert "no point of the large model alone" in describe_finding(probes, 1.5)
+    decided = [CURVE[0], point(1, 11, 0.5, allocation=[], router="probe", knob="c")]
+    assert "The small model alone" not in describe_finding(decided, 1.5)
+
+
+def test_a_curve_without_all_fractions_has_no_number_of_its_flat_part() -> None:
+    names = [name for name, _ in key_numbers(CURVE, is_whole=True)]
+    assert names == ["FID of the large model", "FID within 10% up to fraction", "FID there", "speed-up there"]
+    assert [name for name, _ in key_numbers(CURVE, is_whole=False)] == ["FID of the large model"]
 
 
 def test_words_state_the_numbers() -> None:

@@ -73,6 +73,16 @@ def test_a_curve_is_joined_with_the_analyses_of_its_weights_and_its_scale(tmp_pa
     (found,) = gather([(tmp_path, sweep)], analyses)
     assert found.flat == pytest.approx(0.75)
     assert list(found.measures.values()) == pytest.approx([0.4, 0.2, 0.15, 0.2, 11.5, 1.15])
+    falling = {"fractions": [[0.8, 0.2], [0, 1]], "curve": {"label": "stitched", "mean": [0.4, 0.0], "std": [0, 0]}}
+    named = stored(tmp_path / "f", "error", falling, 1.5) / "error.json"
+    mine = named.rename(tmp_path / "mine.json")
+    (again,) = gather([(tmp_path, sweep)], [analyses[0], mine])
+    assert again.measures == found.measures, "whatever order the fractions have, and whatever the file is called"
+    other = json.loads(mine.read_text())
+    other["identity"]["guidance"]["scale"] = {"a": 1.5, "b": 2}
+    mine.write_text(json.dumps(other))
+    with pytest.raises(UserError, match=r"analysis=error at guidance scale 1\.5, 2\.0; want one scale"):
+        gather([(tmp_path, sweep)], [analyses[0], mine])
     stored(tmp_path / "e", "error", error, 2.0)
     with pytest.raises(UserError, match=r"analysis=error pair=a_b guidance\.scale=1\.5"):
         gather([(tmp_path, sweep)], analyses)

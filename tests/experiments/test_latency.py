@@ -177,3 +177,18 @@ def test_swapped_networks_are_timed_swapped(capfd, monkeypatch, tmp_path: Path) 
         assert outcome.code == 0, outcome.err
         found[residency] = json.loads(out.read_text())["batches"][0]["points"][0]
     assert found["swap"]["resident_mb"] < found["both"]["resident_mb"]
+
+
+def test_what_was_measured_is_kept_where_a_larger_batch_fails(capfd, monkeypatch, tmp_path: Path) -> None:
+    measure, out = experiments.latency._measure_batch, tmp_path / "latency.json"
+
+    def fails(*arguments: object) -> dict:
+        if arguments[4] == 4:
+            raise MemoryError
+        return measure(*arguments)
+
+    monkeypatch.setattr(experiments.latency, "_measure_batch", fails)
+    settings = ["pair=digits_dit_s_xl", "sampler.num_steps=2", "fractions=[0.5]", "batch_sizes=[2,4]", "repeats=1"]
+    outcome = run_here(capfd, monkeypatch, "latency", *settings, f"out={out}")
+    assert outcome.code == 2, outcome.err
+    assert [batch["batch_size"] for batch in json.loads(out.read_text())["batches"]] == [2]

@@ -121,6 +121,8 @@ def test_a_finished_sweep_is_judged_where_its_protocol_is_the_papers(capfd, monk
     rows = list(csv.DictReader((tmp_path / "tables" / "fig5_s_xl.csv").open()))
     assert {row["within 0.74"] for row in rows} == {"yes", "no"}
     assert "Judged although the protocols differ" in outcome.out
+    page = (tmp_path / "tables" / "fig5_s_xl.md").read_text()
+    assert f"sweep={found} mix_protocols=true" in page and "Cost: " not in page, "it is of that sweep, and cost nothing"
 
 
 def test_mistakes_are_one_line(capfd, monkeypatch, tmp_path: Path) -> None:
