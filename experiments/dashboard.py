@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from evaluation.report.results import BOUNDS, SMALL_FRACTION, TIME, results_tabl
 from experiments.points import SweepPoint
 from experiments.scored import PAIRED, RESULT
 from settings.sweep import Dashboard as DashboardSettings
+from tstitch.errors import UserError
 from tstitch.runs.json_files import read_json, write_json
 from tstitch.runs.run import Run, identity_hash, load_run
 
@@ -40,11 +43,33 @@ class Dashboard:
         self.mode, self.project, self.out = settings.mode, settings.project, out
         self.latency_of = latency_of
         self.group = f"{out.name}-{identity_hash({'out': str(out.absolute())})[:6]}"
+        if self.mode == "online":
+            _check_key()
 
     def log_result(self, point: SweepPoint) -> None:
-        """Send settings, metrics and images of a point that is sampled and scored; again when its latency is there."""
+        """Send settings, metrics and images of a point that is sampled and scored; again when its latency is there.
+
+        What cannot be sent is a warning: the sweep goes on, and the same command sends it later.
+        """
+        self._send(partial(self._log_result, point))
+
+    def log_sweep(self, sweep: Sweep, points: Sequence[SweepPoint]) -> None:
+        """Send the latencies of the points, then the table of results and the trade-off as plots."""
+        for point in points:
+            self.log_result(point)
+        self._send(partial(self._log_sweep, sweep))
+
+    def _send(self, send: Callable[[], None]) -> None:
         if self.mode == "disabled":
             return
+        import wandb
+
+        try:
+            send()
+        except wandb.Error as error:
+            warnings.warn(f"the dashboard could not be sent: {error}", stacklevel=3)
+
+    def _log_result(self, point: SweepPoint) -> None:
         directory, run_id = point.run.directory, f"point-{point.run.id}-{self.group}"
         results = {name: read_json(directory / name) for name in (RESULT, PAIRED) if (directory / name).is_file()}
         latency = self.latency_of(point)
@@ -63,12 +88,7 @@ class Dashboard:
             run.log({"strip": self._strip(point.run)}, step=0)
         self._mark(run_id, results)
 
-    def log_sweep(self, sweep: Sweep, points: Sequence[SweepPoint]) -> None:
-        """Send the latencies of the points, then the table of results and the trade-off as plots."""
-        if self.mode == "disabled":
-            return
-        for point in points:
-            self.log_result(point)
+    def _log_sweep(self, sweep: Sweep) -> None:
         content, run_id = read_json(self.out / "sweep.json"), f"sweep-{self.group}"
         if self._was_sent(run_id, content):
             return
@@ -118,6 +138,15 @@ class Dashboard:
     def _sent(self) -> dict[str, str]:
         """Read the checksum of what each dashboard run was sent."""
         return read_json(self.out / SENT) if (self.out / SENT).is_file() else {}
+
+
+def _check_key() -> None:
+    import wandb
+
+    if not wandb.login(prompt=False):
+        raise UserError(
+            "wandb.mode=online needs a key: run wandb login, or take wandb.mode=offline and make wandb-sync"
+        )
 
 
 def _digest(content: dict) -> str:

@@ -57,7 +57,7 @@ def _channels(plan: Plan) -> int | str | list[int | str]:
 
 
 def denoiser_identity(plan: Plan, index: int) -> dict:
-    """What decides the predictions of a denoiser. Reads its weights, for their checksum."""
+    """All that decides the predictions of a denoiser. Reads its weights, for their checksum."""
     spec = plan.specs[index]
     is_own = plan.own_conventions[index] is not None
     convention = {"schedule": dict(spec.schedule or ()), "prediction": spec.prediction} if is_own else {}

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 from wandb.proto import wandb_internal_pb2
 
 from tests.scripts.command import run_here
+from tests.scripts.test_bad_input import check_one_line
 
 BLOCK, FULL, LAST = 32768, 1, 4
 TINY = ["num_images=8", "batch_size=8", "sampler.num_steps=3", "latency.repeats=1", "pair.evaluation.bootstrap=5"]
@@ -135,3 +137,28 @@ def test_off_means_that_nothing_is_written_for_it(capfd, monkeypatch, tmp_path: 
     outcome = run_here(capfd, monkeypatch, "sweep", *TINY, "fractions=[1]", f"out={tmp_path / 'out'}")
     assert outcome.code == 0, outcome.err
     assert not [path for path in tmp_path.rglob("*") if "wandb" in path.name]
+
+
+def test_a_sweep_of_times_alone_is_sent(capfd, monkeypatch, tmp_path: Path) -> None:
+    settings = [*SWEEP, "pair.evaluation.metrics=[]", f"out={tmp_path / 'sweep'}"]
+    outcome = run_here(capfd, monkeypatch, "sweep", *settings)
+    assert outcome.code == 0, outcome.err
+    assert len(json.loads((tmp_path / "sweep/wandb.json").read_text())) == 3, "two points and the sweep"
+
+
+def test_online_without_a_key_is_one_line_before_anything_is_sampled(capfd, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(wandb, "login", lambda prompt: False)
+    settings = [*TINY, "fractions=[0]", "wandb.mode=online", f"out={tmp_path / 'sweep'}"]
+    check_one_line(run_here(capfd, monkeypatch, "sweep", *settings), "wandb.mode=online needs a key: run wandb login")
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_what_cannot_be_sent_does_not_stop_the_sweep(capfd, monkeypatch, tmp_path: Path) -> None:
+    def broken(**_: object) -> None:
+        raise wandb.errors.CommError("no connection")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    with pytest.warns(UserWarning, match="the dashboard could not be sent: no connection"):
+        outcome = run_here(capfd, monkeypatch, "sweep", *SWEEP, f"out={tmp_path / 'sweep'}")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "sweep/sweep.json").is_file() and not (tmp_path / "sweep/wandb.json").exists()
