@@ -5,6 +5,7 @@ import io
 import json
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,9 +141,14 @@ def _update_average(average: nn.Module, module: nn.Module, decay: float) -> None
 
 def _cut_log(log: Path, done: int) -> None:
     """Remove the lines of iterations that come again: a killed training wrote them after its last checkpoint."""
-    if log.is_file():
-        kept = [line for line in log.read_text().splitlines(keepends=True) if json.loads(line)["iteration"] <= done]
-        write_atomically(log, "".join(kept).encode())
+    if not log.is_file():
+        return
+    kept = []
+    for line in log.read_text().splitlines(keepends=True):
+        with suppress(ValueError):  # the last line may be a part of one
+            if json.loads(line)["iteration"] <= done:
+                kept.append(line)
+    write_atomically(log, "".join(kept).encode())
 
 
 def _report(log: Path, settings: TrainerSettings, done: int, losses: list[float], seconds: float) -> None:

@@ -79,33 +79,29 @@ def methods_of(point: Point, num_steps: int) -> list[str]:
     return list(dict.fromkeys(name if point.num_steps == num_steps else f"{name}, other steps" for name in names))
 
 
-def judge(mixed: Mixed, index: int, metric: str = FID) -> tuple[str, Spread | None]:
+def judge(mixed: Mixed, index: int, metric: str = FID) -> str:
     """Hold a point against the first steps for the small model at the same time.
 
     By FID it is worse where its FID is above that of the best such point that takes as long or less, and better where
     it is below that of the cheapest one that takes as long or longer; each by more than the 95% interval. Between two
     of them a line is not drawn. Other metrics likewise.
-
-    Returns:
-        the verdict, and the difference of the metric that decided it; None where it is open, as of a run that both ask
-        for.
     """
     scores, seconds = mixed.scores[metric], [point.seconds_per_image for point in mixed.points]
     sign = -1 if metric in HIGHER_IS_BETTER else 1
     first = mixed.of(FIRST)
     if index in first:
-        return OPEN, None
+        return OPEN
     cheaper = [k for k in first if seconds[k] <= seconds[index] * SAME_TIME]
     if cheaper:
         against_best = scores.difference(min(cheaper, key=lambda k: sign * scores.values[k]), index)
         if tell_apart(against_best, metric) == WORSE:
-            return WORSE, against_best
+            return WORSE
     dearer = [k for k in first if seconds[k] * SAME_TIME >= seconds[index]]
     if dearer:
         against_dearer = scores.difference(min(dearer, key=seconds.__getitem__), index)
         if tell_apart(against_dearer, metric) == BETTER:
-            return BETTER, against_dearer
-    return OPEN, None
+            return BETTER
+    return OPEN
 
 
 def tell_apart(difference: Spread, metric: str) -> str:
@@ -118,8 +114,8 @@ def tell_apart(difference: Spread, metric: str) -> str:
 
 def verdicts_table(mixed: Sequence[Mixed]) -> Table:
     """Count the verdicts of each method in each sweep."""
-    methods = list(dict.fromkeys(name for own in mixed for name in own.methods if name != FIRST))
-    rows = [[method, *(_count([judge(own, k)[0] for k in own.of(method)]) for own in mixed)] for method in methods]
+    methods = _other_methods(mixed)
+    rows = [[method, *(_count([judge(own, k) for k in own.of(method)]) for own in mixed)] for method in methods]
     notes = [
         "Points that are better / not decided / worse than the first steps for the small model, at the same time "
         "(within 2%), by the 95% interval of the paired difference in FID. A point between two of theirs in time is "
@@ -130,12 +126,12 @@ def verdicts_table(mixed: Sequence[Mixed]) -> Table:
 
 def metrics_table(mixed: Sequence[Mixed]) -> Table:
     """Count the verdicts of each method by each metric, over all sweeps."""
-    methods = list(dict.fromkeys(name for own in mixed for name in own.methods if name != FIRST))
-    metrics = list(dict.fromkeys(metric for own in mixed for metric in own.scores))
+    methods = _other_methods(mixed)
+    metrics = _metrics(mixed)
     rows = []
     for method in methods:
         verdicts = {
-            metric: [judge(own, k, metric)[0] for own in mixed if metric in own.scores for k in own.of(method)]
+            metric: [judge(own, k, metric) for own in mixed if metric in own.scores for k in own.of(method)]
             for metric in metrics
         }
         rows.append([method, *map(_count, verdicts.values())])
@@ -145,6 +141,14 @@ def metrics_table(mixed: Sequence[Mixed]) -> Table:
         "Score, precision and recall; their intervals are from random halves of the images, which all points share."
     ]
     return Table("By each metric", ["method", *metrics], rows, notes)
+
+
+def _metrics(mixed: Sequence[Mixed]) -> list[str]:
+    return list(dict.fromkeys(metric for own in mixed for metric in own.scores))
+
+
+def _other_methods(mixed: Sequence[Mixed]) -> list[str]:
+    return list(dict.fromkeys(name for own in mixed for name in own.methods if name != FIRST))
 
 
 def _count(verdicts: Sequence[str]) -> str | None:
@@ -180,7 +184,7 @@ def budgets_table(mixed: Sequence[Mixed]) -> Table:
 
 def same_share_table(mixed: Sequence[Mixed]) -> Table:
     """Compare each method with the first steps for the small model, where both give it the same share of the steps."""
-    metrics = list(dict.fromkeys(metric for own in mixed for metric in own.scores))
+    metrics = _metrics(mixed)
     told: dict[str, dict[str, list[str]]] = {}
     for own in mixed:
         for k, rival in same_share(own).items():
@@ -212,7 +216,7 @@ def same_share(mixed: Mixed) -> dict[int, int]:
 
 def points_table(mixed: Sequence[Mixed]) -> Table:
     """List every point, for the CSV file."""
-    metrics = list(dict.fromkeys(metric for own in mixed for metric in own.scores))
+    metrics = _metrics(mixed)
     columns = ["sweep", "method", "small share", "steps", "knob", "guidance scale", "ms", "evaluations"]
     for metric in metrics:
         columns += [
@@ -238,7 +242,7 @@ def points_table(mixed: Sequence[Mixed]) -> Table:
 
 def _scored(mixed: Mixed, index: int, metric: str, rivals: dict[int, int]) -> list[str | float | None]:
     scores = mixed.scores[metric]
-    alone, verdict = scores.spread(index), None if index in mixed.of(FIRST) else judge(mixed, index, metric)[0]
+    alone, verdict = scores.spread(index), None if index in mixed.of(FIRST) else judge(mixed, index, metric)
     difference = scores.difference(rivals[index], index) if index in rivals else None
     numbers = [alone.value, alone.std, difference and difference.value, difference and difference.std]
     value, std, *against = [None if number is None else float(f"{number:.5g}") for number in numbers]

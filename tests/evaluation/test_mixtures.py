@@ -75,17 +75,13 @@ LEVELS_OF = [0.0, 5, 20, 9, 3, 10, 10]
 def test_a_point_is_held_against_what_takes_as_long(ms: float, shift: float, verdict: str) -> None:
     mixed = mixed_of([*CURVE, point(0.5, ms, router="held", knob="every=2")], [*SHIFTS, shift])
     assert mixed.of(FIRST) == [0, 1, 2]
-    told, difference = judge(mixed, 3)
-    assert told == verdict
-    assert (difference is None) == (verdict == "open")
-    if (ms, shift) == (15, 1.2):
-        assert difference.value == pytest.approx(1.2**2 - 1.5**2, abs=0.2)
+    assert judge(mixed, 3) == verdict
 
 
 def test_a_dip_of_the_first_steps_counts_and_a_run_that_both_ask_for_does_not() -> None:
     dip = [point(0, 20), point(0.5, 16), point(1, 8)]
     held = point(0.5, 19, router="held", knob="every=2")
-    assert judge(mixed_of([*dip, held], [2.0, 1.0, 4.0, 1.5]), 3)[0] == "worse", "than 16 ms, though better than 20 ms"
+    assert judge(mixed_of([*dip, held], [2.0, 1.0, 4.0, 1.5]), 3) == "worse", "than 16 ms, though better than 20 ms"
     asked = [Asked([0.5, 0.5], 1.5, 10, "small_to_large", "steps", router=name) for name in ("allocation", "track")]
     both = [point(0, 20), point(0.5, 19.8, asked=asked), point(1, 8)]
     mixed = mixed_of(both, [2.0, 1.0, 4.0])

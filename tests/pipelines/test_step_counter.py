@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.pipelines import parts
-from tests.pipelines.families import FAMILIES, NUM_STEPS, PROMPT, _sd, _wan, run, set_scheduler, unet
+from tests.pipelines.families import FAMILIES, NUM_STEPS, _sd, _wan, run, set_scheduler, unet
 from tstitch import stitch, unstitch
 from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.dropin.timestep_check import TimestepCheck
@@ -298,20 +298,3 @@ def test_guidance_by_stage_in_a_pipeline_made_of_components_is_refused() -> None
     other = diffusers.StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False)
     with pytest.raises(UserError, match="only in the pipeline that was stitched"):
         run(IMG2IMG, other)
-
-
-@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # of diffusers with NumPy 2
-@pytest.mark.parametrize("num_steps", [5, 8])
-def test_calls_within_a_step_may_lie_between_two_others(num_steps: int) -> None:
-    """DPM2 a Karras: the second call of a step is interpolated, and the next step is rounded."""
-    pipe = SD.build()
-    pipe.scheduler = diffusers.KDPM2AncestralDiscreteScheduler.from_config(
-        pipe.scheduler.config, use_karras_sigmas=True
-    )
-    call = {"prompt": PROMPT, "num_inference_steps": num_steps, "output_type": "latent"}
-    alone = pipe(**call, generator=torch.Generator().manual_seed(0)).images
-    stitched = stitch(pipe, unet("small"), fraction=0)
-    assert torch.equal(pipe(**call, generator=torch.Generator().manual_seed(0)).images, alone)
-    stitched.allocate(fraction=0.4)
-    pipe(**call)
-    assert stitched.allocation == (0,) * (2 * num_steps // 5) + (1,) * (num_steps - 2 * num_steps // 5)

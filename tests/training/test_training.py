@@ -112,6 +112,8 @@ def test_interrupted_training_ends_with_the_same_weights(tmp_path: Path, monkeyp
     (tmp_path / "two").mkdir()
     with pytest.raises(KeyboardInterrupt):
         train(task, SETTINGS, OPTIMIZER, tmp_path / "two")
+    with (tmp_path / "two/train.jsonl").open("a") as log:
+        log.write('{"iteration": 4')  # killed in the middle of a line
     resumed, record = train(make_task(), SETTINGS, OPTIMIZER, tmp_path / "two")
     assert record.iterations == 40
     logged = [json.loads(line)["iteration"] for line in (tmp_path / "two/train.jsonl").read_text().splitlines()]
