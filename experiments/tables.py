@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,9 +18,10 @@ from evaluation.report.sweep import Sweep, read_sweep
 from evaluation.report.tables import ModelRow, memory_table, missing_table, models_table, points_table
 from experiments.analyses import analyse
 from experiments.axes import PlannedPoint, plan_points
-from experiments.experiment_files import check_experiment, compose_experiment, is_of_prompts, zoo_pair
+from experiments.experiment_files import check_experiment, compose_experiment, is_of_prompts
 from experiments.model_facts import describe_total_cost, model_row, model_rows
 from experiments.sweep import POINTS, Swept, sweep_points
+from experiments.table_overrides import FORWARDED, given, make_overrides, unused_settings
 from models.checkout import ROOT
 from sampling.configuration import checked
 from sampling.cost import missing_evaluation, missing_weights
@@ -33,10 +33,6 @@ from tstitch.errors import UserError
 from tstitch.runs.json_files import read_json
 from tstitch.runs.machine import device_name
 from tstitch.runs.ranks import choose_device, joined_ranks
-
-WITHOUT_FEATURES = ("fashion",)  # data sets whose reference keeps no features
-OF_FEATURES = ("precision", "recall", "kid", "sfid")
-FORWARDED = ("num_images", "batch_size", "precision", "ranks", "device")
 
 
 @dataclass(frozen=True)
@@ -52,10 +48,19 @@ class Page:
 def make_page(name: str, settings: TableSettings) -> Page:
     """Run what an experiment lacks, or read a sweep, and put ours beside the paper's."""
     published = compose_experiment(name)
+    unused = unused_settings(published, settings)
+    page = _make_page(name, settings, published, unused)
+    if not unused:
+        return page
+    note = f"Without effect here: {', '.join(given(settings, unused))}."
+    return replace(page, table=replace(page.table, notes=[*page.table.notes, note]))
+
+
+def _make_page(name: str, settings: TableSettings, published: dict, unused: list[str]) -> Page:
     paper = Paper(**published["paper"])
-    overrides = _overrides(published, settings, paper)
-    plain = _given(settings, (*FORWARDED, "captions", "num_steps"))
-    quoted = _given(settings, ("step_counts", "fractions"))
+    overrides = make_overrides(published, settings)
+    plain = given(settings, [key for key in (*FORWARDED, "captions", "num_steps") if key not in unused])
+    quoted = given(settings, [key for key in ("step_counts", "fractions") if key not in unused])
     command = f"python -m scripts.table name={name} pairs={settings.pairs}"
     command += "".join(f" {override}" for override in plain) + "".join(f" '{override}'" for override in quoted)
     if settings.sweep is not None:
@@ -110,62 +115,6 @@ def _data_of(planned: list[PlannedPoint]) -> str | None:
     """Return the data set of our pair; None for a pipeline, and where nothing was planned."""
     settings = planned[0].settings if planned else None
     return settings.pair.data if isinstance(settings, SweepSettings) else None
-
-
-def _overrides(published: dict, settings: TableSettings, paper: Paper) -> list[str]:
-    if "large" in published:
-        return _prompt_overrides(settings, paper)
-    overrides, kind = [], paper.kind
-    if settings.pairs != "imagenet":
-        overrides.append(f"pair={zoo_pair(settings.pairs, published['pair']['name'])}")
-    metrics = published["pair"]["evaluation"]["metrics"]
-    if settings.pairs in WITHOUT_FEATURES and set(metrics) & set(OF_FEATURES):
-        overrides.append(f"pair.evaluation.metrics=[{','.join(own for own in metrics if own not in OF_FEATURES)}]")
-    overrides += [
-        f"{key}={getattr(settings, key)}"
-        for key in FORWARDED
-        if getattr(settings, key) is not None and kind != "memory"
-    ]
-    if kind == "memory":
-        # Its number of images is what is measured.
-        overrides += [
-            f"{key}={getattr(settings, key)}" for key in ("precision", "device") if getattr(settings, key) is not None
-        ]
-    counts, also = settings.step_counts, published["also"]
-    if counts is not None and published["num_steps"] is not None:
-        overrides.append(f"num_steps={counts}")
-    if counts is not None and also is not None:
-        overrides.append(f"also={_flow([{**grid, 'num_steps': counts} for grid in also])}")
-    if settings.num_steps is not None and published["num_steps"] is None:
-        overrides.append(f"sampler.num_steps={settings.num_steps}")
-    if settings.fractions is not None and str(published["fractions"]).count(":"):
-        overrides.append(f"fractions={_quoted(settings.fractions)}")
-    return overrides
-
-
-def _given(settings: TableSettings, keys: Sequence[str]) -> list[str]:
-    """The overrides of those settings of the command that have a value."""
-    return [f"{key}={value}" for key in keys if (value := getattr(settings, key)) is not None]
-
-
-def _prompt_overrides(settings: TableSettings, paper: Paper) -> list[str]:
-    fractions = settings.fractions or paper.curves[0]["fractions"]
-    overrides = [f"fractions={_quoted(fractions)}"]
-    overrides += _given(settings, FORWARDED)
-    if settings.captions is not None:
-        overrides.append(f'captions="{settings.captions}"')
-    if settings.num_steps is not None:
-        overrides.append(f"call.num_inference_steps={settings.num_steps}")
-    return overrides
-
-
-def _flow(grids: list[dict]) -> str:
-    """Mappings in a line, as Hydra reads them."""
-    return "[" + ",".join("{" + ",".join(f"{key}:{value}" for key, value in grid.items()) + "}" for grid in grids) + "]"
-
-
-def _quoted(fractions: object) -> str:
-    return f'"{fractions}"' if isinstance(fractions, str) else str(fractions)
 
 
 def _run(name: str, overrides: list[str], settings: TableSettings) -> Swept:
@@ -241,8 +190,7 @@ def quality_differences(paper: Paper, published: dict, sweep: Sweep, data: str |
 
 
 def _analysis_page(paper: Paper, overrides: list[str], command: str) -> Page:
-    kept = [override for override in overrides if not override.startswith(("ranks=", "num_images="))]
-    own = checked("analyse", compose("analyse", kept))
+    own = checked("analyse", compose("analyse", overrides))
     dry = make_plan(own.changed(dry_run=True))
     missing = missing_weights([dry])
     if missing:

@@ -91,7 +91,7 @@ def _open_npz(path: Path) -> Source:
 
         def load() -> np.ndarray:
             rows = images.rows(start, stop)
-            if not images.fortran_order and hashlib.sha256(rows).hexdigest() != digest:
+            if not images.layout.fortran_order and hashlib.sha256(rows).hexdigest() != digest:
                 raise UserError(f"{path} changed while it was read; run the command again")
             return rows
 

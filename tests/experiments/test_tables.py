@@ -89,6 +89,14 @@ def test_without_weights_the_table_says_which_and_what_it_would_cost(capfd, monk
     assert "| dit_xl | DiT-XL | 675.1 | 675.1 | 114.4 | 114.5 |" in outcome.out
 
 
+def test_a_setting_without_effect_is_named(capfd, monkeypatch, tmp_path: Path) -> None:
+    outcome = make(capfd, monkeypatch, tmp_path, "name=table8", "num_images=8", "fractions=0:1:0.5", "precision=bf16")
+    assert outcome.code == 0, outcome.err
+    page = (tmp_path / "tables/table8.md").read_text()
+    assert "Without effect here: num_images=8, fractions=0:1:0.5." in page
+    assert "python -m scripts.table name=table8 pairs=imagenet precision=bf16\n" in page
+
+
 def test_a_finished_sweep_is_judged_where_its_protocol_is_the_papers(capfd, monkeypatch, tmp_path: Path) -> None:
     outcome = make(capfd, monkeypatch, tmp_path, "name=fig5_s_xl", *TINY)
     assert outcome.code == 0, outcome.err

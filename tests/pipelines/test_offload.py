@@ -58,6 +58,15 @@ def test_offload_before_stitch_is_refused() -> None:
         stitch(pipe, unet("small"), fraction=0.4)
 
 
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_group_offload_before_stitch_is_refused(size: str) -> None:
+    pipe, small = SD.build(), unet("small")
+    network = small if size == "small" else pipe.unet
+    network.enable_group_offload(torch.device("cpu"), torch.device("cpu"), offload_type="leaf_level")
+    with pytest.raises(UserError, match="call stitch first and its enable_group_offload after it"):
+        stitch(pipe, small, fraction=0.4)
+
+
 @gpu
 @pytest.mark.parametrize("residency", ["both", "swap"])
 @pytest.mark.parametrize("offload", ["none", "enable_model_cpu_offload", "enable_sequential_cpu_offload"])

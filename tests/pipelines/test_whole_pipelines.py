@@ -3,6 +3,7 @@
 import diffusers
 import pytest
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
 from tests.pipelines.families import FAMILIES, run, unet
@@ -111,6 +112,61 @@ def test_processors_of_a_call_reach_all_denoisers_and_are_taken_back(name: str) 
     assert "steps ran" not in stitched.describe()
     unstitch(pipe)
     assert layers(network) == before
+
+
+class Broken(Exception):
+    """A call that ends early."""
+
+
+def break_off(pipe: object, call: dict) -> None:
+    def stop(*_: object) -> None:
+        raise Broken
+
+    with pytest.raises(Broken):
+        sample(pipe, {**call, "callback_on_step_end": stop})
+
+
+def pag() -> tuple:
+    kind = classes()["StableDiffusionPAGPipeline"]
+    pipe, network = make(kind), denoiser(kind, "small")
+    return pipe, network, stitch(pipe, network, fraction=0.5), arguments(pipe)
+
+
+def test_processors_of_a_call_that_was_broken_off_are_taken_back_by_the_next() -> None:
+    pipe, network, stitched, call = pag()
+    before, of_large = layers(network), layers(stitched.denoisers[1])
+    break_off(pipe, call)
+    assert layers(network) != before
+    sample(pipe, call)
+    assert (layers(network), layers(stitched.denoisers[1])) == (before, of_large)
+
+
+def test_processors_that_the_user_sets_after_a_call_that_was_broken_off_stay() -> None:
+    pipe, network, stitched, call = pag()
+    before = layers(network)
+    break_off(pipe, call)
+    own = dict.fromkeys(layers(stitched.denoisers[1]), AttnProcessor())
+    stitched.set_attn_processor(dict(own))
+    assert layers(network) == before
+    sample(pipe, call)
+    assert (layers(network), layers(stitched.denoisers[1])) == (before, own)
+    with stitched.addressing(0):
+        stitched.set_attn_processor(AttnProcessor())
+    chosen = layers(network)
+    unstitch(pipe)
+    assert layers(network) == chosen != before
+
+
+def test_processors_that_a_call_only_looks_at_are_the_users_to_change() -> None:
+    """As a callback that calls `set_ip_adapter_scale` does."""
+    pipe, network, _, call = pag()
+    sample(pipe, {**call, "pag_scale": 0.0, "callback_on_step_end": lambda *_: {"seen": pipe.unet.attn_processors}})
+    network.set_attn_processor(AttnProcessor())
+    chosen = layers(network)
+    sample(pipe, call)
+    assert layers(network) == chosen
+    unstitch(pipe)
+    assert layers(network) == chosen
 
 
 def test_an_inversion_is_a_trajectory_of_its_own_and_ends_with_the_small_one() -> None:

@@ -69,9 +69,9 @@ def _reasons(
     if "self.unet.mid_block.attentions" in _source(pipe):
         yield "the pipeline reads attention within its denoiser, and would read that of the large one alone"
     if any(getattr(pipe, name, None) is not None for name in ("controlnet", "adapter")):
-        residuals = [_residuals(each.config) for each in (small, large)]
-        if residuals[0] != residuals[1]:
-            yield f"its blocks are {residuals[0]}, the large one's {residuals[1]}: a ControlNet fits only one"
+        shapes = [residual_shapes(each.config) for each in (small, large)]
+        if shapes[0] != shapes[1]:
+            yield f"its blocks are {shapes[0]}, the large one's {shapes[1]}: a ControlNet fits only one"
     if small.dtype != large.dtype:
         yield f"its dtype is {small.dtype}, the large one's {large.dtype}: load both in the same"
     yield from schedule_reasons(small, small_pipe, pipe, allow)
@@ -92,7 +92,7 @@ def _source(pipe: object) -> str:
     return "\n".join(inspect.getsource(each) for each in kinds if each.__module__.startswith("diffusers.pipelines."))
 
 
-def _residuals(config: dict) -> tuple:
+def residual_shapes(config: dict) -> tuple:
     """Return what decides the outputs of a ControlNet: a UNet's channels, layers and mid block, or the width."""
     if config.get("block_out_channels"):
         return tuple(config["block_out_channels"]), config.get("layers_per_block"), bool(config.get("mid_block_type"))

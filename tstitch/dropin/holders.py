@@ -1,6 +1,7 @@
-"""Pipelines that a pipeline holds (Kandinsky's combined ones, VisualCloze), and the schedulers of all of them."""
+"""Pipelines that a pipeline holds (Kandinsky's combined ones, VisualCloze), the one that runs, their schedulers."""
 
 import inspect
+import sys
 
 from torch import nn
 
@@ -13,6 +14,16 @@ def pipelines_of(pipe: object | None) -> list[object]:
         return []
     inner = [value for value in vars(pipe).values() if hasattr(value, "scheduler") and hasattr(value, "components")]
     return [pipe, *(each for value in inner for each in pipelines_of(value))]
+
+
+def running_pipe() -> object | None:
+    """Return the innermost pipeline whose `__call__` or `invert` is running: the stack is the only place that says."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name in ("__call__", "invert") and hasattr(frame.f_locals.get("self"), "scheduler"):
+            return frame.f_locals["self"]
+        frame = frame.f_back
+    return None
 
 
 def schedulers_of(pipe: object | None) -> list[object]:

@@ -16,9 +16,8 @@ def has_ip_adapter(denoiser: nn.Module) -> bool:
     """Tell whether an IP-Adapter is loaded into a UNet or a transformer."""
     denoiser = getattr(denoiser, "_orig_mod", denoiser)
     if hasattr(denoiser, "down_blocks"):
-        return (
-            getattr(denoiser.config, "encoder_hid_dim_type", None) == "ip_image_proj"
-        )  # set as an attribute, not a key
+        # It is set as an attribute, not as a key.
+        return getattr(denoiser.config, "encoder_hid_dim_type", None) == "ip_image_proj"
     return any(getattr(denoiser, name, None) is not None for name in ("encoder_hid_proj", "image_proj"))
 
 

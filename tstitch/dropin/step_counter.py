@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tstitch.dropin.announced import announce
-from tstitch.dropin.holders import check_scheduler, pipelines_of, schedulers_of
+from tstitch.dropin.holders import check_scheduler, pipelines_of, running_pipe, schedulers_of
 from tstitch.dropin.timestep_check import OUTSIDE, TimestepCheck
 from tstitch.errors import UserError
 from tstitch.schedule import NoiseSchedule
+from tstitch.solvers.announced import announce
 from tstitch.solvers.scheduler_steps import Trajectory, make_trajectory, schedule_of
 from tstitch.solvers.timesteps import Form, find_start, forms_of, index_in, read_timestep
 
@@ -38,15 +38,25 @@ class StepCounter:
     follows the timestep that `scheduler.step` is given, and each call of the network is compared with it by its own.
     """
 
-    def __init__(self, pipe: object):
-        self._pipe = weakref.ref(pipe)  # the pipeline owns the network that owns this counter
+    def __init__(self, pipe: object | None):
+        # Weak, for the pipeline owns the network that owns this counter.
+        self._pipe = (lambda: None) if pipe is None else weakref.ref(pipe)
         self._releases, self._schedulers, self._scheduler = [], [], None
         self._run, self._calls, self._is_set = None, 0, False
+
+    def __deepcopy__(self, memo: dict) -> StepCounter:
+        """Return a counter of the pipeline's copy, where that is made, else of the same pipeline; it listens anew."""
+        return StepCounter(memo.get(id(self.pipe), self.pipe))
 
     @property
     def pipe(self) -> object | None:
         """The pipeline, or None where it is gone."""
         return self._pipe()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the network was called since the timesteps were set."""
+        return self._run is not None
 
     @property
     def schedule(self) -> NoiseSchedule | None:
@@ -110,7 +120,7 @@ class StepCounter:
 
     def _start(self, timestep: Tensor | float | None) -> Run:
         grid, scheduler = self._scheduler.timesteps, self._scheduler
-        told = (getattr(each, "_num_timesteps", None) for each in pipelines_of(self.pipe))
+        told = (getattr(each, "_num_timesteps", None) for each in self._pipes())
         num_calls, start = next(filter(None, told), None), getattr(scheduler, "begin_index", None)
         check = TimestepCheck(tuple(grid.tolist()), *forms_of(scheduler))
         # Of the steps: of the calls within one, some may lie between two others.
@@ -123,9 +133,13 @@ class StepCounter:
         start = min(start, max(0, len(grid) - num_calls))
         return Run(make_trajectory(scheduler, start, num_calls), grid, check, start)
 
+    def _pipes(self) -> list[object]:
+        """List the pipelines whose call this may be: one made of the same components may be running."""
+        return [*pipelines_of(self.pipe), *pipelines_of(running_pipe())]
+
     def _begin(self, scheduler: object, *_: object, **__: object) -> None:
         self._scheduler, self._run, self._calls, self._is_set = scheduler, None, 0, True
-        for each in (each for each in pipelines_of(self.pipe) if hasattr(each, "_num_timesteps")):
+        for each in (each for each in self._pipes() if hasattr(each, "_num_timesteps")):
             each._num_timesteps = None  # set after this by the pipelines that have it, if it is they that run
 
     def _advance(self, scheduler: object, *args: object, **kwargs: object) -> None:

@@ -59,6 +59,8 @@ def stitch(
     if hasattr(large, "_hf_hook"):
         raise UserError("CPU offload is on already; call stitch first and enable_model_cpu_offload after it")
     networks = [each if isinstance(each, nn.Module) else getattr(each, name, each) for each in small]
+    if any(map(_has_group_offload, (*networks, large))):
+        raise UserError("group offload is on already; call stitch first and its enable_group_offload after it")
     for each, network in zip(small, networks, strict=True):
         check_fits(network, None if each is network else each, large, pipe, allow)
     for key, values in {"guidance_scale": guidance_scale, "adapters": adapters}.items():
@@ -116,6 +118,12 @@ def find_stitched(pipe: object) -> tuple[str, StitchedDenoiser]:
     if not isinstance(stitched, StitchedDenoiser):
         raise UserError(f"this {type(pipe).__name__} is not stitched")
     return name, stitched
+
+
+def _has_group_offload(denoiser: object) -> bool:
+    """Tell whether diffusers fetches the weights of some layers of a denoiser when they are called."""
+    hooks = [getattr(each, "_diffusers_hook", None) for each in getattr(denoiser, "modules", list)()]
+    return any(each is not None and each.get_hook("group_offloading") is not None for each in hooks)
 
 
 def _component(pipe: object) -> str:

@@ -15,7 +15,8 @@ from tstitch.allocate import Shares
 from tstitch.allocation import Allocation, describe_allocation
 from tstitch.convention import Convention
 from tstitch.dropin.adapters import StageAdapters
-from tstitch.dropin.image_prompt import check_image_prompt, differing_scales
+from tstitch.dropin.arguments import check_arguments
+from tstitch.dropin.image_prompt import differing_scales
 from tstitch.dropin.processors import CallProcessors
 from tstitch.dropin.step_counter import StepCounter
 from tstitch.dropin.timestep_check import timestep_input
@@ -168,11 +169,11 @@ class StitchedDenoiser(nn.Module):
     @property
     def attn_processors(self) -> dict[str, object]:
         """The attention processors of the large denoiser, by the name of the layer."""
-        return self._processors.read(self.denoisers, self._addressed)
+        return self._processors.read(self.denoisers, self._addressed, self.counter.is_running)
 
     def set_attn_processor(self, processor: object) -> None:
         """Set attention processors in the large denoiser, and while a pipeline's call sets them, in all."""
-        self._processors.set(self.denoisers, self._addressed, processor)
+        self._processors.set(self.denoisers, self._addressed, processor, self.counter.is_running)
 
     def leave(self) -> None:
         """Give the denoisers back as they were: without what a call left in the small ones, and the user's adapters."""
@@ -272,12 +273,7 @@ class StitchedDenoiser(nn.Module):
             self._warned_of_steps.add(len(allocation))
             self.shares.warn_of_rounding(allocation)
         indices = sorted(set(allocation))
-        check_image_prompt(self.denoisers, indices, arguments)
-        if len(indices) > 1 and any("kv_cache" in name and value is not None for name, value in arguments.items()):
-            raise UserError(
-                "the pipeline keeps keys and values of one denoiser, which another cannot read; give all steps to one "
-                "(fraction=0), or use this model's pipeline without a cache"
-            )
+        check_arguments(self.denoisers, indices, arguments)
         for index in indices if self.adapters is not None else ():
             self.adapters.check(index, self.denoisers[index])
         scales = differing_scales([self.denoisers[index] for index in indices])
@@ -286,6 +282,7 @@ class StitchedDenoiser(nn.Module):
         self._warned_of_scales = scales
         self.allocation, self.trajectory = allocation, trajectory
         self._route = self.shares.start(allocation, trajectory.steps)
+        self._processors.begin(self.denoisers)
 
     def _enter(self, index: int) -> None:
         self._active, denoiser = index, self.denoisers[index]
