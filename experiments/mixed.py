@@ -74,21 +74,22 @@ def _gather(place: Path, manifolds: dict[str, ReferenceManifold], ranks: Ranks, 
         )
     read = FeaturesOfSweeps([(place, sweep)], ranks, device)
     own, extractor = read.evaluation.reference, read.evaluation.extractor.name
-    if extractor not in manifolds and own.features is not None:
-        manifolds[extractor] = ReferenceManifold(own.features)
+    manifold = manifolds.get(extractor)
+    if manifold is None and own.features is not None:
+        manifold = ReferenceManifold(own.features)
     large = _images_of_large(place, sweep)
     halves: dict[str, list[np.ndarray]] = defaultdict(list)
 
     def pools() -> Iterator[np.ndarray]:
         for source, features in read:
-            for name, scores in _score(source, features, large, manifolds.get(extractor)).items():
+            for name, scores in _score(source, features, large, manifold).items():
                 halves[name].append(scores)
             yield features.pool
 
     fids = fid_spread(pools(), own.pool)
     read.check(fids)
     scores = {name: halves_spread(each) for name, each in halves.items()}
-    return Mixed(sweep.protocol["pair"], sweep.points, {FID: fids, **scores})
+    return Mixed(sweep.protocol["pair"], tuple(sweep.protocol["denoisers"]), sweep.points, {FID: fids, **scores})
 
 
 def _place(point: Point) -> tuple:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import torch
 
 from evaluation.records import Record
 from evaluation.report.sweep_file import LatencyRecord
 from evaluation.speed.latency import measure_latency
+from experiments.mix import COUNTS, is_decided_by_images
 from experiments.scored import earlier_content
 from sampling.job import RunPlan
 from sampling.jobs import Jobs
@@ -15,6 +17,7 @@ from settings.types import Words
 from tstitch.runs.json_files import write_json
 from tstitch.runs.machine import device_name
 from tstitch.runs.run import Run
+from tstitch.runs.shards import read_decisions
 
 LATENCY = "latency.json"
 
@@ -29,7 +32,8 @@ class SessionsRecord(Record):
 def latency_key(plan: RunPlan, settings: dict, device: torch.device) -> dict:
     """List what a latency depends on beside the run: the machine, how networks are in memory, how it is measured."""
     machine = {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    return {"machine": machine, "residency": plan.residency, **settings}
+    chosen = {"images": "by evaluations"} if is_decided_by_images(plan) else {}
+    return {"machine": machine, "residency": plan.residency, **settings, **chosen}
 
 
 def read_latency(run: Run, key: dict) -> dict | None:
@@ -41,10 +45,24 @@ def measure_missing(points: Sequence[tuple[RunPlan, Run]], jobs: Jobs, settings:
     """Measure points in one shuffled session and keep what they had of other machines and settings."""
     batch_size, repeats = settings["batch_size"], settings["repeats"]
     print(f"latency: {repeats} repeats of {batch_size} images at {len(points)} points")
-    calls = [partial(jobs.job(plan).sample, range(batch_size)) for plan, _ in points]
+    calls = [partial(jobs.job(plan).sample, timed_images(plan, run, batch_size)) for plan, run in points]
     for (plan, run), latency in zip(points, measure_latency(calls, repeats, device), strict=True):
         measured = {**latency_key(plan, settings, device), **latency.per_image(batch_size)}
         write_json(run.directory / LATENCY, {"run_id": run.id, "sessions": [*_sessions(run), measured]})
+
+
+def timed_images(plan: RunPlan, run: Run, batch_size: int) -> Sequence[int]:
+    """Choose the images of a finished run that are timed: the first ones, unless they decide what they cost.
+
+    Then, of all in the order of their evaluations (of the large model first), those in the middle of each of as many
+    equal parts: their mean cost is near that of all, whatever the first ones decided.
+    """
+    decisions = read_decisions(run.shards, run.blocks, run.id) if is_decided_by_images(plan) else {}
+    if COUNTS not in decisions:
+        return range(batch_size)
+    by_cost = np.lexsort(decisions[COUNTS].T)
+    places = ((np.arange(batch_size) + 0.5) * len(by_cost) / batch_size).astype(int)
+    return by_cost[places].tolist()
 
 
 def _sessions(run: Run) -> list[dict]:

@@ -1,26 +1,27 @@
 """Calibrations: how far each smaller denoiser is from the large one, step by step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tstitch.errors import UserError
+from tstitch.runs.digest import file_sha256
 from tstitch.runs.json_files import read_json
 
 MAKE = "python -m scripts.analyse analysis=disagreement makes one"
 
 
-def read_disagreement(path: Path, names: Sequence[str], timesteps: Sequence[int]) -> np.ndarray:
+def read_disagreement(path: Path, weights: Mapping[str, Path], timesteps: Sequence[int]) -> np.ndarray:
     """Read a calibration: (smaller denoisers, T), between its own timesteps by linear interpolation.
 
     Args:
         path: `disagreement.json` of `scripts.analyse`, or the directory that holds it.
-        names: of the denoisers, small to large.
+        weights: the denoisers by name, small to large, with their files, which may be missing.
         timesteps: of the trajectory.
 
     Raises:
-        UserError: it is no calibration, or not of these denoisers.
+        UserError: it is no calibration, or not of these denoisers with these weights.
     """
     path = path / "disagreement.json" if path.is_dir() else path
     if not path.is_file():
@@ -36,9 +37,19 @@ def read_disagreement(path: Path, names: Sequence[str], timesteps: Sequence[int]
         is_whole = False
     if not is_whole:
         raise UserError(f"router.calibration={path} is no calibration; {MAKE}")
+    names = list(weights)
     missing = [name for name in names[:-1] if name not in by_name]
     if missing:
         raise UserError(
             f"router.calibration={path} is of {', '.join(by_name)}, and the pair has {missing[0]}; {MAKE} for this pair"
         )
+    _check_weights(path, content, weights)
     return np.stack([np.interp(timesteps, axis[::-1], by_name[name][::-1]) for name in names[:-1]])
+
+
+def _check_weights(path: Path, content: dict, weights: Mapping[str, Path]) -> None:
+    calibrated = content.get("identity", {}).get("denoisers", {})
+    for name, file in weights.items():
+        known = calibrated.get(name, {}).get("sha256")
+        if known is not None and file.is_file() and known != file_sha256(file):
+            raise UserError(f"router.calibration={path} is of other weights of {name} than {file}; {MAKE} for these")

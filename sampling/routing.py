@@ -86,7 +86,8 @@ def _check_first_step(min_steps: int, steps: Sequence[Step]) -> None:
 def _disagreement(calibration: str, specs: Sequence[DenoiserSpec], steps: Sequence[Step]) -> np.ndarray:
     if len(specs) < 2:
         raise UserError(f"this router needs two denoisers or more, the pair has {specs[0].name} alone")
-    return read_disagreement(Path(calibration), [spec.name for spec in specs], [step.timestep for step in steps])
+    weights = {spec.name: spec.weights for spec in specs}
+    return read_disagreement(Path(calibration), weights, [step.timestep for step in steps])
 
 
 def _knapsack(

@@ -8,7 +8,7 @@ from settings.base import refuse
 from settings.fractions import FractionsToSweep, count_fractions
 from settings.kinds import OneOf, Whole
 from settings.lists import ListOf, OneOrEach
-from settings.names import ALLOCATION, ANY_PRECISION, COMPILE_MODES
+from settings.names import ALLOCATION, ANY_PRECISION, COMPILE_MODES, SMALL_TO_LARGE
 from settings.over_fractions import (
     AXES,
     Analysis,
@@ -23,7 +23,7 @@ from settings.over_fractions import (
     refuse_many,
 )
 from settings.router import RouterChoice
-from settings.types import Ranks, Repeats, Switch
+from settings.types import BatchSize, Ranks, Repeats, Switch
 
 WITHOUT_EFFECT = ("ranks", "process_per_point")
 
@@ -59,6 +59,7 @@ class OfExperiment(OverFractions):
 class LatencySettings(OfExperiment):
     """The settings of `scripts.latency`."""
 
+    batch_size: BatchSize = Field(description="without effect here; batch_sizes is")
     batch_sizes: Annotated[list[int], ListOf(Whole(1, 2**16), is_distinct=True)] = Field(
         description="images at once: 8 is the paper's measure, larger ones show the throughput"
     )
@@ -89,3 +90,13 @@ class AnalyseSettings(OfExperiment):
         "disagreement of predictions, oracle of a fraction for each image, all schedules of ten segments"
     )
     fractions: FractionsToSweep = Field(description="for analysis=error: of the small model, as of scripts.sweep")
+
+    @model_validator(mode="after")
+    def _check_analysis(self) -> "AnalyseSettings":
+        self.refuse_other_words("an analysis")
+        if self.allocation.order != SMALL_TO_LARGE:
+            raise refuse(
+                f"an analysis gives the first steps to the small model, so allocation.order={self.allocation.order} "
+                "has no meaning in it; use scripts.sweep"
+            )
+        return self

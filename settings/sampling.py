@@ -14,6 +14,7 @@ from settings.names import (
     MATCHES,
     MULTISTEP,
     RESIDENCIES,
+    SMALL_TO_LARGE,
     STITCH_WORDS,
     CompileMode,
     Device,
@@ -167,7 +168,7 @@ class SamplingSettings(Settings):
         other = [word for word in explicit if word not in ("fraction", "counts")]
         if other:
             raise refuse(f"router={kind} takes stitch.fraction or stitch.counts, got stitch.{other[0]}")
-        if self.allocation.order != "small_to_large":
+        if self.allocation.order != SMALL_TO_LARGE:
             raise refuse(f"router={kind} chooses the steps, so allocation.order={self.allocation.order} has no meaning")
         num_denoisers = len(self.pair.denoisers)
         if num_denoisers != 2 and kind != "knapsack":

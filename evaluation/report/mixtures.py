@@ -23,6 +23,7 @@ BETTER, OPEN, WORSE = "better", "open", "worse"
 FID, LEVELS, DIVERSITY = "FID", "levels from the large model", "diversity"
 INCEPTION_SCORE, PRECISION, RECALL = "Inception Score", "precision", "recall"
 HIGHER_IS_BETTER = (DIVERSITY, INCEPTION_SCORE, PRECISION, RECALL)
+EVALUATIONS = ("evaluations of the small model", "of the large")
 COLUMNS = 3
 EVERY = 2  # of the points of the first steps for the small model, one in so many is a time to choose within
 
@@ -32,10 +33,12 @@ class Mixed:
     """A sweep of ways to mix two models: all points with one noise, most of them with one number of steps.
 
     Attributes:
+        denoisers: names, small and large.
         scores: FID and others of the points, in their order; `LEVELS` only where the large model alone is among them.
     """
 
     pair: str
+    denoisers: tuple[str, str]
     points: list[Point]
     scores: dict[str, FIDSpread | HalvesSpread]
 
@@ -217,15 +220,10 @@ def same_share(mixed: Mixed) -> dict[int, int]:
 def points_table(mixed: Sequence[Mixed]) -> Table:
     """List every point, for the CSV file."""
     metrics = _metrics(mixed)
-    columns = ["sweep", "method", "small share", "steps", "knob", "guidance scale", "ms", "evaluations"]
+    columns = ["sweep", "method", "small share", "steps", "knob", "guidance scale", "ms", *EVALUATIONS]
     for metric in metrics:
-        columns += [
-            metric,
-            f"{metric} std",
-            f"{metric} verdict",
-            f"{metric} at the same share",
-            f"std of {metric} there",
-        ]
+        columns += [metric, f"{metric} std", f"{metric} verdict", f"{metric} at the same share"]
+        columns.append(f"std of {metric} there")
     rows = []
     for own in mixed:
         rivals = same_share(own)
@@ -236,7 +234,8 @@ def points_table(mixed: Sequence[Mixed]) -> Table:
             for method in methods_of(point, own.num_steps):
                 row = [own.name, method, point.small_fraction, float(point.num_steps), point.knob]
                 row += [str(point.guidance_scale), round(1000 * point.seconds_per_image, 2)]
-                rows.append([*row, sum(point.evaluations.values()) or None, *scored])
+                row += [float(f"{point.evaluations.get(name, 0):.4g}") for name in own.denoisers]
+                rows.append([*row, *scored])
     return Table("All points", columns, rows, [])
 
 

@@ -102,10 +102,9 @@ def _allocations(
 ) -> list[Allocation]:
     """The allocations of one solver, number of steps and scale that are worth a try."""
     num_models, left = len(cost.of_step), budget_s - cost.fixed
-    names = [denoiser.name for denoiser in settings.pair.denoisers.values()]
-    losses = read_disagreement(Path(calibration), names, [step.timestep for step in steps]) * np.array(
-        step_weights(steps)
-    )
+    weights = {denoiser.name: Path(denoiser.path) for denoiser in settings.pair.denoisers.values()}
+    disagreement = read_disagreement(Path(calibration), weights, [step.timestep for step in steps])
+    losses = disagreement * np.array(step_weights(steps))
     with_large = np.vstack([losses, np.zeros(len(steps))]).T
     try:
         best = best_allocation(with_large, cost.of_step, left)

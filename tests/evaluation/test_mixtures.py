@@ -48,7 +48,9 @@ def mixed_of(points: list[Point], shifts: list[float], **scores: list[float]) ->
     reference = np.random.default_rng(1).normal(size=(100_000, DIM))
     fids = fid_spread((noise + np.eye(DIM)[0] * shift for shift in shifts), statistics(reference))
     others = {LEVELS: scores.get("levels"), DIVERSITY: scores.get("diversity")}
-    return Mixed("a", points, {FID: fids, **{name: steady(given) for name, given in others.items() if given}})
+    return Mixed(
+        "a", ("s", "l"), points, {FID: fids, **{name: steady(given) for name, given in others.items() if given}}
+    )
 
 
 # First steps for the small model: 20, 15 and 10 ms, shifts 1, 1.5 and 3.

@@ -4,12 +4,18 @@ import csv
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from experiments.point_latency import timed_images
+from sampling.plan import Plan
 from tests.conftest import ROOT
 from tests.scripts.command import PYTHON, run, run_here
 from tests.scripts.test_bad_input import check_one_line
+from tstitch.runs.run import load_run
+from tstitch.runs.shards import read_decisions
 
 TINY = ["num_images=16", "batch_size=8", "sampler.num_steps=6", "latency.repeats=1", "pair.evaluation.bootstrap=2"]
 ROUTERS = "{kind: held, every: 2},{kind: held, every: 3},{kind: probe, threshold: 0.03, every: 1},{kind: mdd}"
@@ -40,6 +46,22 @@ def test_a_sweep_over_routers_measures_their_mix(out: Path) -> None:
     assert found["allocation", 0.0]["paired"] is None, "the large model alone is what the others are compared with"
     large_steps = [p["decisions"]["large_steps"] for key, p in found.items() if key[0] == "ml_em"]
     assert large_steps == [[0, 0, 0, 16], [0, 0, 16]], "systematic draws: all images have 3 of 6 steps, or 2"
+
+
+def test_the_images_that_are_timed_cost_what_all_do(out: Path) -> None:
+    """The first ones may have decided otherwise; where there is nothing to decide the first ones are timed."""
+    points = json.loads((out / "sweep.json").read_text())["points"]
+    own = {p["router"].split()[0]: p for p in points}
+    for name, is_chosen in {"allocation": False, "probe": True, "mdd": True}.items():
+        assert ("images" in own[name]["latency"]) == is_chosen
+    run = load_run(out / own["probe"]["run"])
+    counts = read_decisions(run.shards, run.blocks, run.id)["evaluations"]
+    plan = SimpleNamespace(allocation=None, __class__=Plan)
+    chosen = timed_images(plan, run, 8)
+    assert len(set(chosen)) == 8
+    by_cost = np.sort(counts[:, 1])
+    assert np.sort(counts[chosen, 1]).tolist() == by_cost[1::2].tolist()
+    assert abs(counts[chosen, 1].mean() - counts[:, 1].mean()) <= np.abs(np.diff(by_cost)).max()
 
 
 def test_its_tables_and_its_page_name_router_and_knob(capfd, monkeypatch, out: Path) -> None:
@@ -100,6 +122,8 @@ def test_its_points_are_held_against_the_first_steps_for_the_small_model(capfd, 
     assert len(rows) == len(points) and {row["sweep"] for row in rows} == {"digits_dit_s_xl, 6 steps"}
     for row, point in zip(rows, points, strict=True):
         assert float(row["FID"]) == pytest.approx(point["metrics"]["fid16"], rel=1e-4)
+        counted = [float(row[name]) for name in ("evaluations of the small model", "of the large")]
+        assert counted == pytest.approx([point["evaluations"].get(f"digits_dit_{own}", 0) for own in ("s", "xl")])
         assert float(row["diversity"]) > 0 and 0 <= float(row["recall"]) <= 1
         assert float(row["Inception Score"]) == pytest.approx(point["metrics"]["inception_score"], rel=1e-4)
         levels = point["paired"]["distance"] if point["paired"] else 0

@@ -11,6 +11,7 @@ from models.checkout import CONFIG_DIR
 from sampling.configuration import checked
 from sampling.cost import count_evaluations
 from sampling.plan import make_plan
+from tests.conftest import ROOT
 from tests.sampling.test_interruptions import torchrun
 from tests.scripts.command import run, run_here
 from tests.scripts.test_bad_input import check_one_line
@@ -107,6 +108,20 @@ OTHER = {
     "order": "small_to_large", "delta": 0.5, "min_steps": 3, "threshold": 0.3, "every": 3, "budget": 0.9,
     "first_share": 0.4, "hybrid_share": 0.3, "region": 0.6, "probabilities": "geometric", "draws": "systematic",
 }  # fmt: skip
+
+
+def test_a_calibration_of_other_weights_is_refused(capfd, monkeypatch, tmp_path: Path) -> None:
+    """A network that was trained anew under its name disagrees elsewhere."""
+    shipped = json.loads((ROOT / "models/zoo/calibration/fashion_dit_s_xl.json").read_text())
+    place = tmp_path / "disagreement.json"
+    arguments = ["pair=fashion_dit_s_xl", "router=track", f"router.calibration={place}", "dry_run=true"]
+    place.write_text(json.dumps(shipped))
+    assert run_here(capfd, monkeypatch, "sample", *arguments).code == 0
+    shipped["identity"]["denoisers"]["fashion_dit_s"]["sha256"] = "0" * 64
+    place.write_text(json.dumps(shipped))
+    outcome = run_here(capfd, monkeypatch, "sample", *arguments)
+    check_one_line(outcome, "is of other weights of fashion_dit_s than ")
+    assert "analysis=disagreement makes one for these" in outcome.err
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("allocation", "track", "knapsack")])

@@ -26,6 +26,7 @@ RULES = (
     "whose steps are one call each", "chooses who takes which step", "scripts.choose chooses by FID",
     "is among the seeds of the choice",
     "is for two denoisers", "decides by itself, so stitch.", "chooses the steps, so allocation.order",
+    "an analysis gives the first steps to the small model",
     "asks for parts of a batch", "is for a switch of all images at once", "would poison the history",
     "a window has no dry_run",
     "router.calibration=FILE go together", "router.ratio=NUMBER go together", "takes stitch.fraction or stitch.counts",

@@ -18,7 +18,8 @@ class MDDRouter:
     """p = |p_S| unit(p_S + (p_L - p_S at the image's last step of the large model)).
 
     An image returns to the large model, and takes its prediction, when the sum of 1 - cos(p_S now, p_S at that step)
-    since then exceeds `threshold`; every image begins with it.
+    since then exceeds `threshold`; every image begins with it. A solver that asks several times in a step gets the
+    large model's prediction each time, for these images.
     """
 
     threshold: float = 0.005
@@ -63,12 +64,21 @@ class MDDRoute:
         return {"large_steps": self.large_steps}
 
     def __call__(self, step: Step, latents: Tensor, ask: Ask) -> Predict:
+        due: Tensor | None = None
+
         def predict(asked: Tensor, timestep: int) -> Prediction:
-            small = ask(self.rule.small, asked, timestep)
-            if asked is not latents:  # a solver of second order asks again, elsewhere
+            nonlocal due
+            small, is_first = ask(self.rule.small, asked, timestep), due is None
+            if is_first:
+                due = self._due(small.eps)
+            if not due.any():
                 return self._corrected(small)
-            due = self._due(small.eps)
-            return self._corrected(small) if not due.any() else self._asked_large(small, asked, timestep, due, ask)
+            rows = due.nonzero().flatten().to(asked.device)
+            large = ask(self.rule.large, asked[rows], timestep, None if due.all() else rows)
+            if is_first:
+                self._keep(small.eps, large.eps, rows)
+                self.large_steps += due
+            return self._with_large(self._corrected(small), large, rows)
 
         return predict
 
@@ -85,16 +95,17 @@ class MDDRoute:
         length = norm(small.eps) / norm(direction).clamp(min=1e-12)
         return Prediction(direction * length.view(-1, 1, 1, 1), small.variance)
 
-    def _asked_large(self, small: Prediction, latents: Tensor, timestep: int, due: Tensor, ask: Ask) -> Prediction:
-        rows = due.nonzero().flatten().to(latents.device)
-        large = ask(self.rule.large, latents[rows], timestep, None if due.all() else rows)
+    def _keep(self, small: Tensor, large: Tensor, rows: Tensor) -> None:
+        """Begin anew from the predictions of images `rows`: of all of the small model, of these of the large one."""
         if self.anchor is None:
-            self.anchor, self.correction = torch.zeros_like(latents), torch.zeros_like(latents)
-            self.drift = torch.zeros(len(latents), device=latents.device)
-        self.anchor[rows], self.drift[rows] = small.eps[rows], 0.0
-        self.correction[rows] = large.eps - small.eps[rows]
-        self.large_steps += due
-        eps, variance = self._corrected(small)
+            self.anchor, self.correction = torch.zeros_like(small), torch.zeros_like(small)
+            self.drift = torch.zeros(len(small), device=small.device)
+        self.anchor[rows], self.drift[rows] = small[rows], 0.0
+        self.correction[rows] = large - small[rows]
+
+    @staticmethod
+    def _with_large(corrected: Prediction, large: Prediction, rows: Tensor) -> Prediction:
+        eps, variance = corrected
         eps[rows] = large.eps
         if variance is not None and large.variance is not None:
             variance = variance.clone()

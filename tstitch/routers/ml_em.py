@@ -1,7 +1,8 @@
 """The large model at random steps, weighted so that the mean is the large model's (ML-EM, arXiv 2603.24594).
 
-p = p_S + (B / p_i) (p_L - p_S), where B is 1 with probability p_i and 0 otherwise: an unbiased estimate of p_L at the
-cost of c_S + p_i c_L.
+p = p_S + (B / p_i) (p_L - p_S), where B is 1 with probability p_i and 0 otherwise: at each step an unbiased estimate of
+p_L at the cost of c_S + p_i c_L. The end of a trajectory has the large model's mean only where the draws of its steps
+are independent and the models affine: systematic draws (ours) vary less, and their steps' errors go together.
 """
 
 import math
@@ -66,8 +67,10 @@ class MLEMRouter:
         return MLEMRoute(self, np.stack(uniform) < np.array(self.probabilities)[:, None])
 
     def describe(self, steps: Sequence[Step], names: Sequence[str]) -> str:
+        num_certain = self.probabilities.count(1)
+        but = f" but {num_certain}" if num_certain else ""
         expected = f"{sum(self.probabilities):g} of {len(steps)} steps ({self.draws} draws for each image)"
-        return f"{names[self.small]} at every step, {names[self.large]} at an expected {expected}"
+        return f"{names[self.small]} at every step{but}, {names[self.large]} at an expected {expected}"
 
     def identity(self) -> dict:
         models = {"small": self.small, "large": self.large}

@@ -60,6 +60,24 @@ def test_systematic_draws_take_exactly_the_budget_and_vary_less() -> None:
     assert ends[SYSTEMATIC].flatten(1).mean(dim=1).var() < ends[BERNOULLI].flatten(1).mean(dim=1).var()
 
 
+def test_systematic_draws_move_the_mean_of_a_trajectory_as_an_integral_over_their_one_number_says() -> None:
+    """The draws of its steps depend on each other: which is known here, and far above the sampling error."""
+    p, uniform = 0.3, (np.arange(MANY) + 0.5) / MANY
+    ends, total = np.full(MANY, 0.8), 0.0
+    for step in steps_of(N):
+        now, nxt = step.alpha_bar, step.alpha_bar_next
+        keep, move = math.sqrt(nxt / now), math.sqrt(1 - nxt) - math.sqrt(1 - now) * math.sqrt(nxt / now)
+        is_drawn = np.floor(total + p - uniform) > np.floor(total - uniform)
+        (small_slope, small_at), (slope, at) = SMALL.affine(now), LARGE.affine(now)
+        small, large = small_slope * ends + small_at, slope * ends + at
+        ends, total = keep * ends + move * (small + is_drawn / p * (large - small)), total + p
+    latents = torch.full((MANY, *SHAPE), 0.8)
+    ours = run(MLEMRouter((p,) * N, SYSTEMATIC), MANY, N, latents=latents).double().flatten(1).mean(dim=1)
+    error = float(ours.std()) / math.sqrt(MANY)
+    assert float(ours.mean()) == pytest.approx(ends.mean(), abs=4 * error)
+    assert ends.mean() - moments(0.8, [p] * N)[0] > 20 * error
+
+
 def test_systematic_draws_have_the_probability_of_each_step() -> None:
     probabilities = (0.0, 0.15, 0.35, 1.0, 0.5, 0.75, 0.25)
     route = MLEMRouter(probabilities).start(ImageNoise(3, range(MANY)), steps_of(7))
@@ -73,6 +91,11 @@ def test_draws_are_an_images_own_and_apart_from_its_noise() -> None:
     assert one == ImageNoise(3, range(9)).routing(0, 4)[5]
     others = [ImageNoise(4, [5]).routing(0, 4), ImageNoise(3, [6]).routing(0, 4), ImageNoise(3, [5]).routing(1, 4)]
     assert len({float(each[0]) for each in (one, *others, ImageNoise(3, [5]).routing(0, 5))}) == 5
+
+
+def test_the_plan_says_where_the_small_one_is_not_asked() -> None:
+    plan = MLEMRouter((1.0, 0.5, 0.5, 0.0)).describe(steps_of(4), ("S", "L"))
+    assert plan == "S at every step but 1, L at an expected 2 of 4 steps (systematic draws for each image)"
 
 
 def test_stages_hold_the_models_that_a_step_can_need() -> None:
