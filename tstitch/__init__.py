@@ -6,10 +6,10 @@
 from importlib import import_module
 
 PLACES = {
-    "LatentChange": "tstitch.adaptive", "calibrate": "tstitch.calibration", "fit_budget": "tstitch.budget",
-    "stitch": "tstitch.dropin.stitch", "unstitch": "tstitch.dropin.stitch",
+    "LatentChange": "tstitch.adaptive", "calibrate": "tstitch.calibration", "expect_time": "tstitch.expected_time",
+    "fit_budget": "tstitch.budget", "stitch": "tstitch.dropin.stitch", "unstitch": "tstitch.dropin.stitch",
 }  # fmt: skip
-__all__ = ["LatentChange", "calibrate", "fit_budget", "stitch", "unstitch"]
+__all__ = ["LatentChange", "calibrate", "expect_time", "fit_budget", "stitch", "unstitch"]
 
 
 def __getattr__(name: str) -> object:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 import torch
 
 from tstitch.allocation import Allocation
 from tstitch.calibration import are_whole, calibrate, sharing
-from tstitch.costs import Costs, fit_costs
+from tstitch.costs import Costs
 from tstitch.dropin.stitch import find_stitched
-from tstitch.dropin.stitched import StitchedDenoiser
 from tstitch.errors import UserError
+from tstitch.expected_time import check_can_be_timed, measure_costs
 from tstitch.routers.track import track_allocation
 from tstitch.solvers.scheduler_steps import noise_levels, schedule_of
 
-FEW, MANY, REPEATS = 2, 6, 3  # steps of the runs that are timed, and how often each is
 HIGHEST = 4096.0  # a noise level: some schedules begin with no signal at all
 
 
@@ -88,13 +84,12 @@ def fit_budget(
         raise UserError(f"fit_budget needs a list of seeds, got {seeds!r}")
     if own := {"generator", "output_type", "return_dict"} & call.keys():
         raise UserError(f"fit_budget sets {min(own)} itself; seeds= are those of the start noise")
-    if stitched.residency == "swap":
-        raise UserError("fit_budget cannot time residency='swap', whose networks move at each switch; use 'both'")
+    check_can_be_timed(stitched)
     counts, seeds = sorted({int(count) for count in num_inference_steps}), [int(seed) for seed in seeds]
     most = counts[-1]
     inputs = [{**call, "prompt": prompt, "seed": seed} for prompt in prompts for seed in seeds]
     calibration = calibrate(pipe, prompts, num_inference_steps=most, seeds=seeds, **call)
-    costs = _measure(pipe, stitched, {**call, "prompt": prompts[0]}, most)
+    costs, _ = measure_costs(pipe, stitched, {**call, "prompt": prompts[0]}, most)
     candidates = []
     for count in counts:
         with sharing(stitched, fraction=1):  # the steps of a call that runs: of a late start, of shifted timesteps
@@ -159,29 +154,3 @@ def _latents(pipe: object, num_steps: int, own: Mapping[str, object]) -> torch.T
     generator = torch.Generator().manual_seed(settings.pop("seed"))
     output = pipe(**settings, generator=generator, return_dict=False)[0]
     return torch.as_tensor(output).double().cpu()
-
-
-def _measure(pipe: object, stitched: StitchedDenoiser, call: Mapping[str, object], most: int) -> Costs:
-    """Time each denoiser alone, after a run that is not timed, over the steps that ran: a late start skips some."""
-    with sharing(stitched, fraction=1):
-        _seconds(pipe, most, call)
-    skipping = most / len(stitched.trajectory.timesteps)
-    asked = [math.ceil(count * skipping) for count in (FEW, MANY)]
-    seconds, ran = [], []
-    for fraction in (1, 0):
-        with sharing(stitched, fraction=fraction):
-            _seconds(pipe, asked[0], call)
-            times = []
-            for count in asked:
-                times.append(median(_seconds(pipe, count, call) for _ in range(REPEATS)))
-                ran.append(len(stitched.trajectory.timesteps))
-        seconds.append(tuple(times))
-    return fit_costs(*ran[:2], seconds)
-
-
-def _seconds(pipe: object, num_steps: int, call: Mapping[str, object]) -> float:
-    began = time.perf_counter()
-    pipe(**{**call, "num_inference_steps": num_steps}, generator=torch.Generator().manual_seed(0))
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from tstitch.convention import Convention, match_timestep
+from tstitch.allocation import Allocation
+from tstitch.convention import Convention, Match, match_timestep
 from tstitch.errors import UserError
-from tstitch.solvers.scheduler_convention import config_of, convention_of
+from tstitch.solvers.scheduler_convention import config_of, convention_of, have_one_schedule
+from tstitch.solvers.scheduler_steps import PlannedStep
 from tstitch.solvers.timesteps import Form
 
 
@@ -18,7 +22,7 @@ class MatchedCall:
     """A network's call with the arguments of a pipeline that was written for another convention.
 
     The pipeline's state becomes the network's own by signal to noise, and what it predicts becomes what the pipeline
-    expects. The form in which the network takes a timestep is read from the first call.
+    expects; of one convention it is called as it is. The form in which it takes a timestep is read from the first call.
 
     Args:
         own: the convention of the network.
@@ -28,7 +32,7 @@ class MatchedCall:
     def __init__(self, own: Convention, timestep_name: str):
         self.own, self.timestep_name = own, timestep_name
         self._form: Form | None = None
-        self._scheduler, self._pipeline = None, None
+        self._scheduler, self._pipeline, self._is_same = None, None, False
 
     def __call__(
         self, network: nn.Module, scheduler: object, forms: Sequence[Form], t: float, args: tuple, kwargs: dict
@@ -43,9 +47,9 @@ class MatchedCall:
         Raises:
             UserError: latents that are no tensor, or a timestep in a form that is not known.
         """
-        if scheduler is not self._scheduler:
-            self._scheduler, self._pipeline = scheduler, convention_of(config_of(scheduler))
-        pipeline = self._pipeline
+        pipeline = self._convention_of(scheduler)
+        if self._is_same:
+            return network(*args, **kwargs)
         signature = inspect.signature(type(getattr(network, "_orig_mod", network)).forward)
         bound = signature.bind(network, *args, **kwargs)
         latents_name = list(bound.arguments)[1]
@@ -67,6 +71,40 @@ class MatchedCall:
             return (converted, *output[1:])
         output.sample = converted
         return output
+
+    def match(self, scheduler: object, t: float) -> Match | None:
+        """Return the network's own timestep for one of the pipeline; None where they are the same."""
+        pipeline = self._convention_of(scheduler)
+        return None if self._is_same else match_timestep(pipeline.schedule, self.own.schedule, t)
+
+    def _convention_of(self, scheduler: object) -> Convention:
+        if scheduler is not self._scheduler:
+            pipeline = convention_of(config_of(scheduler))
+            is_same = self.own.prediction == pipeline.prediction and have_one_schedule(self.own, pipeline)
+            self._scheduler, self._pipeline, self._is_same = scheduler, pipeline, is_same
+        return self._pipeline
+
+
+def match_steps(steps: Sequence[PlannedStep], calls: Sequence[MatchedCall], scheduler: object) -> list[PlannedStep]:
+    """Write into a plan the own timesteps of the denoisers that have a call here, and whether they are clamped."""
+    matches = [calls[step.model].match(scheduler, step.timestep) if step.model < len(calls) else None for step in steps]
+    return [
+        step if match is None else replace(step, own_timestep=match.timestep, is_clamped=match.is_clamped)
+        for step, match in zip(steps, matches, strict=True)
+    ]
+
+
+def warn_of_clamped(
+    allocation: Allocation, timesteps: Sequence[float], calls: Sequence[MatchedCall], scheduler: object
+) -> None:
+    """Warn of steps that lie beyond the noise schedule of the denoiser that takes them."""
+    steps = [PlannedStep(model, t, None, 0.0) for model, t in zip(allocation, timesteps, strict=True)]
+    clamped = [f"{step.timestep:g}" for step in match_steps(steps, calls, scheduler) if step.is_clamped]
+    if clamped:
+        warnings.warn(
+            f"t = {', '.join(clamped)} is beyond the noise schedule of the denoiser that takes it, which is given its "
+            "own last timestep; its plan() says which", stacklevel=2,
+        )  # fmt: skip
 
 
 def _form_of(timestep: Tensor | float, forms: Sequence[Form], t: float) -> Form:

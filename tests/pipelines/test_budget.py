@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.pipelines.families import FAMILIES, PROMPT, run
-from tstitch import budget, fit_budget, stitch
+from tstitch import LatentChange, calibrate, expect_time, expected_time, fit_budget, stitch
 from tstitch.budget import _allocations, _moves
 from tstitch.costs import Costs
 from tstitch.dropin.stitch import find_stitched
@@ -73,7 +73,7 @@ def test_a_schedule_that_begins_without_signal_has_finite_weights() -> None:
 def timed(monkeypatch) -> None:
     """One second for a step of the small one, three for one of the large one, and half a second for all else."""
 
-    run_timed = budget._seconds
+    run_timed = expected_time._seconds
 
     def seconds(pipe: object, num_steps: int, call: dict) -> float:
         run_timed(pipe, num_steps, call)
@@ -81,7 +81,7 @@ def timed(monkeypatch) -> None:
         run_of_small = stitched.shares.values[0] == 1
         return 0.5 + len(stitched.trajectory.timesteps) * (1.0 if run_of_small else 3.0)
 
-    monkeypatch.setattr(budget, "_seconds", seconds)
+    monkeypatch.setattr(expected_time, "_seconds", seconds)
 
 
 @pytest.mark.parametrize(
@@ -158,3 +158,37 @@ def test_mistakes_are_named_and_change_nothing(timed) -> None:
         with pytest.raises(UserError, match="needs a list of prompts"):
             fit_budget(pipe, prompts, budget_ms=100)
     assert (run(family, pipe) == before).all()
+
+
+def test_the_time_of_a_plan_is_expected_before_it_runs(timed) -> None:
+    """Of a calibration, of three denoisers' shares, and of a rule from its earliest switch to none."""
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    stitched = stitch(pipe, family.denoiser("small"), fraction=0.25)
+    calibration = calibrate(pipe, [PROMPT], num_inference_steps=4, seeds=[0], output_type="latent")
+    stitched.allocate(allocation=calibration.allocation(0.5))
+    expected = expect_time(pipe, PROMPT, num_inference_steps=4)
+    assert (expected.least, expected.most) == pytest.approx((8500, 8500))
+    assert (*expected.of_step, expected.fixed) == pytest.approx((1000, 3000, 500))
+    stitched.allocate(rule=LatentChange(delta=0.03, min_steps=2))
+    expected = expect_time(pipe, PROMPT, num_inference_steps=4)
+    assert (expected.least, expected.most) == pytest.approx((8500, 12_500)), "large, large, small, small; or no switch"
+
+
+def test_a_late_start_is_expected_to_take_less(timed) -> None:
+    family = FAMILIES["sd_img2img"]
+    pipe = family.build()
+    stitch(pipe, family.denoiser("small"), fraction=0.5)
+    call = {key: value for key, value in family.call.items() if key not in ("prompt", "num_inference_steps")}
+    expected = expect_time(pipe, PROMPT, num_inference_steps=8, **{**call, "strength": 0.5})
+    assert expected.least == expected.most == pytest.approx(500 + 2 * 1000 + 2 * 3000)
+
+
+def test_what_cannot_be_timed_is_a_line() -> None:
+    family = FAMILIES["sd"]
+    pipe = family.build()
+    with pytest.raises(UserError, match="is not stitched"):
+        expect_time(pipe, PROMPT, num_inference_steps=4)
+    stitch(pipe, family.denoiser("small"), fraction=0.5, residency="swap")
+    with pytest.raises(UserError, match="residency='swap' cannot be timed"):
+        expect_time(pipe, PROMPT, num_inference_steps=4)

@@ -34,6 +34,6 @@ def test_what_a_recipe_imports_and_calls_exists(recipe: str) -> None:
 
 
 def test_the_docs_name_every_experiment() -> None:
-    assert len(RECIPES) == 11
+    assert len(RECIPES) == 12
     for path in (ROOT / "configs/prompts").glob("*.yaml"):
         assert path.stem in TEXT or path.stem == "bk_sdm_tiny"

@@ -7,12 +7,12 @@ from importlib.resources import files
 import pytest
 
 from tests.pipelines.families import FAMILIES, unet
-from tstitch import LatentChange, fit_budget, stitch, unstitch
+from tstitch import LatentChange, expect_time, fit_budget, stitch, unstitch
 from tstitch.dropin.stitched import StitchedDenoiser
 
 PUBLIC = (
     stitch, unstitch, StitchedDenoiser.allocate, StitchedDenoiser.describe, StitchedDenoiser.plan,
-    StitchedDenoiser.addressing, fit_budget, LatentChange,
+    StitchedDenoiser.addressing, fit_budget, expect_time, LatentChange,
 )  # fmt: skip
 
 
@@ -21,7 +21,7 @@ def test_the_example_of_a_docstring_runs(function: object) -> None:
     pipe = FAMILIES["sd"].build()
     pipe.set_progress_bar_config(disable=True)
     names = {"pipe": pipe, "small": unet("small"), "stitch": stitch, "unstitch": unstitch, "fit_budget": fit_budget}
-    names |= {"LatentChange": LatentChange, "math": math}
+    names |= {"LatentChange": LatentChange, "math": math, "expect_time": expect_time}
     examples = doctest.DocTestFinder().find(getattr(function, "__wrapped__", function), globs=names, module=False)
     assert sum(len(example.examples) for example in examples) > 1
     runner = doctest.DocTestRunner()

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from tests.pipelines.families import FAMILIES, Family, run, set_scheduler, unet
 from tstitch import stitch
+from tstitch.convention import match_timestep
 from tstitch.errors import UserError
+from tstitch.solvers.scheduler_convention import config_of, convention_of, have_one_schedule
 
 BETAS = {"scaled_linear": (0.00085, 0.012), "linear": (0.0001, 0.02)}
 Scales = Callable[[float], tuple[float, float]]
@@ -194,3 +196,69 @@ def test_all_noise_of_a_schedule_with_zero_signal_at_its_end() -> None:
     small = pipe_of(SD, SD.denoiser("small"), with_betas("scaled_linear", "epsilon"))
     stitch(pipe, small, fraction=0.4, allow=["schedule"])
     assert torch.isfinite(run(SD, pipe)).all()
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_one_convention_is_called_as_it_is_to_the_bit(kind: str) -> None:
+    """The converted call would round differently."""
+    images = []
+    for allow in ([], ["schedule"]):
+        pipe = SD.build()
+        pipe.scheduler = with_betas("scaled_linear", kind)
+        stitched = stitch(
+            pipe, pipe_of(SD, unet("small"), with_betas("scaled_linear", kind)), fraction=0.4, allow=allow
+        )
+        images.append(run(SD, pipe))
+        assert {step.own_timestep for step in stitched.plan(5)} == {None}
+    assert torch.equal(*images)
+
+
+def test_the_plan_and_a_warning_name_the_steps_beyond_the_small_ones_schedule() -> None:
+    """Linear betas end at log(a / s) = -5.06, scaled linear ones at -2.68."""
+    pipe = SD.build()
+    first, last = BETAS["linear"]
+    pipe.scheduler = DDIM(beta_start=first, beta_end=last, beta_schedule="linear", timestep_spacing="trailing")
+    small = pipe_of(SD, unet("small"), with_betas("scaled_linear", "epsilon"))
+    stitched = stitch(pipe, small, fraction=0.6, allow=["schedule"])
+    plan = stitched.plan(5)
+    a, s = of_betas("linear")(599)
+    assert [(step.model, step.is_clamped) for step in plan] == [
+        (0, True),
+        (0, True),
+        (0, False),
+        (1, False),
+        (1, False),
+    ]
+    assert plan[0].own_timestep == 999
+    assert plan[2].own_timestep == pytest.approx(timestep_of_betas("scaled_linear", a / s), abs=0.05)
+    assert plan[3].own_timestep is None
+    with pytest.warns(UserWarning, match="t = 999, 799 is beyond the noise schedule of the denoiser that takes it"):
+        run(SD, pipe)
+
+
+def test_shifted_betas_of_video_are_their_own_schedule() -> None:
+    """CogVideoX divides its signal-to-noise ratio (of powers) by the shift: schedules to be told apart, and matched."""
+    own, other = (
+        convention_of(config_of(diffusers.CogVideoXDDIMScheduler(snr_shift_scale=shift))) for shift in (1.0, 3.0)
+    )
+    assert not have_one_schedule(own, other)
+    for t in (300, 600):
+        a, s = other.schedule.scales(t)
+        plain, noise = own.schedule.scales(t)
+        assert (a / s) ** 2 == pytest.approx((plain / noise) ** 2 / 3, rel=1e-3)
+        a, s = own.schedule.scales(match_timestep(other.schedule, own.schedule, t).timestep)
+        assert a / s == pytest.approx(np.divide(*other.schedule.scales(t)), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        lambda: diffusers.EulerDiscreteScheduler(timestep_type="continuous", prediction_type="v_prediction"),
+        lambda: diffusers.DDPMScheduler(beta_schedule="sigmoid"),
+    ],
+    ids=["continuous timesteps", "a schedule that is not known"],
+)
+def test_a_schedule_that_cannot_be_matched_is_refused(sd: object, scheduler: Callable) -> None:
+    small = pipe_of(SD, unet("small"), scheduler())
+    with pytest.raises(UserError, match="needs schedulers with betas and whole timesteps, or of flow matching"):
+        stitch(sd, small, fraction=0.4, allow=["schedule"])

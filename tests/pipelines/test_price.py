@@ -13,7 +13,7 @@ from torch import nn
 import tstitch.dropin
 from tests.pipelines.families import FAMILIES, run, unet
 from tstitch.dropin.compatibility import prepared_by
-from tstitch.dropin.timestep_check import INPUTS
+from tstitch.solvers.timestep_check import INPUTS
 
 SD = FAMILIES["sd"]
 SOURCES = Path(diffusers.__file__).parent

@@ -13,8 +13,8 @@ from tests.pipelines import parts
 from tests.pipelines.families import FAMILIES, NUM_STEPS, _sd, _wan, run, set_scheduler, unet
 from tstitch import stitch, unstitch
 from tstitch.dropin.stitched import StitchedDenoiser
-from tstitch.dropin.timestep_check import TimestepCheck
 from tstitch.errors import UserError
+from tstitch.solvers.timestep_check import TimestepCheck
 from tstitch.solvers.timesteps import forms_of, read_timestep
 
 SD, IMG2IMG = FAMILIES["sd"], FAMILIES["sd_img2img"]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tstitch.dropin.holders import check_scheduler, pipelines_of, running_pipe, schedulers_of
-from tstitch.dropin.timestep_check import OUTSIDE, TimestepCheck
 from tstitch.errors import UserError
 from tstitch.schedule import NoiseSchedule
 from tstitch.solvers.announced import announce
 from tstitch.solvers.scheduler_steps import Trajectory, make_trajectory, schedule_of
+from tstitch.solvers.timestep_check import OUTSIDE, TimestepCheck
 from tstitch.solvers.timesteps import Form, find_start, forms_of, index_in, read_timestep
 
 

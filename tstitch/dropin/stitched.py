@@ -19,10 +19,10 @@ from tstitch.dropin.arguments import check_arguments
 from tstitch.dropin.image_prompt import differing_scales
 from tstitch.dropin.processors import CallProcessors
 from tstitch.dropin.step_counter import StepCounter
-from tstitch.dropin.timestep_check import timestep_input
 from tstitch.errors import UserError
-from tstitch.matched_call import MatchedCall
+from tstitch.matched_call import MatchedCall, match_steps, warn_of_clamped
 from tstitch.solvers.scheduler_steps import PlannedStep, Trajectory, allocate, plan_steps
+from tstitch.solvers.timestep_check import timestep_input
 from tstitch.transfer import without_moving
 
 GUIDANCE_INPUTS = {"time_cond_proj_dim": "timestep_cond", "guidance_embeds": "guidance"}
@@ -137,6 +137,8 @@ class StitchedDenoiser(nn.Module):
     def plan(self, num_inference_steps: int | None = None, **settings: object) -> list[PlannedStep]:
         """Return the steps of a whole run as they are shared out now: denoiser, timestep, noise level and share.
 
+        With `allow=["schedule"]` also the timestep on the denoiser's own schedule, and where that does not go as far.
+
         Args:
             num_inference_steps: of the call.
             settings: further arguments of the scheduler's `set_timesteps`: `timesteps`, `sigmas`, `mu`.
@@ -154,7 +156,8 @@ class StitchedDenoiser(nn.Module):
             1 1 0.04 0.75
         """
         given = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
-        return plan_steps(self.counter.pipe.scheduler, self.shares, {**given, **settings})
+        scheduler = self.counter.pipe.scheduler
+        return match_steps(plan_steps(scheduler, self.shares, {**given, **settings}), self._matched, scheduler)
 
     def __repr__(self) -> str:
         """List the denoisers with their parameters, dtype and device, the shares, and the latest run."""
@@ -272,6 +275,7 @@ class StitchedDenoiser(nn.Module):
         if len(allocation) not in self._warned_of_steps:
             self._warned_of_steps.add(len(allocation))
             self.shares.warn_of_rounding(allocation)
+            warn_of_clamped(allocation, trajectory.timesteps, self._matched, self.counter.expects()[0])
         indices = sorted(set(allocation))
         check_arguments(self.denoisers, indices, arguments)
         for index in indices if self.adapters is not None else ():

@@ -16,6 +16,7 @@ PREDICTION_TYPES = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 SCHEDULER = "scheduler/scheduler_config.json"
 OF_BETAS = (
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr",
+    "snr_shift_scale",
 )  # fmt: skip
 
 
@@ -51,16 +52,24 @@ def prediction_type(config: Mapping) -> str:
 
 
 def convention_of(config: Mapping) -> Convention | None:
-    """Read the convention of a network; None where the configuration has neither betas nor a flow."""
+    """Read the convention of a network; None where the configuration has neither betas nor a flow, or is not known.
+
+    Timesteps that are no indices of betas (EDM's quarter of a logarithm) are not known.
+    """
     kind = prediction_type(config)
     if kind == "flow":
         return Convention(FlowSchedule(config.get("num_train_timesteps") or 1000), "flow")
-    if kind not in PREDICTION_TYPES or not (config.get("beta_schedule") or config.get("trained_betas")):
+    has_betas = config.get("beta_schedule") or config.get("trained_betas")
+    if kind not in PREDICTION_TYPES or not has_betas or config.get("timestep_type") == "continuous":
         return None
-    from diffusers import DDIMScheduler
+    from diffusers import CogVideoXDDIMScheduler, DDIMScheduler
 
     known = {key: config[key] for key in OF_BETAS if config.get(key) is not None}
-    alphas_cumprod = DDIMScheduler(**known).alphas_cumprod.double().numpy()
+    try:
+        scheduler = (CogVideoXDDIMScheduler if "snr_shift_scale" in known else DDIMScheduler)(**known)
+    except NotImplementedError:  # of a schedule that they do not have, such as DDPM's sigmoid
+        return None
+    alphas_cumprod = scheduler.alphas_cumprod.double().numpy()
     return Convention(NoiseSchedule(alphas_cumprod), PREDICTION_TYPES[kind])
 
 
@@ -87,7 +96,7 @@ def schedule_reasons(small: nn.Module, small_pipe: object | None, pipe: object, 
     own, large = convention_of(config), convention_of(large_config)
     if "schedule" in allow:
         if own is None or large is None:
-            yield "allow=['schedule'] needs schedulers with betas or of flow matching"
+            yield "allow=['schedule'] needs schedulers with betas and whole timesteps, or of flow matching"
         channels = [small.config.get(key) for key in ("in_channels", "out_channels")]
         if None not in channels and channels[0] != channels[1]:
             yield f"allow=['schedule'] converts latents alone, it takes {channels[0]} channels and gives {channels[1]}"

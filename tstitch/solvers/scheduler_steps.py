@@ -60,12 +60,16 @@ class PlannedStep:
         model: index of the denoiser that takes it.
         sigma: its noise level, of the scheduler's `sigmas`, or `sqrt(1 / alpha_cumprod - 1)`; None without either.
         share: of the steps that this denoiser takes in the whole run.
+        own_timestep: of the same signal to noise on the denoiser's own schedule, where that is another.
+        is_clamped: its schedule does not go as far, and `own_timestep` is its last.
     """
 
     model: int
     timestep: float
     sigma: float | None
     share: float
+    own_timestep: float | None = None
+    is_clamped: bool = False
 
 
 def allocate(shares: Shares, trajectory: Trajectory, schedule: NoiseSchedule | None) -> Allocation:
