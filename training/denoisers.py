@@ -39,7 +39,7 @@ def train_denoiser(own: Training) -> None:
     family.initialize(network.network)
     checksums = _checksums(own)
     if recipe["begin_with"] is not None:
-        first = _spec(denoiser, Path(recipe["begin_with"]))
+        first = _spec(denoiser, Path(recipe["begin_with"]), bool(denoiser.get("ema")))
         state = family.read(first)
         check_state(network.network, state, first.weights)
         network.network.load_state_dict(state)
@@ -85,8 +85,8 @@ def _checksums(own: Training) -> dict[str, str]:
     return {"autoencoder_sha256": file_sha256(own.zoo / AUTOENCODER / AUTOENCODER_WEIGHTS)}
 
 
-def _spec(denoiser: dict, path: Path) -> DenoiserSpec:
-    return denoiser_spec(denoiser["name"], denoiser["family"], path, denoiser["config"])
+def _spec(denoiser: dict, path: Path, ema: bool = False) -> DenoiserSpec:
+    return denoiser_spec(denoiser["name"], denoiser["family"], path, denoiser["config"], ema)
 
 
 def _latents(own: Training) -> Latents:

@@ -80,7 +80,8 @@ def list_missing(paths: Sequence[Path], label: str, pair: str) -> list[str]:
         components.setdefault(str(path) if entry is None else entry.name, []).append(path)
     lines = [f"{label}: {explain_missing(files)}" for files in components.values()]
     if len(lines) > 1:
-        lines.append(f"{label}, all of it: {explain_missing(paths, pair).partition('to get them run: ')[2]}")
+        command = explain_missing(paths, pair).partition("to get them run: ")[2]
+        lines += [f"{label}, all of it: {command}"] if command else []  # for those trained here there is none
     return lines
 
 

@@ -8,11 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from models.pair import denoiser_spec, load_denoiser
 from tests.conftest import ROOT
+from tests.models.original import original_unet_state
 from tests.scripts.command import run_here
 from tests.scripts.test_bad_input import check_one_line
 from tstitch.runs.digest import file_sha256
 
+ZOO_UNET_S = {
+    "image_size": 8, "model_channels": 12, "channel_mult": [1, 2], "num_res_blocks": 1, "attention_resolutions": [2, 1],
+    "num_head_channels": 12, "context_dim": 12, "num_classes": 10, "null_class": True, "norm_num_groups": 4,
+}  # fmt: skip
 SHORT = ["recipe.trainer.iterations=2", "recipe.trainer.batch_size=8"]
 
 
@@ -59,6 +65,25 @@ def test_a_training_begins_with_weights_that_are_there(capfd, monkeypatch, tmp_p
     assert all(torch.equal(before[key], after[key]) for key in before)
     card = json.loads((tmp_path / "zoo/dit_s.json").read_text())
     assert card["began_with_sha256"] == file_sha256(first)
+
+
+@pytest.mark.long
+def test_a_training_begins_with_the_average_of_a_checkpoint_where_that_is_asked_for(capfd, monkeypatch, tmp_path: Path):
+    """As sampling from it does: half of the raw weights here."""
+    spec = denoiser_spec("s", "ldm", ROOT / "models/zoo/fashion/unet_s.safetensors", ZOO_UNET_S)
+    raw = original_unet_state(load_denoiser(spec, "float32", torch.device("cpu")).network)
+    unet = {key.removeprefix("model."): value for key, value in raw.items() if key.startswith("model.")}
+    averaged = {f"model_ema.{key.replace('.', '')}": value / 2 for key, value in unet.items()}
+    torch.save({"state_dict": {**raw, **averaged}}, tmp_path / "ldm.ckpt")
+    shutil.copytree(ROOT / "models/zoo/digits/autoencoder", tmp_path / "zoo/autoencoder")
+    still = ["recipe.optimizer.adamw_lr=1e-12", "recipe.optimizer.muon_lr=1e-12", "recipe.trainer.ema_decay=1"]
+    begin = [f"recipe.begin_with={tmp_path / 'ldm.ckpt'}", "+recipe.denoiser.ema=true", *still]
+    places = [f"zoo={tmp_path / 'zoo'}", f"out={tmp_path / 'out'}"]
+    outcome = run_here(capfd, monkeypatch, "train", "recipe=unet_s", *SHORT, *begin, *places)
+    assert outcome.code == 0, outcome.err
+    before, after = load_file(spec.path), load_file(tmp_path / "zoo/unet_s.safetensors")
+    for key, value in before.items():
+        torch.testing.assert_close(after[key].float(), value.float() / (1 if "embedding" in key else 2))
 
 
 @pytest.mark.long
