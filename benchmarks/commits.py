@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--out", type=Path, default=RESULTS / "commits.json")
     parser.add_argument("arguments", nargs="*", help="of scripts.latency, such as pair=digits_dit_s_xl repeats=15")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     result = compare(given.commit, given.arguments, given.turns)
     given.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result["median_ratio"]))
