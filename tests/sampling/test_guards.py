@@ -21,8 +21,8 @@ def break_image(monkeypatch, label: int, timestep: int) -> None:
     """Let bf16 denoisers fail for one class at one timestep, as an overflow would."""
     original = DiTDenoiser.__call__
 
-    def breaking(self, latents, t, condition):
-        prediction = original(self, latents, t, condition)
+    def breaking(self, latents, t, condition, **more):
+        prediction = original(self, latents, t, condition, **more)
         if self.dtype == torch.bfloat16 and t[0] == timestep:
             prediction.eps[condition == label] = torch.inf
         return prediction
@@ -45,6 +45,17 @@ def test_a_broken_image_stops_the_run_and_is_named(capfd, monkeypatch, tmp_path:
     where = f"image {first} (label {labels[index]}) has NaN or Inf after solver step 2 (t = 333) of digits_dit_xl"
     check_one_line(outcome, where)
     assert outcome.err.endswith("try precision=float32\n")
+
+
+@pytest.mark.parametrize("router", ["probe", "mdd", "ml_em", "hybrid"])
+def test_a_broken_image_is_named_where_images_decide(capfd, monkeypatch, tmp_path: Path, router: str) -> None:
+    """Of each image alone that breaks, whoever else of its batch asked."""
+    routed = ["router=" + router, "precision=bf16"]
+    labels = labels_of(capfd, monkeypatch, tmp_path / "good", *routed)
+    break_image(monkeypatch, labels[5], timestep=333)
+    outcome = run_here(capfd, monkeypatch, "sample", *SETTINGS, *routed, f"out={tmp_path / 'out'}")
+    first = int(np.flatnonzero(labels == labels[5])[0])
+    check_one_line(outcome, f"image {first} (label {labels[5]}) has NaN or Inf after solver step 2 (t = 333) of digits")
 
 
 def test_broken_pixels_are_seen_too(capfd, monkeypatch, tmp_path: Path) -> None:
