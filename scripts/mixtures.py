@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 def main(settings: MixturesSettings) -> None:
     from evaluation.report.mixtures import (
         budgets_table,
-        draw_mixtures,
+        fixed_table,
         metrics_table,
         points_table,
         same_share_table,
         verdicts_table,
     )
+    from evaluation.report.mixtures_plot import draw_mixtures
     from evaluation.report.render import markdown
     from evaluation.report.result_page import ResultPage
     from experiments.mixed import gather_mixtures
@@ -33,7 +34,7 @@ def main(settings: MixturesSettings) -> None:
     with joined_ranks() as ranks:
         places, references = ([Path(own) for own in given] for given in (settings.sweeps, settings.references))
         mixed = gather_mixtures(places, references, ranks, choose_device("auto", 0))
-    made = (verdicts_table, metrics_table, same_share_table, budgets_table)
+    made = (verdicts_table, metrics_table, same_share_table, fixed_table, budgets_table)
     tables = "\n".join(markdown(make(mixed)) for make in made)
     page.write(tables, points_table(mixed), draw_mixtures(mixed), "FID against time, for each sweep")
     print(tables, page.path, sep="\n")

@@ -4,14 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
-
 from evaluation.metrics.halves import HalvesSpread
 from evaluation.metrics.influence import FIDSpread
 from evaluation.metrics.spread import Spread
-from evaluation.report.figures import INK, PALETTE, figure
-from evaluation.report.pareto import pareto_front
-from evaluation.report.plots import use_plain_logs
 from evaluation.report.render import Table
 from evaluation.report.sweep import Point
 from settings.names import ALLOCATION
@@ -24,7 +19,6 @@ FID, LEVELS, DIVERSITY = "FID", "levels from the large model", "diversity"
 INCEPTION_SCORE, PRECISION, RECALL = "Inception Score", "precision", "recall"
 HIGHER_IS_BETTER = (DIVERSITY, INCEPTION_SCORE, PRECISION, RECALL)
 EVALUATIONS = ("evaluations of the small model", "of the large")
-COLUMNS = 3
 EVERY = 2  # of the points of the first steps for the small model, one in so many is a time to choose within
 
 
@@ -185,6 +179,33 @@ def budgets_table(mixed: Sequence[Mixed]) -> Table:
     return Table("The best within a time", columns, rows, notes, formats=formats)
 
 
+def fixed_table(mixed: Sequence[Mixed]) -> Table:
+    """Hold the methods whose images decide against the best schedule that is known before the run, in the same time."""
+    metrics = [metric for metric in (FID, LEVELS) if metric in _metrics(mixed)]
+    told: dict[str, dict[str, list[str]]] = {}
+    for own in mixed:
+        for k in (k for k, point in enumerate(own.points) if point.decisions):
+            verdicts = {metric: _against_fixed(own, k, metric) for metric in metrics if metric in own.scores}
+            for method in methods_of(own.points[k], own.num_steps):
+                for metric, verdict in verdicts.items():
+                    told.setdefault(method, {}).setdefault(metric, []).append(verdict)
+    rows = [[method, *(_count(told[method].get(metric, [])) for metric in metrics)] for method in sorted(told)]
+    notes = [
+        "Better / not decided / worse than the best of all schedules that are known before the run and take no longer "
+        "(any order, TRACK, a model alone with other numbers of steps), of all sweeps together. The best of many is "
+        "favoured by chance."
+    ]
+    return Table("Where images decide: against the best fixed schedule", ["method", *metrics], rows, notes)
+
+
+def _against_fixed(mixed: Mixed, index: int, metric: str) -> str:
+    scores, most = mixed.scores[metric], SAME_TIME * mixed.points[index].seconds_per_image
+    fixed = [k for k, point in enumerate(mixed.points) if point.allocation and point.seconds_per_image <= most]
+    if not fixed:
+        return OPEN
+    return tell_apart(scores.difference(min(fixed, key=scores.values.__getitem__), index), metric)
+
+
 def same_share_table(mixed: Sequence[Mixed]) -> Table:
     """Compare each method with the first steps for the small model, where both give it the same share of the steps."""
     metrics = _metrics(mixed)
@@ -246,46 +267,6 @@ def _scored(mixed: Mixed, index: int, metric: str, rivals: dict[int, int]) -> li
     numbers = [alone.value, alone.std, difference and difference.value, difference and difference.std]
     value, std, *against = [None if number is None else float(f"{number:.5g}") for number in numbers]
     return [value, std, verdict, *against]
-
-
-def draw_mixtures(mixed: Sequence[Mixed]) -> Figure:
-    """Draw FID against time for each sweep, a colour for each family of methods, and the front of all."""
-    columns = min(COLUMNS, len(mixed))
-    rows = -(-len(mixed) // columns)
-    width = max(7.4, 5 * columns)
-    families = list(dict.fromkeys(_family(name) for own in mixed for name in own.methods))
-    with figure(width, 3.9 * rows + 0.8) as drawn:
-        grid = drawn.subplots(rows, columns, squeeze=False).flatten()
-        for axes, own in zip(grid, mixed, strict=False):
-            ms = [1000 * point.seconds_per_image for point in own.points]
-            for name in own.methods:
-                shown = own.of(name)
-                number = families.index(_family(name))
-                look = "o-" if name == FIRST else "o^"[number // len(PALETTE)]
-                axes.plot(
-                    [ms[k] for k in shown], own.fids.values[shown], look, markersize=3.5, linewidth=1,
-                    color=PALETTE[number % len(PALETTE)], label=families[number],
-                )  # fmt: skip
-            front = pareto_front(ms, own.fids.values)
-            intervals = [own.fids.spread(k).interval for k in front]
-            axes.vlines([ms[k] for k in front], *zip(*intervals, strict=True), alpha=0.3, linewidth=1, color=INK)
-            axes.plot([ms[k] for k in front], own.fids.values[front], ":", color=INK, label="front of all")
-            axes.set(title=own.name, xlabel="time per image (ms)", ylabel="FID")
-            use_plain_logs(axes)
-            axes.grid(alpha=0.25)
-        for axes in grid[len(mixed) :]:
-            axes.set_visible(False)
-        known = {text: line for axes in grid for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-        drawn.legend(known.values(), known.keys(), loc="outside lower center", ncols=int(width / 2.4))
-    return drawn
-
-
-def _family(method: str) -> str:
-    """The family of a method: a router without its settings; orders other than the first are one."""
-    if method == FIRST or method.endswith("other steps"):
-        return method
-    is_order = any(word in method for word in ("large to small", "interleave", "random", "ends"))
-    return "other orders" if is_order else method.split()[0].replace("_", " ")
 
 
 def _title(mixed: Mixed, index: int) -> str:

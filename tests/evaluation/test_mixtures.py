@@ -17,7 +17,7 @@ from evaluation.report.mixtures import (
     LEVELS,
     Mixed,
     budgets_table,
-    draw_mixtures,
+    fixed_table,
     judge,
     methods_of,
     metrics_table,
@@ -25,6 +25,7 @@ from evaluation.report.mixtures import (
     same_share_table,
     verdicts_table,
 )
+from evaluation.report.mixtures_plot import draw_mixtures
 from evaluation.report.sweep import Asked, Point
 
 NUM, DIM = 400, 4
@@ -148,6 +149,19 @@ def test_tables_count_choose_and_compare(monkeypatch) -> None:
     )
     labels = {text.get_text() for text in draw_mixtures([mixed]).legends[0].get_texts()}
     assert {FIRST, "other orders", "track", "held", "front of all"} <= labels
+
+
+def test_what_images_decide_is_held_against_the_best_fixed_schedule_in_its_time() -> None:
+    """Another order is among those, and what takes longer is not."""
+    decided = {"allocation": [], "router": "probe", "decisions": {"switch_step": [4]}, "knob": "threshold=1"}
+    other = point(0.6, 14, order="interleave")
+    points = [*CURVE, other, point(0.5, 15, **decided), point(0.5, 13, **decided)]
+    mixed = mixed_of(points, [*SHIFTS, 1.1, 1.3, 1.3], levels=[0.0, 5, 20, 6, 4, 9])
+    table = fixed_table([mixed])
+    assert table.columns == ["method", FID, LEVELS]
+    assert table.rows == [["probe", "1/0/1", "2/0/0"]], (
+        "1.3 is worse than 1.1, and better than 3; 4 levels below 5, 9 below 20"
+    )
 
 
 def test_diversity_is_that_of_normal_features() -> None:
