@@ -1,4 +1,4 @@
-"""What a pipeline's call passes to its denoiser, and that every denoiser of the run can take it."""
+"""Arguments that a pipeline passes to its denoiser, and whether every denoiser of the run can take them."""
 
 from collections.abc import Sequence
 
