@@ -77,7 +77,9 @@ def test_the_slider_shows_the_images_of_its_fraction_and_marks_its_point(
     assert "CONSOLE" not in outcome.stderr, outcome.stderr
     dom = html.unescape(outcome.stdout)
     [text] = re.findall(r"<output[^>]*>([^<]*)<", dom)
-    assert re.match(r"0\.5/0\.5: FID40 [\d.]+ \(95%: .*, [\d.]+ ms for an image, ddim, 4 steps, guidance 1\.1$", text)
+    measured = r"0\.5/0\.5: FID40 [\d.]+ \(95%: .*, [\d.]+ ms for an image"
+    evaluated = "digits_dit_s evaluated 4 times, digits_dit_xl evaluated 4 times"  # of four steps, with guidance
+    assert re.match(rf"{measured}, {evaluated}, ddim, 4 steps, guidance 1\.1$", text)
     assert dom.count('class="ring"') == 4, "one in each plot"
     assert dom.count(f"<title>{text}</title>") == 4, "what its point says when it is pointed at"
     rows = re.findall(r'<tr><th scope="row">\d</th>(.*?)</tr>', dom)
