@@ -15,9 +15,9 @@ from statistics import median
 
 import torch
 
+from models.checkout import ROOT
 from tstitch.runs.machine import describe_machine
 
-ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 FRACTIONS = (0, 0.4, 1)
 

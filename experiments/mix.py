@@ -15,8 +15,8 @@ from tstitch.runs.shards import read_decisions
 COUNTS = "evaluations"  # the decision that is no choice, but what it cost
 
 
-def is_decided_by_images(plan: RunPlan) -> bool:
-    """Tell whether it is known only after a run which denoisers its images took."""
+def is_routed(plan: RunPlan) -> bool:
+    """Tell whether a run has no allocation: its images decide, or several denoisers take part in a step."""
     return isinstance(plan, Plan) and plan.allocation is None
 
 
@@ -28,7 +28,7 @@ def measured_mix(plan: RunPlan, run: Run) -> dict:
     """
     if not isinstance(plan, Plan):
         return {}
-    if not is_decided_by_images(plan):
+    if not is_routed(plan):
         return {"evaluations": _by_name(plan, count_evaluations(plan).evaluations)}
     decisions = read_decisions(run.shards, run.blocks, run.id)
     # Not those of `run.json`: these are of the launches, whatever became of their images.

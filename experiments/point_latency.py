@@ -9,7 +9,7 @@ import torch
 from evaluation.records import Record
 from evaluation.report.sweep_file import LatencyRecord
 from evaluation.speed.latency import measure_latency
-from experiments.mix import COUNTS, is_decided_by_images
+from experiments.mix import COUNTS, is_routed
 from experiments.scored import earlier_content
 from sampling.job import RunPlan
 from sampling.jobs import Jobs
@@ -32,7 +32,7 @@ class SessionsRecord(Record):
 def latency_key(plan: RunPlan, settings: dict, device: torch.device) -> dict:
     """List what a latency depends on beside the run: the machine, how networks are in memory, how it is measured."""
     machine = {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    chosen = {"images": "by evaluations"} if is_decided_by_images(plan) else {}
+    chosen = {"images": "by evaluations"} if is_routed(plan) else {}
     return {"machine": machine, "residency": plan.residency, **settings, **chosen}
 
 
@@ -57,7 +57,7 @@ def timed_images(plan: RunPlan, run: Run, batch_size: int) -> Sequence[int]:
     Then, of all in the order of their evaluations (of the large model first), those in the middle of each of as many
     equal parts: their mean cost is near that of all, whatever the first ones decided.
     """
-    decisions = read_decisions(run.shards, run.blocks, run.id) if is_decided_by_images(plan) else {}
+    decisions = read_decisions(run.shards, run.blocks, run.id) if is_routed(plan) else {}
     if COUNTS not in decisions:
         return range(batch_size)
     by_cost = np.lexsort(decisions[COUNTS].T)

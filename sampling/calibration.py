@@ -33,6 +33,8 @@ def read_disagreement(path: Path, weights: Mapping[str, Path], timesteps: Sequen
         axis = np.array(known, dtype=np.float64)
         is_whole = axis.ndim == 1 and len(axis) > 0 and (np.diff(axis) < 0).all()
         is_whole &= all(values.shape == axis.shape and (values >= 0).all() for values in by_name.values())
+        calibrated = content.get("identity", {}).get("denoisers", {})
+        checksums = {name: own["sha256"] for name, own in calibrated.items()}
     except (KeyError, TypeError, ValueError, AttributeError):
         is_whole = False
     if not is_whole:
@@ -43,13 +45,7 @@ def read_disagreement(path: Path, weights: Mapping[str, Path], timesteps: Sequen
         raise UserError(
             f"router.calibration={path} is of {', '.join(by_name)}, and the pair has {missing[0]}; {MAKE} for this pair"
         )
-    _check_weights(path, content, weights)
-    return np.stack([np.interp(timesteps, axis[::-1], by_name[name][::-1]) for name in names[:-1]])
-
-
-def _check_weights(path: Path, content: dict, weights: Mapping[str, Path]) -> None:
-    calibrated = content.get("identity", {}).get("denoisers", {})
     for name, file in weights.items():
-        known = calibrated.get(name, {}).get("sha256")
-        if known is not None and file.is_file() and known != file_sha256(file):
+        if name in checksums and file.is_file() and checksums[name] != file_sha256(file):
             raise UserError(f"router.calibration={path} is of other weights of {name} than {file}; {MAKE} for these")
+    return np.stack([np.interp(timesteps, axis[::-1], by_name[name][::-1]) for name in names[:-1]])

@@ -87,7 +87,7 @@ class MatchedCall:
 
 def match_steps(steps: Sequence[PlannedStep], calls: Sequence[MatchedCall], scheduler: object) -> list[PlannedStep]:
     """Write into a plan the own timesteps of the denoisers that have a call here, and whether they are clamped."""
-    matches = [calls[step.model].match(scheduler, step.timestep) if step.model < len(calls) else None for step in steps]
+    matches = [_match(step.model, step.timestep, calls, scheduler) for step in steps]
     return [
         step if match is None else replace(step, own_timestep=match.timestep, is_clamped=match.is_clamped)
         for step, match in zip(steps, matches, strict=True)
@@ -98,13 +98,17 @@ def warn_of_clamped(
     allocation: Allocation, timesteps: Sequence[float], calls: Sequence[MatchedCall], scheduler: object
 ) -> None:
     """Warn of steps that lie beyond the noise schedule of the denoiser that takes them."""
-    steps = [PlannedStep(model, t, None, 0.0) for model, t in zip(allocation, timesteps, strict=True)]
-    clamped = [f"{step.timestep:g}" for step in match_steps(steps, calls, scheduler) if step.is_clamped]
+    matches = [(t, _match(model, t, calls, scheduler)) for model, t in zip(allocation, timesteps, strict=True)]
+    clamped = [f"{t:g}" for t, match in matches if match is not None and match.is_clamped]
     if clamped:
         warnings.warn(
             f"t = {', '.join(clamped)} is beyond the noise schedule of the denoiser that takes it, which is given its "
             "own last timestep; its plan() says which", stacklevel=2,
         )  # fmt: skip
+
+
+def _match(model: int, t: float, calls: Sequence[MatchedCall], scheduler: object) -> Match | None:
+    return calls[model].match(scheduler, t) if model < len(calls) else None
 
 
 def _form_of(timestep: Tensor | float, forms: Sequence[Form], t: float) -> Form:

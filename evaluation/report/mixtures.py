@@ -1,6 +1,6 @@
 """Ways to mix two models beside the first steps for the small one, at the same measured time."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -182,20 +182,27 @@ def budgets_table(mixed: Sequence[Mixed]) -> Table:
 def fixed_table(mixed: Sequence[Mixed]) -> Table:
     """Hold the methods whose images decide against the best schedule that is known before the run, in the same time."""
     metrics = [metric for metric in (FID, LEVELS) if metric in _metrics(mixed)]
-    told: dict[str, dict[str, list[str]]] = {}
-    for own in mixed:
-        for k in (k for k, point in enumerate(own.points) if point.decisions):
-            verdicts = {metric: _against_fixed(own, k, metric) for metric in metrics if metric in own.scores}
-            for method in methods_of(own.points[k], own.num_steps):
-                for metric, verdict in verdicts.items():
-                    told.setdefault(method, {}).setdefault(metric, []).append(verdict)
-    rows = [[method, *(_count(told[method].get(metric, [])) for metric in metrics)] for method in sorted(told)]
+    told = [
+        (method, metric, _against_fixed(own, k, metric))
+        for own in mixed for k, point in enumerate(own.points) if point.decisions
+        for metric in metrics if metric in own.scores for method in methods_of(point, own.num_steps)
+    ]  # fmt: skip
+    rows = _rows(told, metrics)
     notes = [
         "Better / not decided / worse than the best of all schedules that are known before the run and take no longer "
         "(any order, TRACK, a model alone with other numbers of steps), of all sweeps together. The best of many is "
         "favoured by chance."
     ]
     return Table("Where images decide: against the best fixed schedule", ["method", *metrics], rows, notes)
+
+
+def _rows(told: Sequence[tuple[str, str, str]], metrics: Sequence[str]) -> list[list[str | None]]:
+    """Count verdicts, of a method by a metric each, in a row for each method."""
+    verdicts: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for method, metric, verdict in told:
+        verdicts[method, metric].append(verdict)
+    methods = sorted({method for method, _, _ in told})
+    return [[method, *(_count(verdicts[method, metric]) for metric in metrics)] for method in methods]
 
 
 def _against_fixed(mixed: Mixed, index: int, metric: str) -> str:
@@ -209,16 +216,12 @@ def _against_fixed(mixed: Mixed, index: int, metric: str) -> str:
 def same_share_table(mixed: Sequence[Mixed]) -> Table:
     """Compare each method with the first steps for the small model, where both give it the same share of the steps."""
     metrics = _metrics(mixed)
-    told: dict[str, dict[str, list[str]]] = {}
-    for own in mixed:
-        for k, rival in same_share(own).items():
-            verdicts = {
-                metric: tell_apart(scores.difference(rival, k), metric) for metric, scores in own.scores.items()
-            }
-            for method in set(methods_of(own.points[k], own.num_steps)) - {FIRST}:
-                for metric, verdict in verdicts.items():
-                    told.setdefault(method, {}).setdefault(metric, []).append(verdict)
-    rows = [[method, *(_count(told[method].get(metric, [])) for metric in metrics)] for method in sorted(told)]
+    told = [
+        (method, metric, tell_apart(scores.difference(rival, k), metric))
+        for own in mixed for k, rival in same_share(own).items() for metric, scores in own.scores.items()
+        for method in set(methods_of(own.points[k], own.num_steps)) - {FIRST}
+    ]  # fmt: skip
+    rows = _rows(told, metrics)
     notes = [
         "Better / not decided / worse than the first steps for the small model at the same share of the steps, "
         "whatever the time, of all sweeps together."

@@ -122,6 +122,8 @@ def test_a_calibration_of_other_weights_is_refused(capfd, monkeypatch, tmp_path:
     outcome = run_here(capfd, monkeypatch, "sample", *arguments)
     check_one_line(outcome, "is of other weights of fashion_dit_s than ")
     assert "analysis=disagreement makes one for these" in outcome.err
+    place.write_text(json.dumps({**shipped, "identity": ["other"]}))
+    check_one_line(run_here(capfd, monkeypatch, "sample", *arguments), "is no calibration")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("allocation", "track", "knapsack")])
